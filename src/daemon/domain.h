@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* Domains: the logic behind every presentation. One thread, one sd-event loop. States, reasons and event details use the
+ * libvirt public enums' values (libvirt/libvirt-domain.h), which are also our vocabulary.
+ *
+ * Operations that wait for a VM process take a DomusDone callback, called exactly once, possibly before the function
+ * returns; error is NULL on success and borrowed. A domain has one job at a time: a second modifying operation queues behind the first; queries never wait. */
+
+#include <glib.h>
+#include <libvirt/libvirt.h>
+#include <stdbool.h>
+#include <systemd/sd-event.h>
+
+#include "daemon/host.h"
+#include "model/domain-def.h"
+#include "model/error.h"
+
+typedef struct DomusManager DomusManager;
+typedef struct DomusDomain DomusDomain;
+
+typedef void (*DomusDone)(DomusDomain *domain /* NULL on failure */, const GError *error, gpointer opaque);
+
+/* --- Manager: all domains of this daemon --- */
+
+typedef struct {
+        char *config_dir;  /* /etc/domus: <name>.xml in domains/, autostart/ links */
+        char *run_dir;     /* /run/domus: vm/<uuid>/ */
+        char *state_dir;   /* /var/lib/domus */
+        char *log_dir;     /* /var/log/domus: <name>.log */
+        char *vmm_path;    /* the domus-vm binary */
+        char *vmm_user;    /* user to run it as when root; NULL: stay */
+        bool privileged;
+} DomusPaths;
+
+/* Loads the definitions, finds running VMs again, then autostarts (once per boot of the daemon's run_dir). */
+DomusManager *domus_manager_new(sd_event *loop, const DomusPaths *paths, DomusHost *host, GError **error);
+/* VMs go on running. */
+void domus_manager_free(DomusManager *m);
+sd_event *domus_manager_loop(DomusManager *m);
+DomusHost *domus_manager_host(DomusManager *m);
+
+/* Borrowed; NULL with DOMUS_ERROR_NO_DOMAIN. Hold a reference across the main loop. */
+DomusDomain *domus_manager_lookup_uuid(DomusManager *m, const uint8_t uuid[DOMUS_UUID_LEN], GError **error);
+DomusDomain *domus_manager_lookup_name(DomusManager *m, const char *name, GError **error);
+DomusDomain *domus_manager_lookup_id(DomusManager *m, int id, GError **error);
+/* Array of DomusDomain*, each referenced; flags: virConnectListAllDomainsFlags, 0: all. Sorted by name. */
+GPtrArray *domus_manager_list(DomusManager *m, unsigned flags);
+
+/* flags: virDomainDefineFlags. Redefines an existing name+uuid pair; a name or uuid that belongs to another domain is DOM_EXIST /
+ * OPERATION_FAILED as libvirt has it. Borrowed result. */
+DomusDomain *domus_manager_define(DomusManager *m, const char *xml, unsigned flags, GError **error);
+/* Transient start (virDomainCreateXML); flags: virDomainCreateFlags. */
+void domus_manager_create_xml(DomusManager *m, const char *xml, unsigned flags, DomusDone done, gpointer opaque);
+
+/* --- Events --- */
+
+typedef enum {
+        DOMUS_EVENT_LIFECYCLE,  /* a: virDomainEventType, b: its detail */
+        DOMUS_EVENT_REBOOT,
+        DOMUS_EVENT_METADATA,   /* a: virDomainMetadataType, text: namespace uri or NULL */
+} DomusEventKind;
+
+typedef struct {
+        DomusEventKind kind;
+        DomusDomain *domain;    /* still complete, also for UNDEFINED */
+        int a, b;
+        const char *text;
+} DomusEvent;
+
+typedef void (*DomusEventFn)(const DomusEvent *event, gpointer opaque);
+/* Returns an id > 0 for domus_manager_event_remove. Callbacks run synchronously, before the operation's DomusDone. */
+unsigned domus_manager_event_add(DomusManager *m, DomusEventFn fn, gpointer opaque);
+void domus_manager_event_remove(DomusManager *m, unsigned id);
+
+/* --- One domain --- */
+
+DomusDomain *domus_domain_ref(DomusDomain *d);
+void domus_domain_unref(DomusDomain *d);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(DomusDomain, domus_domain_unref)
+
+const char *domus_domain_name(const DomusDomain *d);
+const uint8_t *domus_domain_uuid(const DomusDomain *d);
+int domus_domain_id(const DomusDomain *d);          /* -1: inactive */
+bool domus_domain_is_active(const DomusDomain *d);
+bool domus_domain_is_persistent(const DomusDomain *d);
+bool domus_domain_is_updated(const DomusDomain *d); /* the persistent definition differs from the live one */
+bool domus_domain_get_autostart(const DomusDomain *d);
+bool domus_domain_set_autostart(DomusDomain *d, bool on, GError **error);
+int domus_domain_state(const DomusDomain *d, int *ret_reason); /* virDomainState */
+/* The live definition while active, else the persistent one; or the persistent one with config = true (NULL if transient). */
+const DomusDomainDef *domus_domain_def(const DomusDomain *d, bool config);
+/* flags: virDomainXMLFlags. */
+char *domus_domain_xml(DomusDomain *d, unsigned flags, GError **error);
+
+void domus_domain_start(DomusDomain *d, unsigned flags, DomusDone done, gpointer opaque);       /* virDomainCreateFlags */
+void domus_domain_shutdown(DomusDomain *d, unsigned flags, DomusDone done, gpointer opaque);    /* virDomainShutdownFlagValues */
+void domus_domain_reboot(DomusDomain *d, unsigned flags, DomusDone done, gpointer opaque);      /* virDomainRebootFlagValues */
+void domus_domain_reset(DomusDomain *d, DomusDone done, gpointer opaque);
+void domus_domain_destroy(DomusDomain *d, unsigned flags, DomusDone done, gpointer opaque);     /* virDomainDestroyFlagsValues */
+void domus_domain_suspend(DomusDomain *d, DomusDone done, gpointer opaque);
+void domus_domain_resume(DomusDomain *d, DomusDone done, gpointer opaque);
+void domus_domain_inject_nmi(DomusDomain *d, DomusDone done, gpointer opaque);
+bool domus_domain_undefine(DomusDomain *d, unsigned flags, GError **error);                     /* virDomainUndefineFlagsValues */
+bool domus_domain_rename(DomusDomain *d, const char *new_name, GError **error);
+/* type: virDomainMetadataType; flags: virDomainModificationImpact. */
+bool domus_domain_set_metadata(DomusDomain *d, int type, const char *text, const char *key, const char *uri, unsigned flags,
+                               GError **error);
+char *domus_domain_get_metadata(DomusDomain *d, int type, const char *uri, unsigned flags, GError **error);
+bool domus_domain_set_memory(DomusDomain *d, uint64_t kib, unsigned flags, GError **error);     /* virDomainMemoryModFlags */
+bool domus_domain_set_vcpus(DomusDomain *d, unsigned n, unsigned flags, GError **error);        /* virDomainVcpuFlags */
+bool domus_domain_set_action(DomusDomain *d, unsigned type, unsigned action, unsigned flags, GError **error); /* virDomainLifecycle* */
+
+typedef struct {
+        uint64_t time_ns;
+        int host_cpu;
+        int state; /* virVcpuState */
+        bool halted;
+} DomusVcpuStats;
+
+typedef struct {
+        uint64_t cpu_time_ns, user_ns, system_ns;
+        uint64_t rss;          /* bytes */
+        uint64_t memory_kib;   /* current balloon value */
+        unsigned n_vcpus;      /* zero while inactive */
+        DomusVcpuStats *vcpus;
+} DomusDomainStats;
+
+/* Read from /proc by the daemon itself, without waiting for the VM. Zeros while inactive. */
+void domus_domain_stats(DomusDomain *d, DomusDomainStats *ret);
+void domus_domain_stats_clear(DomusDomainStats *s);
+
+/* A fresh descriptor (blocking mode off, close-on-exec) for the console's byte stream; dev: alias, or NULL for the first. Flags:
+ * virDomainConsoleFlags; a console in use is OPERATION_FAILED without FORCE; with it the older user's fd sees end of file. Close it to let go. */
+int domus_domain_open_console(DomusDomain *d, const char *dev, unsigned flags, GError **error);

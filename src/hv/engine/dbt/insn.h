@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* A decoded guest instruction as the executor keeps it, and what native.c and exec-*.c share. Private to engine/dbt. */
+
+#include <Zydis/Zydis.h>
+
+#include "hv/engine/dbt/vcpu.h"
+
+struct dbt_insn;
+
+/* Executes one instruction. On entry v->rip is its address. On return v->rip is unchanged for a plain instruction (the
+ * run loop advances it by length) and the target for one that has DBT_INSN_TRANSFER. */
+typedef void (*dbt_handler)(struct dbt_vcpu *v, const struct dbt_insn *i);
+
+enum dbt_insn_flags {
+        DBT_INSN_TRANSFER = 1 << 0, /* sets v->rip itself; ends the block */
+        DBT_INSN_ENDS_BLOCK = 1 << 1, /* may change mode, mapping or interrupt state */
+        DBT_INSN_LOCK = 1 << 2,
+        DBT_INSN_REP = 1 << 3,      /* F3 on a string instruction */
+        DBT_INSN_REPNE = 1 << 4,
+        DBT_INSN_MEM = 1 << 5,      /* has an explicit memory operand: mem below */
+        DBT_INSN_VECTOR = 1 << 6,   /* needs the host's vector or x87 state loaded, and the CR0.TS/EM checks */
+};
+
+#define DBT_REG_NONE 0xff
+
+struct dbt_mem {
+        uint8_t base, index; /* enum x86_gpr, or DBT_REG_NONE; RIP-relative addresses are folded into disp, base none */
+        uint8_t scale;       /* shift count 0..3 */
+        uint8_t seg;         /* enum x86_sreg, override applied */
+        uint8_t addr_size;   /* 2, 4, 8 */
+        bool flat;           /* no segment base or limit to apply */
+        int64_t disp;
+};
+
+struct dbt_insn {
+        dbt_handler fn;
+        uint8_t length;
+        uint8_t op_size;     /* effective operand size in bytes: 1, 2, 4, 8 */
+        uint8_t flags;       /* enum dbt_insn_flags */
+        uint8_t reg[3];      /* register operands in operand order: enum x86_gpr; 0x10 | n for AH..BH (n = 4..7); sreg, CR, DR numbers */
+        uint8_t cond;        /* condition code of jcc, setcc, cmovcc */
+        struct dbt_mem mem;
+        uint64_t imm;        /* immediate, sign-extended; relative branches: the target's linear offset */
+        const void *native;  /* native.c's stub */
+        uint32_t aux;        /* native.c: size and kind of the memory access; exec: free */
+};
+
+/* Offset part of the memory operand's address, truncated to the address size; without segment base. */
+static inline uint64_t dbt_mem_offset(const struct dbt_vcpu *v, const struct dbt_insn *i)
+{
+        uint64_t a = (uint64_t)i->mem.disp;
+
+        if (i->mem.base != DBT_REG_NONE)
+                a += v->gpr[i->mem.base];
+        if (i->mem.index != DBT_REG_NONE)
+                a += v->gpr[i->mem.index] << i->mem.scale;
+        if (i->mem.addr_size == 8)
+                return a;
+        return i->mem.addr_size == 4 ? (uint32_t)a : (uint16_t)a;
+}
+
+/* Linear address of the memory operand for an access of n bytes; raises #GP or #SS (limits, non-canonical). */
+static inline uint64_t dbt_mem_linear(struct dbt_vcpu *v, const struct dbt_insn *i, unsigned n, enum dbt_access access)
+{
+        uint64_t off = dbt_mem_offset(v, i);
+
+        if (likely(i->mem.flat))
+                return off; /* canonical check is in the page walk: a TLB tag is always canonical */
+        return dbt_seg_linear(v, (enum x86_sreg)i->mem.seg, off, n, access);
+}
+
+/* decode.c: decodes the instruction at bytes (avail of them readable; fewer than 15 only at a page end) for v's
+ * present mode, with offset rip. Returns the length; 0: more bytes than avail are needed; an invalid one decodes to a
+ * handler that raises #UD. */
+unsigned dbt_decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, uint64_t rip, struct dbt_insn *ret);
+
+/* native.c: instructions whose semantics are the host's own: x87, MMX, SSE, AVX, BMI, and every other plain one that exec-*.c
+ * does not handle itself. prepare is called by decode.c when it has no handler: it makes the stub, sets fn, aux, flags and native; false
+ * means unknown here, too: #UD (or a feature the guest's CPUID does not offer). bytes are the instruction's. */
+bool dbt_native_prepare(struct dbt_vcpu *v, struct dbt_insn *i, const ZydisDecodedInstruction *z,
+                        const ZydisDecodedOperand *ops, const uint8_t *bytes);
+int dbt_native_init(struct dbt_vcpu *v);
+void dbt_native_finish(struct dbt_vcpu *v);
+/* All stubs are forgotten; block.c has dropped all decoded instructions before. Called when the code buffer is full. */
+void dbt_native_flush(struct dbt_vcpu *v);
+/* fxsave, fxrstor, xsave*, xrstor*, fninit..., ldmxcsr: called as handlers, set by decode.c's table. */
+void dbt_fxsave(struct dbt_vcpu *v, const struct dbt_insn *i);
+void dbt_fxrstor(struct dbt_vcpu *v, const struct dbt_insn *i);
+void dbt_xsave(struct dbt_vcpu *v, const struct dbt_insn *i);   /* xsave, xsaveopt */
+void dbt_xsavec(struct dbt_vcpu *v, const struct dbt_insn *i);
+void dbt_xrstor(struct dbt_vcpu *v, const struct dbt_insn *i);

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* One virtual CPU of the software engine, private to engine/dbt.
+ *
+ * Who owns what:
+ *   decode.c, exec-*.c, block.c, run.c   decode cache, instruction handlers, the run loop
+ *   native.c, fpu.c                      instructions run as re-encoded copies on the host; x87/SSE/AVX state, XSAVE family
+ *   mmu.c, tlb.h                         software TLB, page walks, guest memory access
+ *   seg.c, fault.c, sys-*.c              descriptors, far transfers, exception and interrupt delivery, system instructions, MSRs
+ *   vm.c                                 engine_ops, threads' requests, exclusive sections
+ *
+ * Fault discipline: a handler that cannot complete calls dbt_raise*(), which does not return: it unwinds (longjmp) to
+ * the run loop, which delivers the exception with v->rip at the start of the instruction. So a handler does all that can
+ * fault before it changes any register or memory, except where the architecture allows partial progress (rep, xsave, ...).
+ *
+ * Vector state: while v->fpu_live, the guest's x87/SSE/AVX registers and MXCSR are in the host's registers. All C on
+ * the hot path is therefore compiled with -mgeneral-regs-only (meson does that for this folder), and dbt_fpu_save(v) comes before every call that
+ * leaves the engine (device callbacks, libc, sleeping); fpu.c loads them again at the next vector instruction. */
+
+#include <setjmp.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/macros.h"
+#include "hv/engine/engine.h"
+#include "hv/x86/lapic.h"
+#include "hv/x86/state.h"
+
+struct dbt_vm;
+struct dbt_block;
+struct dbt_insn;
+
+/* --- Software TLB ------------------------------------------------------------------------------------------ */
+
+#define DBT_PAGE_SHIFT 12
+#define DBT_PAGE_SIZE 4096ULL
+#define DBT_PAGE_MASK (~(DBT_PAGE_SIZE - 1))
+#define DBT_TLB_BITS 10
+#define DBT_TLB_SIZE (1u << DBT_TLB_BITS)
+#define DBT_TLB_INVALID (~0ULL)
+
+/* Which permission view an access uses; each has its own TLB. */
+enum dbt_mmu {
+        DBT_MMU_KERNEL,      /* CPL < 3, user pages allowed for data (SMAP off or RFLAGS.AC set) */
+        DBT_MMU_KERNEL_SMAP, /* CPL < 3, user pages fault for data */
+        DBT_MMU_USER,        /* CPL 3 */
+        DBT_NMMUS
+};
+
+/* A tag is the linear page address, or DBT_TLB_INVALID if that kind of access must take the slow path (no
+ * permission known, MMIO, ROM on write, a page with cached code on write, A/D bit to be set). host + (linear - page) is the
+ * host address. */
+struct dbt_tlb_entry {
+        uint64_t tag_read, tag_write, tag_exec;
+        uint8_t *host;  /* of the page's first byte; NULL for MMIO */
+        uint64_t gpa;   /* of the page */
+        bool global;    /* survives a CR3 load */
+};
+
+/* --- The CPU ---------------------------------------------------------------------------------------------- */
+
+/* What of the CPU's mode changes how bytes decode; part of the key of every cached block. */
+enum dbt_mode_bits {
+        DBT_MODE_CS32 = 1 << 0,  /* CS.D: default operand and address size 32 */
+        DBT_MODE_CS64 = 1 << 1,  /* 64-bit mode */
+        DBT_MODE_PE = 1 << 2,    /* protected mode */
+        DBT_MODE_VM86 = 1 << 3,
+        DBT_MODE_CPL3 = 1 << 4,
+        DBT_MODE_SS32 = 1 << 5,  /* SS.B: stack size 32 */
+        DBT_MODE_FLAT = 1 << 6,  /* 32-bit: DS, ES, SS, CS have base 0 and limit 4 GiB: no segment checks needed */
+};
+
+/* Set from any thread in v->request; the run loop looks at it before every block. */
+enum dbt_request {
+        DBT_REQ_KICK = 1 << 0,       /* vcpu_kick: leave vcpu_run */
+        DBT_REQ_INTR = 1 << 1,       /* LAPIC, ExtINT or NMI state changed: look for something to deliver */
+        DBT_REQ_TLB_FLUSH = 1 << 2,  /* drop all TLBs and the block lookup cache */
+        DBT_REQ_CODE = 1 << 3,       /* another vCPU wrote to pages with code cached here: see vm.h */
+        DBT_REQ_EXCLUSIVE = 1 << 4,  /* another vCPU runs an exclusive section: wait */
+        DBT_REQ_TIMER = 1 << 5,      /* LAPIC timer to be looked at */
+        DBT_REQ_INIT = 1 << 6,       /* INIT or SIPI from lapic */
+};
+
+/* Standard-format image for XSAVE/XRSTOR; the guest's registers when !fpu_live. */
+struct dbt_fpu {
+        uint8_t xsave[X86_XSAVE_MAX] __attribute__((aligned(64)));
+};
+
+struct dbt_vcpu {
+        /* Guest-visible, hot. rip is that of the instruction being executed whenever a handler runs or raises. rflags is
+         * always complete (no lazy flags outside of exec-*.c's own handlers). */
+        uint64_t gpr[X86_NGPRS];
+        uint64_t rip;
+        uint64_t rflags;
+        struct x86_segment seg[X86_NSREGS];
+
+        _Atomic uint32_t request;  /* enum dbt_request */
+        uint32_t mode;             /* enum dbt_mode_bits; dbt_mode_update() after CR0, EFER, CS, SS, RFLAGS.VM or CPL changed */
+        uint8_t cpl;
+        uint8_t mmu;               /* enum dbt_mmu for data; dbt_mode_update() after CPL, CR0, CR4, RFLAGS.AC changed */
+        bool fpu_live;
+        bool fpu_trap;             /* CR0.EM or TS, CR4.OSFXSR or OSXSAVE off...: fpu.c must check before a vector instruction */
+        bool interrupt_shadow;     /* sti, mov ss: no interrupt before the next instruction is done */
+        bool nmi_blocked;
+
+        struct dbt_tlb_entry tlb[DBT_NMMUS][DBT_TLB_SIZE];
+
+        struct x86_segment ldtr, tr;
+        struct x86_table gdtr, idtr;
+        uint64_t cr0, cr2, cr3, cr4, efer, xcr0;
+        uint64_t dr[4], dr6, dr7;
+        uint64_t msr[X86_NMSRS];
+        int64_t tsc_offset;        /* guest TSC = host TSC + tsc_offset */
+
+        /* Exception being raised, filled by dbt_raise*. */
+        sigjmp_buf unwind;
+        struct {
+                uint8_t vector;
+                bool has_error;
+                uint32_t error;
+                bool software;     /* int n, int3, into: rip already advanced, DPL checked */
+        } raised;
+        int delivering;            /* vector being delivered, -1: none; for #DF and triple fault */
+
+        _Atomic bool nmi_pending;
+        enum x86_mp_state mp_state;
+
+        struct lapic *lapic;
+        struct cpuid_table cpuid;
+        struct dbt_fpu fpu;
+
+        struct dbt_vm *vm;
+        unsigned index;
+        struct dbt_decode *decode; /* decode cache, owned by block.c */
+        struct dbt_native *native; /* code buffer for re-encoded instructions, owned by native.c */
+};
+
+/* --- mmu.c: guest memory by linear address ------------------------------------------------------------------ */
+
+enum dbt_access { DBT_READ, DBT_WRITE, DBT_EXEC };
+
+/* Slow paths: walk, fill the TLB, do the access (page crossing, MMIO, ROM, code pages included); raise #PF. mmu: enum
+ * dbt_mmu (descriptor-table and TSS accesses use DBT_MMU_KERNEL whatever the CPL: implicit supervisor accesses). */
+uint64_t dbt_load_slow(struct dbt_vcpu *v, uint64_t lin, unsigned size, unsigned mmu);
+void dbt_store_slow(struct dbt_vcpu *v, uint64_t lin, uint64_t value, unsigned size, unsigned mmu);
+/* Any length; faults before the first byte is copied. */
+void dbt_read_bytes(struct dbt_vcpu *v, uint64_t lin, void *buf, unsigned n, unsigned mmu);
+void dbt_write_bytes(struct dbt_vcpu *v, uint64_t lin, const void *buf, unsigned n, unsigned mmu);
+/* Host address for [lin, lin+n) if it lies in one page of RAM and the access is allowed; NULL if it crosses a page, is MMIO or
+ * ROM, or (DBT_WRITE) after the code cached from it was dropped it still cannot be written directly. Raises #PF. For DBT_WRITE to a page with cached
+ * code it first drops that code; the pointer is good until the current instruction ends. */
+void *dbt_host_ptr(struct dbt_vcpu *v, uint64_t lin, unsigned n, enum dbt_access access, unsigned mmu);
+/* Physical page and host address for an instruction fetch; raises #PF (instruction fetch). *ret_gpa is the physical address of
+ * lin. NULL: not RAM or ROM (executing MMIO: the caller raises a machine stop). */
+const uint8_t *dbt_fetch_ptr(struct dbt_vcpu *v, uint64_t lin, uint64_t *ret_gpa);
+/* Would the access fault? No side effects but A/D bits; for probes before partial writes. Raises if so. */
+void dbt_probe(struct dbt_vcpu *v, uint64_t lin, unsigned n, enum dbt_access access, unsigned mmu);
+
+void dbt_tlb_flush(struct dbt_vcpu *v);           /* everything */
+void dbt_tlb_flush_nonglobal(struct dbt_vcpu *v); /* CR3 load */
+void dbt_tlb_flush_page(struct dbt_vcpu *v, uint64_t lin);
+/* Clears tag_write of every entry for the physical page; returns whether there was one. */
+bool dbt_tlb_protect_code(struct dbt_vcpu *v, uint64_t gpa_page);
+
+static inline struct dbt_tlb_entry *dbt_tlb_slot(struct dbt_vcpu *v, unsigned mmu, uint64_t lin)
+{
+        return &v->tlb[mmu][(lin >> DBT_PAGE_SHIFT) & (DBT_TLB_SIZE - 1)];
+}
+
+/* The fast paths: aligned or not, as long as the access stays in its page. A tag compares unequal when the access crosses the page end
+ * because (lin + size - 1) is then in the next page. */
+#define DBT_ACCESSORS(bits)                                                                                 \
+        static inline uint##bits##_t dbt_load##bits(struct dbt_vcpu *v, uint64_t lin, unsigned mmu)         \
+        {                                                                                                   \
+                struct dbt_tlb_entry *e = dbt_tlb_slot(v, mmu, lin);                                        \
+                if (likely(e->tag_read == (lin & DBT_PAGE_MASK) &&                                          \
+                            (lin & ~DBT_PAGE_MASK) <= DBT_PAGE_SIZE - bits / 8))                            \
+                        return *(volatile uint##bits##_t *)(e->host + (lin & ~DBT_PAGE_MASK));              \
+                return (uint##bits##_t)dbt_load_slow(v, lin, bits / 8, mmu);                                \
+        }                                                                                                   \
+        static inline void dbt_store##bits(struct dbt_vcpu *v, uint64_t lin, uint##bits##_t val, unsigned mmu) \
+        {                                                                                                   \
+                struct dbt_tlb_entry *e = dbt_tlb_slot(v, mmu, lin);                                        \
+                if (likely(e->tag_write == (lin & DBT_PAGE_MASK) &&                                         \
+                            (lin & ~DBT_PAGE_MASK) <= DBT_PAGE_SIZE - bits / 8))                            \
+                        *(volatile uint##bits##_t *)(e->host + (lin & ~DBT_PAGE_MASK)) = val;               \
+                else                                                                                        \
+                        dbt_store_slow(v, lin, val, bits / 8, mmu);                                         \
+        }
+DBT_ACCESSORS(8)
+DBT_ACCESSORS(16)
+DBT_ACCESSORS(32)
+DBT_ACCESSORS(64)
+#undef DBT_ACCESSORS
+
+/* --- fault.c ----------------------------------------------------------------------------------------------- */
+
+_Noreturn void dbt_raise(struct dbt_vcpu *v, unsigned vector);                        /* no error code */
+_Noreturn void dbt_raise_error(struct dbt_vcpu *v, unsigned vector, uint32_t error);
+_Noreturn void dbt_raise_pf(struct dbt_vcpu *v, uint64_t lin, uint32_t error);        /* sets CR2 */
+#define dbt_raise_gp0(v) dbt_raise_error(v, X86_GP, 0)
+#define dbt_raise_ud(v) dbt_raise(v, X86_UD)
+
+/* Delivers v->raised (run loop, after the unwind): pushes the frame, loads CS:RIP; escalates to #DF. Returns false on
+ * triple fault. May itself unwind to v->unwind with the nested fault in v->raised, which the run loop delivers next. */
+bool dbt_deliver_raised(struct dbt_vcpu *v);
+/* int n (0xcd), int3, into, icebp: software interrupt with the return address next_rip. Does not return normally to the
+ * handler's caller semantics other than v->rip set to the handler's entry. */
+void dbt_software_interrupt(struct dbt_vcpu *v, unsigned vector, uint64_t next_rip);
+/* External interrupt or NMI delivery, between instructions; same rules as dbt_deliver_raised. */
+bool dbt_deliver_interrupt(struct dbt_vcpu *v, unsigned vector);
+
+/* --- seg.c ------------------------------------------------------------------------------------------------- */
+
+/* Loads a segment register by mov, pop, lds...: real, vm86 and protected rules; raises #GP, #NP, #SS. */
+void dbt_load_seg(struct dbt_vcpu *v, enum x86_sreg reg, uint16_t selector);
+/* Far jmp, call, ret, iret: set CS:RIP (and SS:RSP) and all that follows from the mode. next_rip: of the following instruction. opsize 2, 4, 8. */
+void dbt_far_jump(struct dbt_vcpu *v, uint16_t selector, uint64_t offset, unsigned opsize);
+void dbt_far_call(struct dbt_vcpu *v, uint16_t selector, uint64_t offset, unsigned opsize, uint64_t next_rip);
+void dbt_far_return(struct dbt_vcpu *v, unsigned opsize, unsigned pop_bytes);
+void dbt_iret(struct dbt_vcpu *v, unsigned opsize);
+/* Linear address of seg:offset for an access of n bytes with limit and type checks (not 64-bit flat segments); raises. */
+uint64_t dbt_seg_linear(struct dbt_vcpu *v, enum x86_sreg reg, uint64_t offset, unsigned n, enum dbt_access access);
+/* Recomputes v->mode, v->cpl, v->mmu, v->fpu_trap. */
+void dbt_mode_update(struct dbt_vcpu *v);
+/* popf, iret and friends: which bits may change at this CPL; updates mode for AC and VM. */
+void dbt_set_rflags(struct dbt_vcpu *v, uint64_t value, uint64_t may_change);
+
+/* --- sys-*.c: one function per system instruction group, called by handlers -------------------------------- */
+
+/* All check CPL themselves and raise. They leave v->rip alone unless the name says a transfer. */
+uint64_t dbt_mov_from_cr(struct dbt_vcpu *v, unsigned cr);
+void dbt_mov_to_cr(struct dbt_vcpu *v, unsigned cr, uint64_t value);
+uint64_t dbt_mov_from_dr(struct dbt_vcpu *v, unsigned dr);
+void dbt_mov_to_dr(struct dbt_vcpu *v, unsigned dr, uint64_t value);
+void dbt_rdmsr(struct dbt_vcpu *v);
+void dbt_wrmsr(struct dbt_vcpu *v);
+void dbt_rdtsc(struct dbt_vcpu *v, bool with_aux); /* rdtsc, rdtscp */
+void dbt_rdpmc(struct dbt_vcpu *v);
+void dbt_cpuid(struct dbt_vcpu *v);
+void dbt_xgetbv(struct dbt_vcpu *v);
+void dbt_xsetbv(struct dbt_vcpu *v);
+void dbt_syscall(struct dbt_vcpu *v, uint64_t next_rip);  /* transfer */
+void dbt_sysret(struct dbt_vcpu *v, unsigned opsize);     /* transfer */
+void dbt_sysenter(struct dbt_vcpu *v);                    /* transfer */
+void dbt_sysexit(struct dbt_vcpu *v, unsigned opsize);    /* transfer */
+void dbt_swapgs(struct dbt_vcpu *v);
+void dbt_lgdt(struct dbt_vcpu *v, uint64_t base, uint16_t limit);
+void dbt_lidt(struct dbt_vcpu *v, uint64_t base, uint16_t limit);
+void dbt_lldt(struct dbt_vcpu *v, uint16_t selector);
+void dbt_ltr(struct dbt_vcpu *v, uint16_t selector);
+void dbt_lmsw(struct dbt_vcpu *v, uint16_t value);
+void dbt_clts(struct dbt_vcpu *v);
+void dbt_invlpg(struct dbt_vcpu *v, uint64_t lin);
+void dbt_invpcid(struct dbt_vcpu *v, uint64_t type, uint64_t pcid, uint64_t lin);
+void dbt_wbinvd(struct dbt_vcpu *v);                      /* also invd: only the CPL check */
+void dbt_hlt(struct dbt_vcpu *v);                         /* CPL check; sets mp_state HALTED, the run loop sleeps */
+void dbt_vmcall(struct dbt_vcpu *v);                      /* KVM hypercalls: kick, send IPI, sched yield */
+void dbt_check_umip(struct dbt_vcpu *v);                  /* sgdt, sidt, sldt, str, smsw at CPL 3 */
+/* lar, lsl, verr, verw, arpl: result in *ret; false clears ZF. */
+bool dbt_lar(struct dbt_vcpu *v, uint16_t selector, uint32_t *ret);
+bool dbt_lsl(struct dbt_vcpu *v, uint16_t selector, uint32_t *ret);
+bool dbt_verify(struct dbt_vcpu *v, uint16_t selector, bool write);
+/* in, out, ins, outs: IOPL and TSS bitmap check, then the callback (with the vector state saved). */
+void dbt_io_check(struct dbt_vcpu *v, uint16_t port, unsigned size);
+uint64_t dbt_io_in(struct dbt_vcpu *v, uint16_t port, unsigned size);
+void dbt_io_out(struct dbt_vcpu *v, uint16_t port, unsigned size, uint64_t value);
+/* cli, sti, popf, iret: after IF or the shadow changed. */
+void dbt_cli(struct dbt_vcpu *v);
+void dbt_sti(struct dbt_vcpu *v);
+
+/* Between blocks, when v->request has INTR/TIMER/INIT bits or after IF, shadow or TPR changed: delivers what is due. Returns false on triple fault. */
+bool dbt_poll_events(struct dbt_vcpu *v);
+/* Is there anything that ends HLT now (pending and deliverable interrupt, NMI, INIT, SIPI)? */
+bool dbt_has_wakeup(struct dbt_vcpu *v);
+/* RESET and INIT state. */
+void dbt_vcpu_reset(struct dbt_vcpu *v, bool init);
+
+/* --- fpu.c, native.c --------------------------------------------------------------------------------------- */
+
+void dbt_fpu_save(struct dbt_vcpu *v); /* host registers -> v->fpu, fpu_live = false; cheap if not live */
+void dbt_fpu_load(struct dbt_vcpu *v); /* v->fpu -> host registers */
+
+/* --- run.c, block.c, vm.c ------------------------------------------------------------------------------------ */
+
+int dbt_vcpu_run(struct dbt_vcpu *v);
+/* Sets request bits and wakes the vCPU if it sleeps. Any thread, async-signal-safe. */
+void dbt_request(struct dbt_vcpu *v, uint32_t bits);
+/* The guest wrote [gpa, gpa+n) in a page that has cached code in some vCPU: drop it everywhere. */
+void dbt_code_written(struct dbt_vcpu *v, uint64_t gpa, unsigned n);
+/* Called once per instruction-cache fill: from now on writes to the page take the slow path, in every vCPU. */
+void dbt_code_page_add(struct dbt_vcpu *v, uint64_t gpa_page);
+bool dbt_code_page_test(const struct dbt_vm *vm, uint64_t gpa_page);
+/* The current mapping of linear to physical addresses changed (CR3, CR0.PG, invlpg ...): forget linear-keyed block lookups. */
+void dbt_block_cache_flush(struct dbt_vcpu *v);
+/* Ends the current block after this instruction: mode, mapping or interrupt state changed. */
+void dbt_end_block(struct dbt_vcpu *v);

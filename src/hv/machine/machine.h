@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* One virtual PC: engine, memory, interrupt controllers, devices, vCPU threads. All functions are called on the main
+ * loop's thread without the device lock; negative errno on failure. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "hv/engine/engine.h"
+
+typedef struct sd_event sd_event;
+
+struct machine;
+
+enum machine_state {
+        MACHINE_CREATED,  /* built, not yet started */
+        MACHINE_RUNNING,
+        MACHINE_PAUSED,
+        MACHINE_SHUTOFF,  /* the guest powered off (ACPI S5) or debug-exit */
+        MACHINE_CRASHED,  /* triple fault with no reset wanted, or the engine failed */
+};
+
+enum machine_event {
+        MACHINE_EVENT_SHUTDOWN,   /* guest powered off: vCPUs are stopped, state SHUTOFF */
+        MACHINE_EVENT_RESET,      /* guest asked for a reset: vCPUs are stopped; call machine_reset or machine_free */
+        MACHINE_EVENT_CRASHED,    /* triple fault or engine error */
+        MACHINE_EVENT_DEBUG_EXIT, /* port 0xf4 was written; see machine_exit_code */
+};
+
+struct machine_config {
+        const struct engine_ops *engine;
+        int kvm_fd;
+        unsigned cpus;
+        uint64_t memory;      /* bytes */
+        int kernel_fd;        /* bzImage, PVH ELF or multiboot image; read at offset 0; -1: none is an error for now */
+        int initrd_fd;        /* -1: none */
+        const char *cmdline;  /* never NULL */
+        const char *uuid;     /* for SMBIOS; may be NULL */
+        bool rtc_localtime;
+        bool debug_exit;      /* isa-debug-exit at port 0xf4 */
+        bool acpi;
+        /* Called on the main thread, without the device lock. */
+        void (*event)(struct machine *m, enum machine_event ev, void *opaque);
+        void *opaque;
+        /* Bytes the guest sends on serial port n; called with the device lock held; must not block. */
+        void (*serial_output)(void *opaque, unsigned n, const uint8_t *buf, size_t len);
+};
+
+/* Builds the machine and loads the kernel. On failure *ret_error gets a static or machine-independent sentence that names
+ * what is wrong ("the kernel is not a bzImage, PVH ELF or multiboot image"). */
+int machine_new(sd_event *loop, const struct machine_config *config, struct machine **ret, const char **ret_error);
+void machine_free(struct machine *m);
+
+int machine_start(struct machine *m);
+int machine_pause(struct machine *m);   /* returns when no vCPU runs */
+int machine_resume(struct machine *m);
+int machine_reset(struct machine *m);   /* reload the kernel, reset CPUs and devices, run on (or stay paused) */
+int machine_power_button(struct machine *m);
+int machine_nmi(struct machine *m);
+enum machine_state machine_get_state(const struct machine *m);
+int machine_exit_code(const struct machine *m); /* (value << 1) | 1 as QEMU's isa-debug-exit has it */
+
+/* Input for serial port n; returns how many bytes were taken (the FIFO may be full: try again after serial_ready). */
+size_t machine_serial_input(struct machine *m, unsigned n, const uint8_t *buf, size_t len);
+
+struct machine_vcpu_stats {
+        uint64_t time_ns; /* host CPU time of the vCPU thread */
+        int host_cpu;     /* where it ran last, or -1 */
+        bool halted;
+        int tid;
+};
+int machine_vcpu_stats(struct machine *m, unsigned index, struct machine_vcpu_stats *ret);
