@@ -41,6 +41,7 @@ typedef struct {
 
 typedef enum {
         DOMUS_DEF_VALIDATE = 1 << 0, /* also check against the RELAX NG schema if installed, else structurally; DOMUS_ERROR_XML_INVALID */
+        DOMUS_DEF_LIVE = 1 << 1,     /* keep live-only nodes (id is dropped, aliases and ttys stay): for the daemon's own state files, not for users' XML */
 } DomusDefParseFlags;
 
 typedef enum {

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* The one GError domain of model and above. libvirt-driver/errors.c maps the codes to VIR_ERR numbers; nobody else knows those. */
+/* The one GError domain of model and above. libvirt-driver/errors.c maps the codes to VIR_ERR numbers; nobody else knows those.
+ *
+ * A message says what is wrong and nothing else: the generic words that libvirt puts before it ("unsupported configuration: ", "XML error: ",
+ * "Requested operation is not valid: ") belong to the code and are added by libvirt-driver/errors.c. */
 
 #include <glib.h>
 
