@@ -57,6 +57,7 @@ struct dbt_tlb_entry {
         uint8_t *host;  /* of the page's first byte; NULL for MMIO */
         uint64_t gpa;   /* of the page */
         bool global;    /* survives a CR3 load */
+        uint8_t shift;  /* log2 of the size of the guest's page that this is a part of: 12, 21, 22, 30 */
 };
 
 /* --- The CPU ---------------------------------------------------------------------------------------------- */
@@ -88,6 +89,16 @@ struct dbt_fpu {
         uint8_t xsave[X86_XSAVE_MAX] __attribute__((aligned(64)));
 };
 
+/* State of sys-*.c that engine-neutral state has no place for. dbt_vcpu_reset sets it up. */
+struct dbt_sys {
+        uint64_t phys_mask;        /* valid bits of a physical address */
+        bool amd;                  /* the guest's CPUID shows AMD or Hygon: their sysret, sysenter and far transfer rules */
+        uint64_t tsc_adjust;
+        uint64_t mtrr_var[16], mtrr_fix[11];
+        uint64_t bios_sign, syscfg, hwcr, de_cfg;
+        bool task_gate_logged;
+};
+
 struct dbt_vcpu {
         /* Guest-visible, hot. rip is that of the instruction being executed whenever a handler runs or raises. rflags is
          * always complete (no lazy flags outside of exec-*.c's own handlers). */
@@ -106,6 +117,8 @@ struct dbt_vcpu {
         bool nmi_blocked;
 
         struct dbt_tlb_entry tlb[DBT_NMMUS][DBT_TLB_SIZE];
+        uint64_t tlb_used[DBT_NMMUS][DBT_TLB_SIZE / 64]; /* bit per entry that may hold something */
+        uint64_t tlb_large[2];     /* mmu.c: filters of the 4M and 1G ranges with entries from large pages */
 
         struct x86_segment ldtr, tr;
         struct x86_table gdtr, idtr;
@@ -113,6 +126,7 @@ struct dbt_vcpu {
         uint64_t dr[4], dr6, dr7;
         uint64_t msr[X86_NMSRS];
         int64_t tsc_offset;        /* guest TSC = host TSC + tsc_offset */
+        struct dbt_sys sys;
 
         /* Exception being raised, filled by dbt_raise*. */
         sigjmp_buf unwind;
