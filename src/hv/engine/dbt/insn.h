@@ -23,58 +23,59 @@ enum dbt_insn_flags {
         DBT_INSN_VECTOR = 1 << 6,   /* needs the host's vector or x87 state loaded, and the CR0.TS/EM checks */
 };
 
-#define DBT_REG_NONE 0xff
+#define DBT_REG_NONE X86_NGPRS       /* v->zero */
+#define DBT_REG_RIP (X86_NGPRS + 1)  /* v->rip; the instruction's length is in disp */
 
 struct dbt_mem {
-        uint8_t base, index; /* enum x86_gpr, or DBT_REG_NONE; RIP-relative addresses are folded into disp, base none */
+        uint8_t base, index; /* index into v->regs: enum x86_gpr, DBT_REG_NONE or DBT_REG_RIP */
         uint8_t scale;       /* shift count 0..3 */
         uint8_t seg;         /* enum x86_sreg, override applied */
         uint8_t addr_size;   /* 2, 4, 8 */
-        bool flat;           /* no segment base or limit to apply */
-        int64_t disp;
+        bool fast;           /* 64-bit mode, 64-bit address size: no limits and no truncation */
+        uint16_t seg_base;   /* fast: offset in struct dbt_vcpu of the segment's base, that of v->zero for all but FS and GS */
+        int32_t disp;
 };
 
+/* Decoded code does not depend on the address it runs at: one physical page can be mapped at many. */
 struct dbt_insn {
         dbt_handler fn;
+        uint64_t imm;        /* immediate, sign-extended; relative branches: target - address of this instruction; moffs: the address */
+        const void *native;  /* native.c's stub; exec: free */
+        struct dbt_mem mem;
+        uint32_t aux;        /* native.c: size and kind of the memory access; exec: free */
         uint8_t length;
         uint8_t op_size;     /* effective operand size in bytes: 1, 2, 4, 8 */
         uint8_t flags;       /* enum dbt_insn_flags */
-        uint8_t reg[3];      /* register operands in operand order: enum x86_gpr; 0x10 | n for AH..BH (n = 4..7); sreg, CR, DR numbers */
         uint8_t cond;        /* condition code of jcc, setcc, cmovcc */
-        struct dbt_mem mem;
-        uint64_t imm;        /* immediate, sign-extended; relative branches: the target's linear offset */
-        const void *native;  /* native.c's stub */
-        uint32_t aux;        /* native.c: size and kind of the memory access; exec: free */
+        uint8_t reg[3];      /* explicit register operands in operand order: enum x86_gpr; sreg, CR, DR numbers; byte
+                              * registers as the byte's offset in v->gpr: 8 n, for AH..BH 8 (n - 4) + 1 */
+        uint8_t unused;
 };
 
 /* Offset part of the memory operand's address, truncated to the address size; without segment base. */
 static inline uint64_t dbt_mem_offset(const struct dbt_vcpu *v, const struct dbt_insn *i)
 {
-        uint64_t a = (uint64_t)i->mem.disp;
+        uint64_t a = (uint64_t)i->mem.disp + v->regs[i->mem.base] + (v->regs[i->mem.index] << i->mem.scale);
 
-        if (i->mem.base != DBT_REG_NONE)
-                a += v->gpr[i->mem.base];
-        if (i->mem.index != DBT_REG_NONE)
-                a += v->gpr[i->mem.index] << i->mem.scale;
-        if (i->mem.addr_size == 8)
+        if (likely(i->mem.addr_size == 8))
                 return a;
         return i->mem.addr_size == 4 ? (uint32_t)a : (uint16_t)a;
 }
 
-/* Linear address of the memory operand for an access of n bytes; raises #GP or #SS (limits, non-canonical). */
+/* Linear address of the memory operand for an access of n bytes; raises #GP or #SS (limits). Whether it is canonical shows in
+ * the page walk: a TLB tag always is. */
 static inline uint64_t dbt_mem_linear(struct dbt_vcpu *v, const struct dbt_insn *i, unsigned n, enum dbt_access access)
 {
-        uint64_t off = dbt_mem_offset(v, i);
-
-        if (likely(i->mem.flat))
-                return off; /* canonical check is in the page walk: a TLB tag is always canonical */
-        return dbt_seg_linear(v, (enum x86_sreg)i->mem.seg, off, n, access);
+        if (likely(i->mem.fast))
+                return (uint64_t)i->mem.disp + v->regs[i->mem.base] + (v->regs[i->mem.index] << i->mem.scale) +
+                       *(const uint64_t *)((const char *)v + i->mem.seg_base);
+        return dbt_seg_linear(v, (enum x86_sreg)i->mem.seg, dbt_mem_offset(v, i), n, access);
 }
 
 /* decode.c: decodes the instruction at bytes (avail of them readable; fewer than 15 only at a page end) for v's
- * present mode, with offset rip. Returns the length; 0: more bytes than avail are needed; an invalid one decodes to a
- * handler that raises #UD. */
-unsigned dbt_decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, uint64_t rip, struct dbt_insn *ret);
+ * present mode. Returns the length; 0: more bytes than avail are needed; an invalid one decodes to a
+ * handler that raises #UD. Not while v->fpu_live. */
+unsigned dbt_decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, struct dbt_insn *ret);
 
 /* native.c: instructions whose semantics are the host's own: x87, MMX, SSE, AVX, BMI, and every other plain one that exec-*.c
  * does not handle itself. prepare is called by decode.c when it has no handler: it makes the stub, sets fn, aux, flags and native; false

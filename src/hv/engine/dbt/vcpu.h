@@ -53,8 +53,9 @@ enum dbt_mmu {
  * permission known, MMIO, ROM on write, a page with cached code on write, A/D bit to be set). host + (linear - page) is the
  * host address. */
 struct dbt_tlb_entry {
-        uint64_t tag_read, tag_write, tag_exec;
+        uint64_t tag_read, tag_write;
         uint8_t *host;  /* of the page's first byte; NULL for MMIO */
+        uint64_t tag_exec; /* instruction fetches use the TLB of v->mmu, too; set only for RAM and ROM */
         uint64_t gpa;   /* of the page */
         bool global;    /* survives a CR3 load */
         uint8_t shift;  /* log2 of the size of the guest's page that this is a part of: 12, 21, 22, 30 */
@@ -78,9 +79,9 @@ enum dbt_request {
         DBT_REQ_KICK = 1 << 0,       /* vcpu_kick: leave vcpu_run */
         DBT_REQ_INTR = 1 << 1,       /* LAPIC, ExtINT or NMI state changed: look for something to deliver */
         DBT_REQ_TLB_FLUSH = 1 << 2,  /* drop all TLBs and the block lookup cache */
-        DBT_REQ_CODE = 1 << 3,       /* another vCPU wrote to pages with code cached here: see vm.h */
         DBT_REQ_EXCLUSIVE = 1 << 4,  /* another vCPU runs an exclusive section: wait */
-        DBT_REQ_TIMER = 1 << 5,      /* LAPIC timer to be looked at */
+        DBT_REQ_TIMER = 1 << 5,      /* LAPIC timer was programmed: the run loop calls lapic_timer_poll for the new deadline. Set
+                                      * by whoever wrote a timer register or IA32_TSC_DEADLINE */
         DBT_REQ_INIT = 1 << 6,       /* INIT or SIPI from lapic */
 };
 
@@ -102,8 +103,15 @@ struct dbt_sys {
 struct dbt_vcpu {
         /* Guest-visible, hot. rip is that of the instruction being executed whenever a handler runs or raises. rflags is
          * always complete (no lazy flags outside of exec-*.c's own handlers). */
-        uint64_t gpr[X86_NGPRS];
-        uint64_t rip;
+        union {
+                uint64_t gpr[X86_NGPRS];
+                uint64_t regs[X86_NGPRS + 2]; /* what a memory operand's base and index choose from: DBT_REG_* of insn.h */
+                struct {
+                        uint64_t gpr_[X86_NGPRS];
+                        uint64_t zero; /* always 0 */
+                        uint64_t rip;
+                };
+        };
         uint64_t rflags;
         struct x86_segment seg[X86_NSREGS];
 
@@ -115,6 +123,9 @@ struct dbt_vcpu {
         bool fpu_trap;             /* CR0.EM or TS, CR4.OSFXSR or OSXSAVE off...: fpu.c must check before a vector instruction */
         bool interrupt_shadow;     /* sti, mov ss: no interrupt before the next instruction is done */
         bool nmi_blocked;
+        bool intr_waiting;         /* dbt_poll_events found an interrupt that IF or the shadow holds back: the run loop calls
+                                    * it again as soon as both allow. One held back by the TPR needs DBT_REQ_INTR when TPR or ISR change. */
+        bool exclusive;            /* inside dbt_exclusive_begin/end; an unwind ends the section */
 
         struct dbt_tlb_entry tlb[DBT_NMMUS][DBT_TLB_SIZE];
         uint64_t tlb_used[DBT_NMMUS][DBT_TLB_SIZE / 64]; /* bit per entry that may hold something */
@@ -127,9 +138,10 @@ struct dbt_vcpu {
         uint64_t msr[X86_NMSRS];
         int64_t tsc_offset;        /* guest TSC = host TSC + tsc_offset */
         struct dbt_sys sys;
+        uint64_t timer_tsc;        /* host TSC at which the run loop calls lapic_timer_poll next */
 
         /* Exception being raised, filled by dbt_raise*. */
-        sigjmp_buf unwind;
+        sigjmp_buf unwind;         /* set without the signal mask; siglongjmp(v->unwind, 1) */
         struct {
                 uint8_t vector;
                 bool has_error;
@@ -163,8 +175,8 @@ void dbt_store_slow(struct dbt_vcpu *v, uint64_t lin, uint64_t value, unsigned s
 void dbt_read_bytes(struct dbt_vcpu *v, uint64_t lin, void *buf, unsigned n, unsigned mmu);
 void dbt_write_bytes(struct dbt_vcpu *v, uint64_t lin, const void *buf, unsigned n, unsigned mmu);
 /* Host address for [lin, lin+n) if it lies in one page of RAM and the access is allowed; NULL if it crosses a page, is MMIO or
- * ROM, or (DBT_WRITE) after the code cached from it was dropped it still cannot be written directly. Raises #PF. For DBT_WRITE to a page with cached
- * code it first drops that code; the pointer is good until the current instruction ends. */
+ * ROM, or (DBT_WRITE) has cached code or is being logged: the caller then uses dbt_load and dbt_store, inside an exclusive section if the access must be
+ * atomic. Raises #PF. The pointer is good until the current instruction ends or leaves the guest. */
 void *dbt_host_ptr(struct dbt_vcpu *v, uint64_t lin, unsigned n, enum dbt_access access, unsigned mmu);
 /* Physical page and host address for an instruction fetch; raises #PF (instruction fetch). *ret_gpa is the physical address of
  * lin. NULL: not RAM or ROM (executing MMIO: the caller raises a machine stop). */
@@ -302,12 +314,11 @@ void dbt_fpu_load(struct dbt_vcpu *v); /* v->fpu -> host registers */
 int dbt_vcpu_run(struct dbt_vcpu *v);
 /* Sets request bits and wakes the vCPU if it sleeps. Any thread, async-signal-safe. */
 void dbt_request(struct dbt_vcpu *v, uint32_t bits);
-/* The guest wrote [gpa, gpa+n) in a page that has cached code in some vCPU: drop it everywhere. */
+/* The guest has written [gpa, gpa+n), in one page for which dbt_code_page_test holds: drops what overlaps in all vCPUs and, when no code of the page is left,
+ * clears the page's mark. Call it after the bytes are in memory. The running block ends after this instruction if it was hit. */
 void dbt_code_written(struct dbt_vcpu *v, uint64_t gpa, unsigned n);
-/* Called once per instruction-cache fill: from now on writes to the page take the slow path, in every vCPU. */
-void dbt_code_page_add(struct dbt_vcpu *v, uint64_t gpa_page);
-bool dbt_code_page_test(const struct dbt_vm *vm, uint64_t gpa_page);
-/* The current mapping of linear to physical addresses changed (CR3, CR0.PG, invlpg ...): forget linear-keyed block lookups. */
+/* Does some vCPU have cached code from the page? Then no TLB entry may get tag_write for it. */
+bool dbt_code_page_test(struct dbt_vm *vm, uint64_t gpa_page);
+/* The mapping of linear to physical addresses changed (CR3, CR0.PG, invlpg ...). Block lookups go through the TLB, so that this only forgets what the
+ * run loop holds in advance; every instruction that can change the mapping has DBT_INSN_ENDS_BLOCK. */
 void dbt_block_cache_flush(struct dbt_vcpu *v);
-/* Ends the current block after this instruction: mode, mapping or interrupt state changed. */
-void dbt_end_block(struct dbt_vcpu *v);

@@ -26,6 +26,8 @@ struct dbt_vm {
         pthread_mutex_t exclusive_lock;
         pthread_cond_t exclusive_cond;
         unsigned exclusive_running; /* vCPUs inside guest code, see vm.c */
+        bool exclusive_active;      /* one vCPU is in an exclusive section or waits for the others to stop */
+        pthread_mutex_t code_lock;  /* code_pages and every vCPU's index of blocks by page, see block.c */
         _Atomic int extint_level;
         uint64_t tsc_khz;
         uint64_t pause_tsc, pause_ns;  /* host clocks at pause(true) */
@@ -42,8 +44,8 @@ static inline struct dbt_slot *dbt_slot_find(struct dbt_vm *vm, uint64_t gpa)
 }
 
 /* Runs nothing else of this VM's guest code until dbt_exclusive_end: all other vCPUs wait at a block boundary, sleep, or
- * are in a callback (and cannot come back meanwhile). Not inside callbacks, not with other locks held. For split locked accesses and
- * for code pages. */
+ * are in a callback (and cannot come back meanwhile). Not inside callbacks, not with other locks held. A vCPU that waits here for its turn counts as
+ * stopped: pointers from before the call may be stale after it. For split locked accesses and for code pages. */
 void dbt_exclusive_begin(struct dbt_vcpu *v);
 void dbt_exclusive_end(struct dbt_vcpu *v);
 /* Around everything that leaves guest execution for long (callbacks, sleeping). */
