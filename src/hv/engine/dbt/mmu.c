@@ -685,9 +685,7 @@ void *dbt_host_ptr(struct dbt_vcpu *v, uint64_t lin, unsigned n, enum dbt_access
                 return NULL;
         }
         translate(v, lin, access, mmu, &x);
-        if (x.code)
-                dbt_code_written(v, x.gpa, n);
-        return x.host;
+        return x.code ? NULL : x.host;
 }
 
 const uint8_t *dbt_fetch_ptr(struct dbt_vcpu *v, uint64_t lin, uint64_t *ret_gpa)

@@ -322,3 +322,5 @@ bool dbt_code_page_test(struct dbt_vm *vm, uint64_t gpa_page);
 /* The mapping of linear to physical addresses changed (CR3, CR0.PG, invlpg ...). Block lookups go through the TLB, so that this only forgets what the
  * run loop holds in advance; every instruction that can change the mapping has DBT_INSN_ENDS_BLOCK. */
 void dbt_block_cache_flush(struct dbt_vcpu *v);
+/* After the present block the run loop looks at interrupts and at the LAPIC's timer: some of its registers changed. Own vCPU only. */
+void dbt_end_block(struct dbt_vcpu *v);
