@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "model/domain-def-private.h"
+
+#include <string.h>
+
+#define MEMORY_LIMIT_KIB (UINT64_C(1) << 30) /* 1 TiB */
+#define VCPUS_LIMIT 64
+
+static const char *const virt_types[] = { [DOMUS_VIRT_DOMUS] = "domus", [DOMUS_VIRT_QEMU] = "qemu", [DOMUS_VIRT_KVM] = "kvm" };
+
+static const char *const actions[] = {
+        [DOMUS_ACTION_DESTROY] = "destroy",
+        [DOMUS_ACTION_RESTART] = "restart",
+        [DOMUS_ACTION_PRESERVE] = "preserve",
+        [DOMUS_ACTION_RENAME_RESTART] = "rename-restart",
+};
+
+const char *domus_action_to_string(DomusAction a)
+{
+        return (unsigned)a < G_N_ELEMENTS(actions) ? actions[a] : NULL;
+}
+
+const char *domus_virt_type_to_string(DomusVirtType t)
+{
+        return (unsigned)t < G_N_ELEMENTS(virt_types) ? virt_types[t] : NULL;
+}
+
+/* Index of s in table, or n. */
+static unsigned lookup(const char *const *table, unsigned n, const char *s)
+{
+        unsigned i = 0;
+
+        while (i < n && (!s || strcmp(table[i], s) != 0))
+                i++;
+        return i;
+}
+
+static xmlNode *root_of(const DomusDomainDef *def)
+{
+        return xmlDocGetRootElement(def->doc);
+}
+
+/* --- Name, uuid, title, description, metadata --- */
+
+/* The name is also that of the definition's file and of the log, so it has a file name's limits. */
+bool domain_check_name(const char *name, GError **error)
+{
+        if (!*name)
+                return domain_fail(error, DOMUS_ERROR_XML, "domain name must not be empty");
+        if (strchr(name, '/'))
+                return domain_fail(error, DOMUS_ERROR_XML, "name %s cannot contain '/'", name);
+        if (strpbrk(name, "\n\r\t"))
+                return domain_fail(error, DOMUS_ERROR_XML, "domain name must not contain line breaks or tabs");
+        if (strspn(name, " ") == strlen(name))
+                return domain_fail(error, DOMUS_ERROR_XML, "name must contain at least one character other than a space");
+        if (strlen(name) > 240)
+                return domain_fail(error, DOMUS_ERROR_XML, "name is longer than 240 bytes");
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+                return domain_fail(error, DOMUS_ERROR_XML, "name must not be '%s'", name);
+        return true;
+}
+
+bool domain_check_title(const char *title, GError **error)
+{
+        if (strchr(title, '\n'))
+                return domain_fail(error, DOMUS_ERROR_XML, "Domain title can't contain newlines");
+        return true;
+}
+
+static bool fill_uuid(DomusDomainDef *def, xmlNode *root, GError **error)
+{
+        g_autofree char *text = xml_text(xml_child(root, "uuid"));
+        char s[DOMUS_UUID_STRING_LEN];
+
+        if (!text)
+                domus_uuid_generate(def->uuid);
+        else if (!domus_uuid_parse(text, def->uuid))
+                return domain_fail(error, DOMUS_ERROR_XML, "malformed uuid element");
+        domus_uuid_format(def->uuid, s);
+        xml_set_text(xml_ensure_child(root, "uuid"), s);
+        return true;
+}
+
+static char *text_or_null(xmlNode *node)
+{
+        char *text = xml_text(node);
+
+        if (text && !*text)
+                g_clear_pointer(&text, g_free);
+        return text;
+}
+
+bool domain_fill_identity(DomusDomainDef *def, GError **error)
+{
+        xmlNode *root = root_of(def);
+        g_autofree char *type = xml_attr(root, "type");
+
+        if (!type)
+                return domain_fail(error, DOMUS_ERROR_XML, "missing domain type attribute");
+        def->virt_type = lookup(virt_types, G_N_ELEMENTS(virt_types), type);
+        def->name = xml_text(xml_child(root, "name"));
+        if (!def->name)
+                return domain_fail(error, DOMUS_ERROR_XML, "missing name information");
+        def->title = text_or_null(xml_child(root, "title"));
+        def->description = text_or_null(xml_child(root, "description"));
+        return domain_check_name(def->name, error) && (!def->title || domain_check_title(def->title, error)) &&
+               domain_check_metadata(xml_child(root, "metadata"), error) && fill_uuid(def, root, error);
+}
+
+/* --- Memory and vCPUs --- */
+
+/* Bytes per unit, or 0: b, bytes, and K M G T P E alone or with iB for powers of 1024, with B for powers of 1000. */
+static uint64_t unit_bytes(const char *unit)
+{
+        static const char prefixes[] = "kmgtpe";
+        const char *p;
+        uint64_t base, bytes = 1;
+
+        if (g_ascii_strcasecmp(unit, "b") == 0 || g_ascii_strcasecmp(unit, "bytes") == 0)
+                return 1;
+        p = *unit ? strchr(prefixes, g_ascii_tolower(*unit)) : NULL;
+        if (!p)
+                return 0;
+        if (!unit[1] || g_ascii_strcasecmp(unit + 1, "ib") == 0)
+                base = 1024;
+        else if (g_ascii_strcasecmp(unit + 1, "b") == 0)
+                base = 1000;
+        else
+                return 0;
+        for (long i = 0; i <= p - prefixes; i++)
+                bytes *= base;
+        return bytes;
+}
+
+/* KiB, rounded up. */
+static bool parse_memory(xmlNode *node, uint64_t *ret, GError **error)
+{
+        g_autofree char *text = xml_text(node), *unit = xml_attr(node, "unit");
+        uint64_t value, scale = unit_bytes(unit ? unit : "KiB");
+
+        if (!scale)
+                return domain_fail(error, DOMUS_ERROR_INVALID_ARG, "unknown suffix '%s'", unit);
+        if (!xml_parse_uint(text, UINT64_MAX, &value))
+                return domain_fail(error, DOMUS_ERROR_XML, "Invalid value '%s' for element <%s>", text, node->name);
+        if (value > UINT64_MAX / 2 / scale)
+                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "value '%s' of element <%s> is too large", text,
+                                   node->name);
+        *ret = (value * scale + 1023) / 1024;
+        return true;
+}
+
+static void put_memory(xmlNode *root, const char *name, uint64_t kib)
+{
+        g_autofree char *text = g_strdup_printf("%" G_GUINT64_FORMAT, kib);
+        xmlNode *node = xml_ensure_child(root, name);
+
+        xml_set_attr(node, "unit", "KiB");
+        xml_set_text(node, text);
+}
+
+static bool check_memory(uint64_t max, uint64_t current, GError **error)
+{
+        if (max == 0)
+                return domain_fail(error, DOMUS_ERROR_XML, "Memory size must be specified via <memory>, and not be 0");
+        if (max > MEMORY_LIMIT_KIB)
+                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                   "memory of %" G_GUINT64_FORMAT " KiB exceeds the limit of 1 TiB", max);
+        if (current > max)
+                return domain_fail(error, DOMUS_ERROR_XML,
+                                   "current memory '%" G_GUINT64_FORMAT "k' exceeds maximum '%" G_GUINT64_FORMAT "k'", current,
+                                   max);
+        return true;
+}
+
+bool domus_domain_def_set_memory(DomusDomainDef *def, uint64_t max_kib, uint64_t current_kib, GError **error)
+{
+        if (!check_memory(max_kib, current_kib, error))
+                return false;
+        /* Guests get whole MiB, as libvirt's QEMU driver has it. */
+        def->memory_max = (max_kib + 1023) & ~UINT64_C(1023);
+        def->memory_current = current_kib == 0 || current_kib == max_kib ? def->memory_max : current_kib;
+        put_memory(root_of(def), "memory", def->memory_max);
+        put_memory(root_of(def), "currentMemory", def->memory_current);
+        domain_rules_sort(root_of(def));
+        return true;
+}
+
+static bool check_vcpus(unsigned max, unsigned current, GError **error)
+{
+        if (max == 0)
+                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "domain config can't have 0 maximum vCPUs");
+        if (max > VCPUS_LIMIT)
+                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                   "Maximum CPUs greater than specified machine type limit %u", VCPUS_LIMIT);
+        if (current == 0)
+                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "domain config can't have 0 current vCPUs");
+        if (current > max)
+                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                   "maxvcpus must not be less than current vcpus (%u < %u)", max, current);
+        return true;
+}
+
+/* The guest sees one socket with a core per vCPU, so that is the one shape that can be asked for. */
+static bool check_topology(xmlNode *root, unsigned max, GError **error)
+{
+        static const char *const parts[] = { "sockets", "dies", "cores", "threads" };
+        xmlNode *topology = xml_child(xml_child(root, "cpu"), "topology");
+        uint64_t n[G_N_ELEMENTS(parts)], product = 1;
+
+        if (!topology)
+                return true;
+        for (unsigned i = 0; i < G_N_ELEMENTS(parts); i++) {
+                g_autofree char *value = xml_attr(topology, parts[i]);
+
+                if (!value && strcmp(parts[i], "dies") != 0)
+                        return domain_fail(error, DOMUS_ERROR_XML, "missing attribute '%s' of element <topology>", parts[i]);
+                if (!xml_parse_uint(value ? value : "1", 4096, &n[i]) || n[i] == 0)
+                        return domain_fail(error, DOMUS_ERROR_XML, "Invalid value '%s' for attribute '%s' of element <topology>",
+                                           value, parts[i]);
+                product *= n[i];
+        }
+        if (product != max)
+                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "CPU topology doesn't match maximum vcpu count");
+        if (n[2] != max)
+                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                   "CPU topology other than sockets='1' dies='1' cores='%u' threads='1' is not supported", max);
+        return true;
+}
+
+bool domus_domain_def_set_vcpus(DomusDomainDef *def, unsigned max, unsigned current, GError **error)
+{
+        g_autofree char *text = g_strdup_printf("%u", max), *now = g_strdup_printf("%u", current);
+        xmlNode *node;
+
+        if (!check_vcpus(max, current, error) || !check_topology(root_of(def), max, error))
+                return false;
+        node = xml_ensure_child(root_of(def), "vcpu");
+        def->vcpus_max = max;
+        def->vcpus_current = current;
+        xml_set_text(node, text);
+        xml_set_attr_default(node, "placement", "static");
+        if (current == max)
+                xmlUnsetProp(node, (const xmlChar *)"current");
+        else
+                xml_set_attr(node, "current", now);
+        domain_rules_sort(root_of(def));
+        return true;
+}
+
+static bool fill_memory(DomusDomainDef *def, xmlNode *root, GError **error)
+{
+        xmlNode *memory = xml_child(root, "memory"), *now = xml_child(root, "currentMemory");
+        uint64_t max = 0, current = 0;
+
+        if (memory && !parse_memory(memory, &max, error))
+                return false;
+        if (now && !parse_memory(now, &current, error))
+                return false;
+        return domus_domain_def_set_memory(def, max, current, error);
+}
+
+static bool fill_vcpus(DomusDomainDef *def, xmlNode *root, GError **error)
+{
+        g_autofree char *text = xml_text(xml_child(root, "vcpu"));
+        g_autofree char *now = xml_attr(xml_child(root, "vcpu"), "current");
+        uint64_t max = 1, current;
+
+        if (text && !xml_parse_uint(text, UINT32_MAX, &max))
+                return domain_fail(error, DOMUS_ERROR_XML, "maximum vcpus count must be an integer");
+        current = max;
+        if (now && !xml_parse_uint(now, UINT32_MAX, &current))
+                return domain_fail(error, DOMUS_ERROR_XML, "current vcpus count must be an integer");
+        return domus_domain_def_set_vcpus(def, (unsigned)max, (unsigned)current, error);
+}
+
+bool domain_fill_resources(DomusDomainDef *def, GError **error)
+{
+        xmlNode *root = root_of(def);
+
+        return fill_memory(def, root, error) && fill_vcpus(def, root, error);
+}
+
+/* --- What boots, and what happens when it ends --- */
+
+static bool check_path(const char *path, const char *element, GError **error)
+{
+        if (path && !g_path_is_absolute(path))
+                return domain_fail(error, DOMUS_ERROR_XML, "path '%s' of element <%s> must be absolute", path, element);
+        return true;
+}
+
+static bool fill_kernel(DomusDomainDef *def, xmlNode *os, bool linux_type, GError **error)
+{
+        def->kernel = text_or_null(xml_child(os, "kernel"));
+        def->initrd = text_or_null(xml_child(os, "initrd"));
+        def->cmdline = text_or_null(xml_child(os, "cmdline"));
+        if (!def->kernel && linux_type)
+                return domain_fail(error, DOMUS_ERROR_NO_KERNEL, "missing kernel information");
+        if (!def->kernel)
+                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                   "booting without <kernel> in <os> (by firmware) is not supported");
+        return check_path(def->kernel, "kernel", error) && check_path(def->initrd, "initrd", error);
+}
+
+static bool fill_os_type(DomusDomainDef *def, xmlNode *os, bool *ret_linux, GError **error)
+{
+        xmlNode *type = xml_child(os, "type");
+        g_autofree char *text = xml_text(type);
+
+        if (!text)
+                return domain_fail(error, DOMUS_ERROR_XML, "an os <type> must be specified");
+        *ret_linux = strcmp(text, "linux") == 0;
+        xml_set_text(type, "hvm");
+        xml_set_attr_default(type, "arch", "x86_64");
+        xml_set_attr_default(type, "machine", "domus");
+        def->os_type = g_strdup("hvm");
+        def->machine = xml_attr(type, "machine");
+        return true;
+}
+
+static DomusAction fill_action(xmlNode *root, const char *name, DomusAction fallback)
+{
+        xmlNode *node = xml_ensure_child(root, name);
+        g_autofree char *text = xml_text(node);
+        unsigned i = lookup(actions, G_N_ELEMENTS(actions), text);
+
+        if (i < G_N_ELEMENTS(actions))
+                return i;
+        xml_set_text(node, actions[fallback]);
+        return fallback;
+}
+
+bool domus_domain_def_set_action(DomusDomainDef *def, const char *which, DomusAction action, GError **error)
+{
+        struct {
+                const char *name;
+                DomusAction *value;
+        } slots[] = { { "on_poweroff", &def->on_poweroff }, { "on_reboot", &def->on_reboot }, { "on_crash", &def->on_crash } };
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(slots); i++) {
+                if (strcmp(slots[i].name, which) != 0)
+                        continue;
+                if ((unsigned)action > DOMUS_ACTION_PRESERVE ||
+                    (action == DOMUS_ACTION_PRESERVE && slots[i].value == &def->on_reboot))
+                        return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "action '%s' for <%s> is not supported",
+                                           domus_action_to_string(action) ? domus_action_to_string(action) : "?", which);
+                *slots[i].value = action;
+                xml_set_text(xml_ensure_child(root_of(def), which), actions[action]);
+                return true;
+        }
+        return domain_fail(error, DOMUS_ERROR_INVALID_ARG, "unknown lifecycle event '%s'", which);
+}
+
+/* A timer is accepted if it says what the machine does anyway. */
+static bool check_timer(const xmlNode *timer, GError **error)
+{
+        static const struct {
+                const char *name, *present, *tickpolicy;
+        } known[] = {
+                { "rtc", "yes", "catchup|delay" },
+                { "pit", "yes", "delay|catchup" },
+                { "hpet", "no", "" },
+                { "kvmclock", "yes", "" },
+                { "tsc", "yes", "" },
+        };
+        g_autofree char *name = xml_attr(timer, "name"), *present = xml_attr(timer, "present");
+        g_autofree char *policy = xml_attr(timer, "tickpolicy");
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(known); i++) {
+                if (g_strcmp0(known[i].name, name) != 0)
+                        continue;
+                if (strcmp(present ? present : "yes", known[i].present) != 0)
+                        return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                           "timer '%s' (line %ld) with present='%s' is not supported", name,
+                                           xmlGetLineNo(timer), present ? present : "yes");
+                if (policy && !domain_value_listed(known[i].tickpolicy, policy))
+                        return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                           "timer '%s' (line %ld) with tickpolicy='%s' is not supported", name,
+                                           xmlGetLineNo(timer), policy);
+                return true;
+        }
+        return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "timer '%s' (line %ld) is not supported", name ? name : "",
+                           xmlGetLineNo(timer));
+}
+
+static bool fill_clock(DomusDomainDef *def, xmlNode *root, GError **error)
+{
+        xmlNode *clock = xml_ensure_child(root, "clock");
+        g_autofree char *offset = NULL;
+
+        xml_set_attr_default(clock, "offset", "utc");
+        offset = xml_attr(clock, "offset");
+        def->rtc_localtime = strcmp(offset, "localtime") == 0;
+        for (xmlNode *t = xml_child(clock, "timer"); t; t = xml_next(t, "timer"))
+                if (!check_timer(t, error))
+                        return false;
+        return true;
+}
+
+bool domain_fill_os(DomusDomainDef *def, GError **error)
+{
+        xmlNode *root = root_of(def), *os = xml_child(root, "os"), *features = xml_child(root, "features");
+        bool linux_type = false;
+
+        if (!fill_os_type(def, os, &linux_type, error) || !fill_kernel(def, os, linux_type, error))
+                return false;
+        def->acpi = xml_child(features, "acpi");
+        def->apic = xml_child(features, "apic");
+        def->on_poweroff = fill_action(root, "on_poweroff", DOMUS_ACTION_DESTROY);
+        def->on_reboot = fill_action(root, "on_reboot", DOMUS_ACTION_RESTART);
+        def->on_crash = fill_action(root, "on_crash", DOMUS_ACTION_DESTROY);
+        return fill_clock(def, root, error);
+}
+
+/* --- Devices --- */
+
+static xmlNode *fill_target(xmlNode *device, const char *type)
+{
+        xmlNode *target = xml_ensure_child(device, "target");
+
+        xml_set_attr_default(target, "type", type);
+        xml_set_attr_default(target, "port", "0");
+        return target;
+}
+
+/* <console> is the other name of the first serial port: each brings the other along. */
+static bool fill_serial(DomusDomainDef *def, xmlNode *devices, GError **error)
+{
+        xmlNode *serial, *console;
+
+        if (xml_count(devices, "serial") > 1 || xml_count(devices, "console") > 1)
+                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                   "more than one element <serial> or <console> in <devices> is not supported");
+        if (!xml_child(devices, "serial") && !xml_child(devices, "console"))
+                return true;
+        serial = xml_ensure_child(devices, "serial");
+        xml_set_attr_default(serial, "type", "pty");
+        xml_set_attr(xml_ensure_child(fill_target(serial, "isa-serial"), "model"), "name", "isa-serial");
+        console = xml_ensure_child(devices, "console");
+        xml_set_attr_default(console, "type", "pty");
+        fill_target(console, "serial");
+        def->n_serials = 1;
+        return true;
+}
+
+/* The two controllers that say what is there anyway: the PCI host bridge, and no USB. */
+static bool check_controllers(xmlNode *devices, GError **error)
+{
+        for (xmlNode *c = xml_child(devices, "controller"); c; c = xml_next(c, "controller")) {
+                g_autofree char *type = xml_attr(c, "type"), *model = xml_attr(c, "model");
+                bool pci = g_strcmp0(type, "pci") == 0 && g_strcmp0(model, "pci-root") == 0;
+                bool usb = g_strcmp0(type, "usb") == 0 && g_strcmp0(model, "none") == 0;
+
+                if (!pci && !usb)
+                        return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                           "element <controller> with type '%s' and model '%s' (line %ld) is not supported",
+                                           type ? type : "", model ? model : "default", xmlGetLineNo(c));
+                xml_set_attr_default(c, "index", "0");
+        }
+        return true;
+}
+
+/* Rows whose one accepted value must be spelt out: without it the element means a device we do not have. */
+static bool check_absent_devices(xmlNode *devices, GError **error)
+{
+        static const struct {
+                const char *element, *child, *attr;
+        } must[] = { { "audio", NULL, "type" }, { "video", "model", "type" }, { "memballoon", NULL, "model" } };
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(must); i++) {
+                xmlNode *device = xml_child(devices, must[i].element);
+                xmlNode *node = must[i].child ? xml_child(device, must[i].child) : device;
+                g_autofree char *value = xml_attr(node, must[i].attr);
+
+                if (device && !value)
+                        return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                           "element <%s> (line %ld) is supported only with %s='none'", must[i].element,
+                                           xmlGetLineNo(device), must[i].attr);
+        }
+        return true;
+}
+
+bool domain_fill_devices(DomusDomainDef *def, GError **error)
+{
+        xmlNode *devices = xml_ensure_child(root_of(def), "devices");
+
+        def->emulator = text_or_null(xml_child(devices, "emulator"));
+        return check_path(def->emulator, "emulator", error) && check_controllers(devices, error) &&
+               check_absent_devices(devices, error) && fill_serial(def, devices, error);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* The steps of domus_domain_def_parse. Private to src/model. */
+
+#include "model/domain-def.h"
+#include "model/error.h"
+#include "model/xml-dom.h"
+
+/* Checks every element, attribute and value below <domain> against the table of what is supported, and removes what only lays out the
+ * text (white space, comments) outside <metadata>. */
+bool domain_rules_check(xmlNode *root, GError **error);
+/* Puts the children of every element in libvirt's order. */
+void domain_rules_sort(xmlNode *root);
+/* Removes what only a running domain has: id, ttys, aliases that are not the user's ("ua-"). */
+void domain_drop_live(xmlNode *root);
+
+/* Fill in what is missing, refuse what contradicts itself, and set the typed view: one function per part of the document. */
+bool domain_fill_identity(DomusDomainDef *def, GError **error);
+bool domain_fill_resources(DomusDomainDef *def, GError **error);
+bool domain_fill_os(DomusDomainDef *def, GError **error);
+bool domain_fill_devices(DomusDomainDef *def, GError **error);
+
+/* values: "a|b"; NULL lists everything. */
+bool domain_value_listed(const char *values, const char *value);
+bool domain_check_name(const char *name, GError **error);
+bool domain_check_title(const char *title, GError **error);
+bool domain_check_metadata(const xmlNode *metadata, GError **error);
+
+/* Against libvirt's domain.rng, where installed. */
+bool domain_schema_check(xmlDoc *doc, GError **error);
+
+G_GNUC_PRINTF(3, 4)
+bool domain_fail(GError **error, DomusError code, const char *fmt, ...);

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "model/domain-def-private.h"
+
+#include <libxml/relaxng.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DOMAIN_SCHEMA "/usr/share/libvirt/schemas/domain.rng"
+
+static bool fill(DomusDomainDef *def, unsigned flags, GError **error)
+{
+        xmlNode *root = xmlDocGetRootElement(def->doc);
+
+        if (!domain_rules_check(root, error))
+                return false;
+        if (!(flags & DOMUS_DEF_LIVE))
+                domain_drop_live(root);
+        xmlUnsetProp(root, (const xmlChar *)"id");
+        if (!domain_fill_identity(def, error) || !domain_fill_resources(def, error) || !domain_fill_os(def, error) ||
+            !domain_fill_devices(def, error))
+                return false;
+        domain_rules_sort(root);
+        return true;
+}
+
+DomusDomainDef *domus_domain_def_parse(const char *xml, unsigned flags, GError **error)
+{
+        g_autoptr(DomusDomainDef) def = g_new0(DomusDomainDef, 1);
+
+        def->doc = xml_parse(xml, "domain_definition", error);
+        if (!def->doc)
+                return NULL;
+        if ((flags & DOMUS_DEF_VALIDATE) && !domain_schema_check(def->doc, error))
+                return NULL;
+        if (!fill(def, flags, error))
+                return NULL;
+        return g_steal_pointer(&def);
+}
+
+DomusDomainDef *domus_domain_def_copy(const DomusDomainDef *def)
+{
+        DomusDomainDef *ret = g_memdup2(def, sizeof(*def));
+        char **const strings[] = { &ret->name, &ret->title, &ret->description, &ret->os_type, &ret->machine,
+                                   &ret->kernel, &ret->initrd, &ret->cmdline, &ret->emulator };
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++)
+                *strings[i] = g_strdup(*strings[i]);
+        ret->doc = xmlCopyDoc(def->doc, 1);
+        return ret;
+}
+
+void domus_domain_def_free(DomusDomainDef *def)
+{
+        if (!def)
+                return;
+        xmlFreeDoc(def->doc);
+        g_free(def->name);
+        g_free(def->title);
+        g_free(def->description);
+        g_free(def->os_type);
+        g_free(def->machine);
+        g_free(def->kernel);
+        g_free(def->initrd);
+        g_free(def->cmdline);
+        g_free(def->emulator);
+        g_free(def);
+}
+
+static void collect_schema_error(void *opaque, xmlError *e)
+{
+        GString *out = opaque;
+
+        if (out->len < 2000)
+                g_string_append_printf(out, "\nline %d: %s", e->line, g_strchomp(e->message));
+}
+
+static bool run_schema(xmlRelaxNG *schema, xmlDoc *doc, GError **error)
+{
+        xmlRelaxNGValidCtxt *ctxt = xmlRelaxNGNewValidCtxt(schema);
+        g_autoptr(GString) details = g_string_new(NULL);
+        int r;
+
+        xmlRelaxNGSetValidStructuredErrors(ctxt, collect_schema_error, details);
+        r = xmlRelaxNGValidateDoc(ctxt, doc);
+        xmlRelaxNGFreeValidCtxt(ctxt);
+        if (r != 0)
+                return domain_fail(error, DOMUS_ERROR_XML_INVALID, "Unable to validate doc against %s%s", DOMAIN_SCHEMA,
+                                   details->str);
+        return true;
+}
+
+static void ignore_schema_error(void *opaque, xmlError *e)
+{
+}
+
+/* The schema knows libvirt's own domain types only; ours means one of them. */
+bool domain_schema_check(xmlDoc *doc, GError **error)
+{
+        g_autoptr(xmlDoc) copy = xmlCopyDoc(doc, 1);
+        g_autofree char *type = xml_attr(xmlDocGetRootElement(copy), "type");
+        xmlRelaxNGParserCtxt *parser;
+        xmlRelaxNG *schema;
+        bool ok = true;
+
+        if (access(DOMAIN_SCHEMA, R_OK) < 0)
+                return true; /* the table of what is supported is stricter than the schema anyway */
+        if (g_strcmp0(type, "domus") == 0)
+                xml_set_attr(xmlDocGetRootElement(copy), "type", "qemu");
+        parser = xmlRelaxNGNewParserCtxt(DOMAIN_SCHEMA);
+        xmlRelaxNGSetParserStructuredErrors(parser, ignore_schema_error, NULL);
+        schema = xmlRelaxNGParse(parser);
+        if (schema)
+                ok = run_schema(schema, copy, error);
+        xmlRelaxNGFree(schema);
+        xmlRelaxNGFreeParserCtxt(parser);
+        return ok;
+}
