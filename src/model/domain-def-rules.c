@@ -132,7 +132,7 @@ static const struct element_rule domain_children[] = {
           ATTRS{ { "mode", "host-passthrough|host-model|maximum" },
                  { "match", "exact" },
                  { "check", "none|partial|full" },
-                 { "migratable", "on|off" },
+                 { "migratable", "on" },
                  {} },
           cpu_children },
         { "clock", 0, ATTRS{ { "offset", "utc|localtime" }, {} }, timers },
