@@ -155,36 +155,48 @@ static bool touches(struct bus *bus, enum bus_space space, uint64_t addr, unsign
         return i < t->n && t->ranges[i].start - addr < size;
 }
 
+/* The size of the pieces in which an access reaches its range: size if it fits, less if it must be split; 0: nobody is there. */
+static unsigned piece_size(struct bus *bus, enum bus_space space, uint64_t addr, unsigned size, struct bus_range *range)
+{
+        unsigned max;
+
+        if (!find(bus, space, addr, range))
+                return size > 1 && touches(bus, space, addr, size) ? 1 : 0;
+        if (range->len - (addr - range->start) < size)
+                return 1;
+        max = range->ops->max_size;
+        return max && max < size ? max : size;
+}
+
 static uint64_t read_locked(struct bus *bus, enum bus_space space, uint64_t addr, unsigned size)
 {
         struct bus_range range;
         uint64_t value = 0;
+        unsigned piece = piece_size(bus, space, addr, size, &range);
 
-        if (find(bus, space, addr, &range) && range.len - (addr - range.start) >= size)
-                return range.ops->read(range.dev, addr - range.start, size) & ones(size);
-        if (size == 1 || (!find(bus, space, addr, &range) && !touches(bus, space, addr, size))) {
+        if (piece == 0) {
                 log_unclaimed(bus, space, addr, size, "read");
                 return ones(size);
         }
-        for (unsigned i = 0; i < size; i++)
-                value |= read_locked(bus, space, addr + i, 1) << (i * 8);
+        if (piece == size)
+                return range.ops->read(range.dev, addr - range.start, size) & ones(size);
+        for (unsigned i = 0; i < size; i += piece)
+                value |= read_locked(bus, space, addr + i, piece) << (i * 8);
         return value;
 }
 
 static void write_locked(struct bus *bus, enum bus_space space, uint64_t addr, unsigned size, uint64_t value)
 {
         struct bus_range range;
+        unsigned piece = piece_size(bus, space, addr, size, &range);
 
-        if (find(bus, space, addr, &range) && range.len - (addr - range.start) >= size) {
-                range.ops->write(range.dev, addr - range.start, size, value & ones(size));
-                return;
-        }
-        if (size == 1 || (!find(bus, space, addr, &range) && !touches(bus, space, addr, size))) {
+        if (piece == 0)
                 log_unclaimed(bus, space, addr, size, "write");
-                return;
-        }
-        for (unsigned i = 0; i < size; i++)
-                write_locked(bus, space, addr + i, 1, (value >> (i * 8)) & 0xff);
+        else if (piece == size)
+                range.ops->write(range.dev, addr - range.start, size, value & ones(size));
+        else
+                for (unsigned i = 0; i < size; i += piece)
+                        write_locked(bus, space, addr + i, piece, (value >> (i * 8)) & ones(piece));
 }
 
 uint64_t bus_read(struct bus *bus, enum bus_space space, uint64_t addr, unsigned size)

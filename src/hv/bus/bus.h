@@ -19,6 +19,8 @@ struct bus_ops {
          * not decode as the real one does: reads give all ones or zeros, writes are dropped. */
         uint64_t (*read)(void *dev, uint64_t off, unsigned size);
         void (*write)(void *dev, uint64_t off, unsigned size, uint64_t value);
+        /* Larger accesses reach the device as several of this many bytes, lowest address first; 0: as they are. */
+        unsigned max_size;
 };
 
 struct bus;
