@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "libvirt-driver/event.h"
+
+#include <string.h>
+
+#include "libvirt-driver/client.h"
+#include "libvirt-driver/handlers.h"
+
+enum event_object { EVENT_DOMAIN, EVENT_NETWORK, EVENT_POOL, EVENT_NODEDEV, EVENT_SECRET };
+
+/* One callback of a client's. Those of the old style have no id of their own; the id of the event serves. */
+struct registration {
+        enum event_object object;
+        int32_t event;           /* virDomainEventID and the like */
+        int32_t callback;
+        bool legacy;
+        bool filtered;           /* only for the domain with this uuid */
+        uint8_t uuid[DOMUS_UUID_LEN];
+};
+
+void client_events_clear(struct client_events *e)
+{
+        g_clear_pointer(&e->list, g_array_unref);
+}
+
+/* --- The list --- */
+
+/* The position of the one that matches, or -1. */
+static int find(const struct client_events *e, enum event_object object, bool legacy, int32_t id)
+{
+        for (guint i = 0; e->list && i < e->list->len; i++) {
+                const struct registration *r = &g_array_index(e->list, struct registration, i);
+
+                if (r->object == object && r->legacy == legacy && (legacy ? r->event : r->callback) == id)
+                        return (int)i;
+        }
+        return -1;
+}
+
+static void add(struct client_events *e, struct registration r)
+{
+        if (!e->list)
+                e->list = g_array_new(FALSE, FALSE, sizeof(struct registration));
+        if (!r.legacy)
+                r.callback = e->next_id++;
+        g_array_append_val(e->list, r);
+}
+
+/* Also answers the call where it fails. */
+static bool may_add(struct call *call, int32_t event, int32_t last)
+{
+        const struct client_events *e = &call->client->events;
+
+        if (event < 0 || event > last) {
+                call_fail_new(call, DOMUS_ERROR_INTERNAL, "unsupported event ID %d", event);
+                return false;
+        }
+        if (e->list && e->list->len >= CLIENT_EVENTS_MAX) {
+                call_fail_new(call, DOMUS_ERROR_OPERATION_FAILED, "too many event callbacks on this connection");
+                return false;
+        }
+        return true;
+}
+
+/* --- Registering --- */
+
+static void register_callback(struct call *call, enum event_object object, int32_t event, int32_t last, const uint8_t *uuid)
+{
+        struct registration r = { .object = object, .event = event, .filtered = uuid };
+        struct client_events *e = &call->client->events;
+
+        if (!may_add(call, event, last))
+                return;
+        if (uuid)
+                memcpy(r.uuid, uuid, sizeof(r.uuid));
+        add(e, r);
+        call_reply_i32(call, e->next_id - 1);
+}
+
+static void deregister_callback(struct call *call, enum event_object object, int32_t callback)
+{
+        struct client_events *e = &call->client->events;
+        int i = find(e, object, false, callback);
+
+        if (i < 0) {
+                call_fail_new(call, DOMUS_ERROR_INVALID_ARG, "event callback %d is not registered", callback);
+                return;
+        }
+        g_array_remove_index(e->list, (guint)i);
+        call_reply(call, NULL);
+}
+
+static void domain_register(struct call *call, const void *p)
+{
+        const struct remote_connect_domain_event_callback_register_any_args *args = p;
+
+        register_callback(call, EVENT_DOMAIN, args->event_id, VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE, args->dom ? args->dom->uuid : NULL);
+}
+
+static void domain_deregister(struct call *call, const void *p)
+{
+        const struct remote_connect_domain_event_callback_deregister_any_args *args = p;
+
+        deregister_callback(call, EVENT_DOMAIN, args->callback_id);
+}
+
+static bool legacy_add(struct call *call, int32_t event)
+{
+        struct client_events *e = &call->client->events;
+
+        if (!may_add(call, event, VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE))
+                return false;
+        if (find(e, EVENT_DOMAIN, true, event) >= 0) {
+                call_fail_new(call, DOMUS_ERROR_INTERNAL, "domain event %d already registered", event);
+                return false;
+        }
+        add(e, (struct registration){ .object = EVENT_DOMAIN, .event = event, .legacy = true });
+        return true;
+}
+
+static bool legacy_remove(struct call *call, int32_t event)
+{
+        struct client_events *e = &call->client->events;
+        int i = find(e, EVENT_DOMAIN, true, event);
+
+        if (i < 0) {
+                call_fail_new(call, DOMUS_ERROR_INTERNAL, "domain event %d not registered", event);
+                return false;
+        }
+        g_array_remove_index(e->list, (guint)i);
+        return true;
+}
+
+static void legacy_register(struct call *call, const void *args)
+{
+        if (legacy_add(call, VIR_DOMAIN_EVENT_ID_LIFECYCLE))
+                call_reply_i32(call, 1);
+}
+
+static void legacy_deregister(struct call *call, const void *args)
+{
+        if (legacy_remove(call, VIR_DOMAIN_EVENT_ID_LIFECYCLE))
+                call_reply_i32(call, 0);
+}
+
+static void legacy_register_any(struct call *call, const void *p)
+{
+        const struct remote_connect_domain_event_register_any_args *args = p;
+
+        if (legacy_add(call, args->event_id))
+                call_reply(call, NULL);
+}
+
+static void legacy_deregister_any(struct call *call, const void *p)
+{
+        const struct remote_connect_domain_event_deregister_any_args *args = p;
+
+        if (legacy_remove(call, args->event_id))
+                call_reply(call, NULL);
+}
+
+/* The kinds of objects that do not exist here yet: callbacks are taken and have nothing to report. */
+#define OBJECT_EVENTS(kind, object, last)                                                                   \
+        static void kind##_register(struct call *call, const void *p)                                       \
+        {                                                                                                   \
+                const struct remote_connect_##kind##_event_register_any_args *args = p;                     \
+                                                                                                            \
+                register_callback(call, object, args->event_id, last, NULL);                                \
+        }                                                                                                   \
+        static void kind##_deregister(struct call *call, const void *p)                                     \
+        {                                                                                                   \
+                const struct remote_connect_##kind##_event_deregister_any_args *args = p;                   \
+                                                                                                            \
+                deregister_callback(call, object, args->callback_id);                                       \
+        }
+
+OBJECT_EVENTS(network, EVENT_NETWORK, VIR_NETWORK_EVENT_ID_LIFECYCLE)
+OBJECT_EVENTS(storage_pool, EVENT_POOL, VIR_STORAGE_POOL_EVENT_ID_REFRESH)
+OBJECT_EVENTS(node_device, EVENT_NODEDEV, VIR_NODE_DEVICE_EVENT_ID_UPDATE)
+OBJECT_EVENTS(secret, EVENT_SECRET, VIR_SECRET_EVENT_ID_VALUE_CHANGED)
+
+/* --- Telling --- */
+
+static void send_event(struct client *client, uint32_t procedure, const void *msg)
+{
+        GByteArray *packet = packet_begin(&(struct packet_header){
+                .program = PROGRAM_REMOTE,
+                .version = PROGRAM_VERSION,
+                .procedure = procedure,
+                .type = PACKET_MESSAGE,
+        });
+
+        if (xdr_encode(remote_procs[procedure - 1].args, msg, packet, PACKET_MAX))
+                client_send(client, packet);
+        else
+                g_byte_array_unref(packet);
+}
+
+static void send_lifecycle(struct client *client, const struct registration *r, const struct remote_domain *dom, const DomusEvent *ev)
+{
+        struct remote_domain_event_callback_lifecycle_msg msg = {
+                .callback_id = r->callback, .msg = { .dom = *dom, .event = ev->a, .detail = ev->b }
+        };
+
+        if (r->legacy)
+                send_event(client, REMOTE_PROC_DOMAIN_EVENT_LIFECYCLE, &msg.msg);
+        else
+                send_event(client, REMOTE_PROC_DOMAIN_EVENT_CALLBACK_LIFECYCLE, &msg);
+}
+
+static void send_reboot(struct client *client, const struct registration *r, const struct remote_domain *dom)
+{
+        struct remote_domain_event_callback_reboot_msg msg = { .callback_id = r->callback, .msg = { .dom = *dom } };
+
+        if (r->legacy)
+                send_event(client, REMOTE_PROC_DOMAIN_EVENT_REBOOT, &msg.msg);
+        else
+                send_event(client, REMOTE_PROC_DOMAIN_EVENT_CALLBACK_REBOOT, &msg);
+}
+
+static void send_metadata(struct client *client, const struct registration *r, const struct remote_domain *dom, const DomusEvent *ev)
+{
+        struct remote_domain_event_callback_metadata_change_msg msg = {
+                .callback_id = r->callback, .dom = *dom, .type = ev->a, .nsuri = ev->text
+        };
+
+        if (!r->legacy)
+                send_event(client, REMOTE_PROC_DOMAIN_EVENT_CALLBACK_METADATA_CHANGE, &msg);
+}
+
+static int32_t event_number(DomusEventKind kind)
+{
+        switch (kind) {
+        case DOMUS_EVENT_LIFECYCLE:
+                return VIR_DOMAIN_EVENT_ID_LIFECYCLE;
+        case DOMUS_EVENT_REBOOT:
+                return VIR_DOMAIN_EVENT_ID_REBOOT;
+        case DOMUS_EVENT_METADATA:
+                return VIR_DOMAIN_EVENT_ID_METADATA_CHANGE;
+        }
+        return -1;
+}
+
+static void tell(struct client *client, const struct registration *r, const struct remote_domain *dom, const DomusEvent *ev)
+{
+        if (r->object != EVENT_DOMAIN || r->event != event_number(ev->kind) ||
+            (r->filtered && memcmp(r->uuid, dom->uuid, sizeof(r->uuid)) != 0))
+                return;
+        switch (ev->kind) {
+        case DOMUS_EVENT_LIFECYCLE:
+                send_lifecycle(client, r, dom, ev);
+                break;
+        case DOMUS_EVENT_REBOOT:
+                send_reboot(client, r, dom);
+                break;
+        case DOMUS_EVENT_METADATA:
+                send_metadata(client, r, dom, ev);
+                break;
+        }
+}
+
+void event_broadcast(const DomusEvent *ev, gpointer opaque)
+{
+        struct server *server = opaque;
+        struct remote_domain dom = { .name = domus_domain_name(ev->domain), .id = domus_domain_id(ev->domain) };
+
+        memcpy(dom.uuid, domus_domain_uuid(ev->domain), sizeof(dom.uuid));
+        list_foreach(l, &server->clients) {
+                struct client *client = list_entry(l, struct client, link);
+                const GArray *list = client->events.list;
+
+                for (guint i = 0; list && i < list->len; i++)
+                        tell(client, &g_array_index(list, struct registration, i), &dom, ev);
+        }
+}
+
+static const struct handler rows[] = {
+        { REMOTE_PROC_CONNECT_DOMAIN_EVENT_REGISTER, legacy_register },
+        { REMOTE_PROC_CONNECT_DOMAIN_EVENT_DEREGISTER, legacy_deregister },
+        { REMOTE_PROC_CONNECT_DOMAIN_EVENT_REGISTER_ANY, legacy_register_any },
+        { REMOTE_PROC_CONNECT_DOMAIN_EVENT_DEREGISTER_ANY, legacy_deregister_any },
+        { REMOTE_PROC_CONNECT_DOMAIN_EVENT_CALLBACK_REGISTER_ANY, domain_register },
+        { REMOTE_PROC_CONNECT_DOMAIN_EVENT_CALLBACK_DEREGISTER_ANY, domain_deregister },
+        { REMOTE_PROC_CONNECT_NETWORK_EVENT_REGISTER_ANY, network_register },
+        { REMOTE_PROC_CONNECT_NETWORK_EVENT_DEREGISTER_ANY, network_deregister },
+        { REMOTE_PROC_CONNECT_STORAGE_POOL_EVENT_REGISTER_ANY, storage_pool_register },
+        { REMOTE_PROC_CONNECT_STORAGE_POOL_EVENT_DEREGISTER_ANY, storage_pool_deregister },
+        { REMOTE_PROC_CONNECT_NODE_DEVICE_EVENT_REGISTER_ANY, node_device_register },
+        { REMOTE_PROC_CONNECT_NODE_DEVICE_EVENT_DEREGISTER_ANY, node_device_deregister },
+        { REMOTE_PROC_CONNECT_SECRET_EVENT_REGISTER_ANY, secret_register },
+        { REMOTE_PROC_CONNECT_SECRET_EVENT_DEREGISTER_ANY, secret_deregister },
+};
+
+HANDLER_TABLE(event_handlers, rows);
