@@ -38,6 +38,7 @@ GArray *domus_host_cpu_stats(const DomusHost *h, int cpu, GError **error);
 GArray *domus_host_memory_stats(const DomusHost *h, int cell, GError **error);
 uint64_t domus_host_free_memory(const DomusHost *h);          /* bytes */
 bool domus_host_cell_free_memory(const DomusHost *h, unsigned cell, uint64_t *ret, GError **error); /* bytes */
-/* Bitmap of present CPUs, little endian bits; *ret_online its population count among online ones. g_free. */
+/* Bitmap of online CPUs, little endian bits, as virNodeGetCPUMap has it; *ret_ncpus: number of present CPUs, the bits that count; *ret_online:
+ * its population count. g_free. */
 uint8_t *domus_host_cpu_map(const DomusHost *h, unsigned *ret_ncpus, unsigned *ret_online);
 char *domus_host_sysinfo_xml(const DomusHost *h, GError **error);
