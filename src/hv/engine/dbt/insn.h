@@ -84,7 +84,10 @@ bool dbt_native_prepare(struct dbt_vcpu *v, struct dbt_insn *i, const ZydisDecod
                         const ZydisDecodedOperand *ops, const uint8_t *bytes);
 int dbt_native_init(struct dbt_vcpu *v);
 void dbt_native_finish(struct dbt_vcpu *v);
-/* All stubs are forgotten; block.c has dropped all decoded instructions before. Called when the code buffer is full. */
+/* Asked before a block is decoded: is there too little room left for the stubs of another block? Then all decoded instructions are to be
+ * dropped and dbt_native_flush called. */
+bool dbt_native_full(const struct dbt_vcpu *v);
+/* All stubs are forgotten; block.c has dropped all decoded instructions before. */
 void dbt_native_flush(struct dbt_vcpu *v);
 /* fxsave, fxrstor, xsave*, xrstor*, fninit..., ldmxcsr: called as handlers, set by decode.c's table. */
 void dbt_fxsave(struct dbt_vcpu *v, const struct dbt_insn *i);

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Handlers that run stubs: memory operands, the x87 environment, and faults of the host in the copy. */
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <ucontext.h>
+
+#include "hv/engine/dbt/native.h"
+#include "hv/engine/dbt/vm.h"
+
+/* --- Host faults --------------------------------------------------------------------------------------------- */
+
+/* What this thread runs, for the signal handler, which gets no argument of ours. */
+static __thread struct dbt_native *native_self __attribute__((tls_model("initial-exec")));
+
+static bool in_stub(const struct dbt_native *n, uint64_t pc)
+{
+        return n && pc - (uintptr_t)n->exec < NATIVE_BUFFER_SIZE && n->current;
+}
+
+/* A fault in the copied instruction goes on at the stub's fault exit: sigreturn, unlike a jump out of the handler,
+ * brings the guest's vector registers back. Any other one is a bug here and ends the process as it would have. */
+static void on_signal(int sig, siginfo_t *info, void *context)
+{
+        ucontext_t *uc = context;
+        greg_t *regs = uc->uc_mcontext.gregs;
+        struct dbt_native *n = native_self;
+
+        if (!in_stub(n, (uint64_t)regs[REG_RIP])) {
+                signal(sig, SIG_DFL);
+                return;
+        }
+        n->fault_vector = (unsigned)regs[REG_TRAPNO];
+        regs[REG_RIP] = (greg_t)(uintptr_t)(n->current->code + n->current->fault_offset);
+}
+
+int native_install_signals(void)
+{
+        struct sigaction sa;
+
+        memset(&sa, 0, sizeof(sa));
+        sa.sa_sigaction = on_signal;
+        sa.sa_flags = SA_SIGINFO | SA_RESTART;
+        sigemptyset(&sa.sa_mask);
+        if (sigaction(SIGFPE, &sa, NULL) < 0 || sigaction(SIGILL, &sa, NULL) < 0)
+                return -errno;
+        return 0;
+}
+
+static _Noreturn void raise_host_fault(struct dbt_vcpu *v)
+{
+        unsigned vector = v->native->fault_vector;
+
+        switch (vector) {
+        case X86_DE:
+        case X86_MF:
+                dbt_raise(v, vector);
+        case X86_XM:
+                if (v->cr4 & X86_CR4_OSXMMEXCPT)
+                        dbt_raise(v, X86_XM);
+                dbt_raise_ud(v);
+        default:
+                dbt_raise_ud(v);
+        }
+}
+
+void native_call(struct dbt_vcpu *v, const struct native_stub *s, void *mem)
+{
+        native_self = v->native;
+        v->native->current = s;
+        if (unlikely(((native_code)(uintptr_t)s->code)(v, mem)))
+                raise_host_fault(v);
+}
+
+/* --- Checks before vector instructions (Intel SDM vol. 3, 2.5 and 13.1) ----------------------------------------- */
+
+void native_check(struct dbt_vcpu *v, enum native_class class)
+{
+        bool em = v->cr0 & X86_CR0_EM, ts = v->cr0 & X86_CR0_TS;
+
+        switch (class) {
+        case NATIVE_GPR:
+                return;
+        case NATIVE_FWAIT:
+                if (ts && (v->cr0 & X86_CR0_MP))
+                        dbt_raise(v, X86_NM);
+                return;
+        case NATIVE_X87:
+                if (em || ts)
+                        dbt_raise(v, X86_NM);
+                return;
+        case NATIVE_MMX:
+                if (em)
+                        dbt_raise_ud(v);
+                break;
+        case NATIVE_SSE:
+                if (em || !(v->cr4 & X86_CR4_OSFXSR))
+                        dbt_raise_ud(v);
+                break;
+        case NATIVE_AVX:
+                if (!(v->cr4 & X86_CR4_OSXSAVE) ||
+                        (v->xcr0 & (X86_XCR0_SSE | X86_XCR0_AVX)) != (X86_XCR0_SSE | X86_XCR0_AVX))
+                        dbt_raise_ud(v);
+                break;
+        }
+        if (ts)
+                dbt_raise(v, X86_NM);
+}
+
+/* --- Plain instructions -------------------------------------------------------------------------------------- */
+
+static uint64_t operand_linear(struct dbt_vcpu *v, const struct dbt_insn *i, const struct native_stub *s)
+{
+        uint64_t lin = dbt_mem_linear(v, i, s->mem_size, s->access & NATIVE_WRITE ? DBT_WRITE : DBT_READ);
+
+        if (unlikely(lin & s->align_mask))
+                dbt_raise_gp0(v);
+        return lin;
+}
+
+static void *operand_pointer(struct dbt_vcpu *v, const struct native_stub *s, uint64_t lin)
+{
+        struct dbt_tlb_entry *e = dbt_tlb_slot(v, v->mmu, lin);
+        bool write = s->access & NATIVE_WRITE;
+
+        if (likely((write ? e->tag_write : e->tag_read) == (lin & DBT_PAGE_MASK) &&
+                    (lin & ~DBT_PAGE_MASK) + s->mem_size <= DBT_PAGE_SIZE))
+                return e->host + (lin & ~DBT_PAGE_MASK);
+        return dbt_host_ptr(v, lin, s->mem_size, write ? DBT_WRITE : DBT_READ, v->mmu);
+}
+
+/* On a copy of the operand: it crosses a page end, or the page wants its writes (or reads) to be seen. Nothing has been written when
+ * this faults. */
+static void run_bounced(struct dbt_vcpu *v, const struct native_stub *s, uint64_t lin)
+{
+        uint8_t *bounce = v->native->bounce;
+
+        if (s->lock)
+                dbt_exclusive_begin(v);
+        if (s->access & NATIVE_WRITE)
+                dbt_probe(v, lin, s->mem_size, DBT_WRITE, v->mmu);
+        if (s->access & NATIVE_READ)
+                dbt_read_bytes(v, lin, bounce, s->mem_size, v->mmu);
+        native_enter(v, s); /* a device's callback may have taken the vector registers */
+        native_call(v, s, bounce);
+        if (s->access & NATIVE_WRITE)
+                dbt_write_bytes(v, lin, bounce, s->mem_size, v->mmu);
+        if (s->lock)
+                dbt_exclusive_end(v);
+}
+
+void native_run_reg(struct dbt_vcpu *v, const struct dbt_insn *i)
+{
+        const struct native_stub *s = i->native;
+
+        native_enter(v, s);
+        native_call(v, s, NULL);
+}
+
+void native_run_mem(struct dbt_vcpu *v, const struct dbt_insn *i)
+{
+        const struct native_stub *s = i->native;
+        uint64_t lin;
+        void *p;
+
+        native_enter(v, s);
+        lin = operand_linear(v, i, s);
+        p = operand_pointer(v, s, lin);
+        if (likely(p)) {
+                native_enter(v, s);
+                native_call(v, s, p);
+        } else {
+                run_bounced(v, s, lin);
+        }
+}
+
+/* --- x87 ----------------------------------------------------------------------------------------------------- */
+
+void native_run_x87(struct dbt_vcpu *v, const struct dbt_insn *i)
+{
+        const struct native_stub *s = i->native;
+        struct dbt_native *n = v->native;
+        uint64_t fdp = 0;
+
+        if (s->mem_size && s->tracks)
+                fdp = dbt_mem_offset(v, i);
+        if (s->mem_size)
+                native_run_mem(v, i);
+        else
+                native_run_reg(v, i);
+        if (!s->tracks)
+                return;
+        n->fip = v->rip;
+        n->fop = s->fop & 0x7ff;
+        if (s->mem_size)
+                n->fdp = fdp;
+}
+
+static void put_le(uint8_t *p, uint64_t value, unsigned size)
+{
+        for (unsigned k = 0; k < size; k++)
+                p[k] = (uint8_t)(value >> (8 * k));
+}
+
+static uint32_t get_le(const uint8_t *p, unsigned size)
+{
+        uint32_t value = 0;
+
+        for (unsigned k = 0; k < size; k++)
+                value |= (uint32_t)p[k] << (8 * k);
+        return value;
+}
+
+/* Real-mode environments hold linear addresses, the others offsets and selectors (here 0: as on CPUs that do not
+ * keep them). */
+static bool has_real_format(const struct dbt_vcpu *v)
+{
+        return !(v->mode & DBT_MODE_PE) || (v->mode & DBT_MODE_VM86);
+}
+
+/* The words after the tag word: instruction pointer, its selector and opcode, data pointer, its selector (Intel SDM vol. 1,
+ * figures 8-9 to 8-12). field: 2 or 4 bytes each. */
+static void put_pointers(const struct dbt_vcpu *v, uint8_t *env, unsigned field)
+{
+        const struct dbt_native *n = v->native;
+        uint8_t *p = env + 3 * field;
+
+        if (has_real_format(v)) {
+                uint64_t fip = n->fip + v->seg[X86_CS].base, fdp = n->fdp + v->seg[X86_DS].base;
+
+                put_le(p, fip & 0xffff, field);
+                put_le(p + field, (fip >> 16 << 12 & (field == 2 ? 0xf000 : 0x0ffff000)) | n->fop, field);
+                put_le(p + 2 * field, fdp & 0xffff, field);
+                put_le(p + 3 * field, fdp >> 16 << 12 & (field == 2 ? 0xf000 : 0x0ffff000), field);
+                return;
+        }
+        put_le(p, n->fip, field);
+        put_le(p + field, field == 4 ? (uint32_t)n->fop << 16 : 0, field);
+        put_le(p + 2 * field, n->fdp, field);
+        put_le(p + 3 * field, 0, 2);
+}
+
+static void get_pointers(struct dbt_vcpu *v, const uint8_t *env, unsigned field)
+{
+        struct dbt_native *n = v->native;
+        const uint8_t *p = env + 3 * field;
+
+        n->fip = get_le(p, field);
+        n->fdp = get_le(p + 2 * field, field);
+        n->fop = field == 4 ? get_le(p + field, 4) >> 16 & 0x7ff : 0;
+        if (has_real_format(v)) {
+                n->fop = get_le(p + field, field) & 0x7ff;
+                n->fip = (n->fip & 0xffff) | (get_le(p + field, field) >> 12 << 16);
+                n->fdp = (n->fdp & 0xffff) | (get_le(p + 3 * field, field) >> 12 << 16);
+                n->fip -= v->seg[X86_CS].base;
+                n->fdp -= v->seg[X86_DS].base;
+        }
+}
+
+static unsigned env_field(const struct native_stub *s)
+{
+        return s->mem_size == 14 || s->mem_size == 94 ? 2 : 4;
+}
+
+/* FNSTENV, FNSAVE. */
+void native_run_save_env(struct dbt_vcpu *v, const struct dbt_insn *i)
+{
+        const struct native_stub *s = i->native;
+        struct dbt_native *n = v->native;
+        uint64_t lin;
+
+        native_enter(v, s);
+        lin = operand_linear(v, i, s);
+        dbt_probe(v, lin, s->mem_size, DBT_WRITE, v->mmu);
+        native_enter(v, s);
+        native_call(v, s, n->bounce);
+        put_pointers(v, n->bounce, env_field(s));
+        if (s->mem_size >= 94)
+                n->fip = n->fdp = n->fop = 0;
+        dbt_write_bytes(v, lin, n->bounce, s->mem_size, v->mmu);
+}
+
+/* FLDENV, FRSTOR. */
+void native_run_load_env(struct dbt_vcpu *v, const struct dbt_insn *i)
+{
+        const struct native_stub *s = i->native;
+        struct dbt_native *n = v->native;
+        uint64_t lin;
+
+        native_enter(v, s);
+        lin = operand_linear(v, i, s);
+        dbt_read_bytes(v, lin, n->bounce, s->mem_size, v->mmu);
+        native_enter(v, s);
+        native_call(v, s, n->bounce);
+        get_pointers(v, n->bounce, env_field(s));
+}
+
+void native_run_fninit(struct dbt_vcpu *v, const struct dbt_insn *i)
+{
+        struct dbt_native *n = v->native;
+
+        native_run_reg(v, i);
+        n->fip = n->fdp = n->fop = 0;
+}
+
+/* --- Others -------------------------------------------------------------------------------------------------- */
+
+void native_run_ldmxcsr(struct dbt_vcpu *v, const struct dbt_insn *i)
+{
+        const struct native_stub *s = i->native;
+        uint32_t value;
+
+        native_enter(v, s);
+        value = dbt_load32(v, operand_linear(v, i, s), v->mmu);
+        if (value & ~NATIVE_MXCSR_MASK)
+                dbt_raise_gp0(v);
+        native_enter(v, s);
+        put_le(v->native->bounce, value, 4);
+        native_call(v, s, v->native->bounce);
+}
+
+void native_run_nop(struct dbt_vcpu *v, const struct dbt_insn *i)
+{
+}
+
+/* CLFLUSH and its kin: what they do to caches nobody sees, what they check is that of a byte read. */
+void native_run_cache_line(struct dbt_vcpu *v, const struct dbt_insn *i)
+{
+        dbt_probe(v, dbt_mem_linear(v, i, 1, DBT_READ), 1, DBT_READ, v->mmu);
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* What the native*.c files and fpu.c share. Private to them.
+ *
+ * A stub is a piece of host code made for one guest instruction: it loads the guest's general registers and arithmetic
+ * flags that the instruction uses, runs a copy of the instruction whose memory operand is [host pointer], and stores what
+ * changed. Vector and x87 registers are in place (v->fpu_live). Stubs lie in a bounded buffer that is mapped twice, once
+ * writable and once executable. */
+
+#include "hv/engine/dbt/insn.h"
+
+#define NATIVE_BUFFER_SIZE MiB(4)
+/* dbt_native_full says yes when less than this is left: enough for the longest block. */
+#define NATIVE_BUFFER_RESERVE KiB(64)
+#define NATIVE_CODE_MAX 224
+/* Largest memory operand: FNSAVE in 32-bit format. */
+#define NATIVE_BOUNCE_SIZE 128
+
+#define NATIVE_FLAGS (X86_FLAG_CF | X86_FLAG_PF | X86_FLAG_AF | X86_FLAG_ZF | X86_FLAG_SF | X86_FLAG_OF)
+
+/* MXCSR bits that exist for the guest. AMD's misaligned mode (bit 17) is not offered. */
+#define NATIVE_MXCSR_MASK 0xffffu
+
+/* Which checks come before it. */
+enum native_class {
+        NATIVE_GPR, /* none */
+        NATIVE_FWAIT,
+        NATIVE_X87,
+        NATIVE_MMX,
+        NATIVE_SSE,
+        NATIVE_AVX,
+};
+
+enum { NATIVE_READ = 1, NATIVE_WRITE = 2 };
+
+struct native_stub {
+        uint16_t mem_size;     /* bytes; 0: no memory operand */
+        uint16_t fault_offset; /* in code: where to go on when the host faults in the copy */
+        uint16_t fop;          /* x87: the opcode as FNSTENV reports it */
+        uint8_t align_mask;    /* the linear address must be aligned so, else #GP */
+        uint8_t access;        /* NATIVE_READ | NATIVE_WRITE */
+        uint8_t class;         /* enum native_class */
+        bool lock;
+        bool tracks;           /* x87: updates the last-instruction pointers */
+        /* Gathers and masked moves. */
+        uint8_t vec_dest, vec_index, vec_mask;
+        uint8_t elem_size, elem_count, index_size, scale;
+        uint8_t code[] __attribute__((aligned(16)));
+};
+
+/* Returns 0, or 1 when it stopped at the copied instruction by a host fault; the guest's state is then unchanged. */
+typedef int (*native_code)(struct dbt_vcpu *v, void *mem);
+
+struct dbt_native {
+        uint8_t *write, *exec; /* the two views */
+        size_t used;
+        const struct native_stub *current; /* running stub, for the signal handler */
+        unsigned fault_vector;             /* by the signal handler */
+        /* x87 last instruction and data pointer while v->fpu_live; in the XSAVE image otherwise. The host's own would be
+         * those of the stub. */
+        uint64_t fip, fdp;
+        uint16_t fop;
+        uint8_t bounce[NATIVE_BOUNCE_SIZE] __attribute__((aligned(64)));
+};
+
+/* What native.c found out about an instruction, for the emitter. */
+struct native_plan {
+        const ZydisDecodedInstruction *z;
+        const ZydisDecodedOperand *ops;
+        const uint8_t *bytes;
+        bool mode64;
+        bool mem;            /* has a memory operand that is accessed */
+        bool mem_is_rdi;     /* the implicit one of maskmovq and maskmovdqu */
+        bool prefix_66;      /* operand size prefix needed on the host */
+        bool flags_in;
+        uint32_t flags_out;  /* arithmetic flags that may change */
+        uint16_t reads, writes; /* guest registers, bit per enum x86_gpr */
+};
+
+/* native-emit.c: the machine code for plan into buf (at most NATIVE_CODE_MAX bytes). Returns its length, 0 if it cannot be
+ * re-encoded; *ret_fault is the offset of the fault exit. */
+unsigned native_emit(const struct native_plan *plan, uint8_t *buf, uint16_t *ret_fault);
+
+/* native-run.c: handlers. */
+void native_run_reg(struct dbt_vcpu *v, const struct dbt_insn *i);
+void native_run_mem(struct dbt_vcpu *v, const struct dbt_insn *i);
+void native_run_x87(struct dbt_vcpu *v, const struct dbt_insn *i);
+void native_run_save_env(struct dbt_vcpu *v, const struct dbt_insn *i);
+void native_run_load_env(struct dbt_vcpu *v, const struct dbt_insn *i);
+void native_run_fninit(struct dbt_vcpu *v, const struct dbt_insn *i);
+void native_run_ldmxcsr(struct dbt_vcpu *v, const struct dbt_insn *i);
+void native_run_nop(struct dbt_vcpu *v, const struct dbt_insn *i);
+void native_run_cache_line(struct dbt_vcpu *v, const struct dbt_insn *i);
+/* native-vec.c */
+void native_run_masked_load(struct dbt_vcpu *v, const struct dbt_insn *i);
+void native_run_masked_store(struct dbt_vcpu *v, const struct dbt_insn *i);
+void native_run_byte_mask(struct dbt_vcpu *v, const struct dbt_insn *i);
+void native_run_gather(struct dbt_vcpu *v, const struct dbt_insn *i);
+
+/* Raises what the class of instruction asks for (CR0.EM, CR0.TS, CR4.OSFXSR, CR4.OSXSAVE, XCR0). */
+void native_check(struct dbt_vcpu *v, enum native_class class);
+/* Runs the stub with mem as its memory operand; raises what the host found. */
+void native_call(struct dbt_vcpu *v, const struct native_stub *s, void *mem);
+/* Installs the process's handlers for SIGFPE and SIGILL; may be repeated. */
+int native_install_signals(void);
+
+/* Before a vector or x87 instruction: checks, and the guest's state is in the host's registers afterwards. */
+static inline void native_enter(struct dbt_vcpu *v, const struct native_stub *s)
+{
+        if (s->class == NATIVE_GPR)
+                return;
+        if (unlikely(v->fpu_trap))
+                native_check(v, s->class);
+        if (unlikely(!v->fpu_live))
+                dbt_fpu_load(v);
+}
+
+/* libc's may use vector registers. */
+static inline void native_copy(void *dst, const void *src, size_t n)
+{
+        __asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(n) : : "memory");
+}
+
+static inline void native_zero(void *dst, size_t n)
+{
+        __asm__ volatile("rep stosb" : "+D"(dst), "+c"(n) : "a"(0) : "memory");
+}
