@@ -98,6 +98,10 @@ void domus_domain_shutdown(DomusDomain *d, unsigned flags, DomusDone done, gpoin
 void domus_domain_reboot(DomusDomain *d, unsigned flags, DomusDone done, gpointer opaque);      /* virDomainRebootFlagValues */
 void domus_domain_reset(DomusDomain *d, DomusDone done, gpointer opaque);
 void domus_domain_destroy(DomusDomain *d, unsigned flags, DomusDone done, gpointer opaque);     /* virDomainDestroyFlagsValues */
+/* VIR_DOMAIN_START_AUTODESTROY, for the presentation to call in the start's DomusDone: the domain is destroyed by
+ * domus_manager_owner_gone(owner), or when the daemon is started anew. owner: any address that is the connection's own. */
+void domus_domain_set_autodestroy(DomusDomain *d, const void *owner);
+void domus_manager_owner_gone(DomusManager *m, const void *owner);
 void domus_domain_suspend(DomusDomain *d, DomusDone done, gpointer opaque);
 void domus_domain_resume(DomusDomain *d, DomusDone done, gpointer opaque);
 void domus_domain_inject_nmi(DomusDomain *d, DomusDone done, gpointer opaque);

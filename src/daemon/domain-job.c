@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Operations of a domain, as jobs of its queue. */
+
+#include "daemon/domain-private.h"
+
+static void interrupt(DomusJob *j)
+{
+        DomusDomain *d = ((DomusDomainJob *)j)->domain;
+
+        if (d->vm)
+                domus_vm_abort_calls(d->vm);
+}
+
+static void finished(DomusJob *j, const GError *error)
+{
+        DomusDomainJob *job = (DomusDomainJob *)j;
+
+        if (job->done)
+                job->done(error ? NULL : job->domain, error, job->opaque);
+}
+
+static void job_free(DomusJob *j)
+{
+        DomusDomainJob *job = (DomusDomainJob *)j;
+
+        domus_domain_def_free(job->def);
+        domus_domain_unref(job->domain);
+        g_free(job);
+}
+
+void domus_domain_submit(DomusDomain *d, void (*run)(DomusJob *job), bool urgent, unsigned flags, DomusDomainDef *def,
+        DomusDone done, gpointer opaque)
+{
+        DomusDomainJob *job = g_new0(DomusDomainJob, 1);
+        g_autoptr(DomusDomain) hold = domus_domain_ref(d); /* the queue must outlive its last job */
+
+        *job = (DomusDomainJob){
+                .job = { .run = run, .interrupt = interrupt, .finished = finished, .free_fn = job_free },
+                .domain = domus_domain_ref(d),
+                .flags = flags,
+                .was_active = domus_domain_is_active(d),
+                .def = def,
+                .done = done,
+                .opaque = opaque,
+        };
+        domus_job_submit(&d->jobs, &job->job, urgent);
+}
+
+void domus_domain_job_finish(DomusDomainJob *job, const GError *error)
+{
+        g_autoptr(DomusDomain) hold = domus_domain_ref(job->domain);
+
+        domus_job_finish(&job->job, error);
+}
+
+void domus_domain_job_fail(DomusDomainJob *job, int code, const char *format, ...)
+{
+        g_autoptr(GError) error = NULL;
+        va_list ap;
+
+        va_start(ap, format);
+        error = g_error_new_valist(DOMUS_ERROR, code, format, ap);
+        va_end(ap);
+        domus_domain_job_finish(job, error);
+}
+
+void domus_domain_job_reply(sd_bus_message *reply, const GError *error, gpointer job)
+{
+        domus_domain_job_finish(job, error);
+}
+
+void domus_done_error(DomusDone done, gpointer opaque, GError *error)
+{
+        if (done)
+                done(NULL, error, opaque);
+        g_error_free(error);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "daemon/domlog.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/macros.h"
+#include "model/error.h"
+
+#define SIZE_MAX_AT_START MiB(2)
+#define TAIL_SIZE 4096
+#define OPEN_FLAGS (O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW)
+
+static void rotate(const char *path)
+{
+        g_autofree char *old = g_strconcat(path, ".old", NULL);
+
+        if (domus_log_size(path) > (off_t)SIZE_MAX_AT_START && rename(path, old) < 0)
+                log_warning("cannot rename '%s': %s", path, g_strerror(errno));
+}
+
+int domus_log_open(const char *log_dir, const char *name, char **ret_path, GError **error)
+{
+        g_autofree char *path = g_strconcat(log_dir, "/", name, ".log", NULL);
+        int fd;
+
+        rotate(path);
+        fd = open(path, OPEN_FLAGS | O_CREAT, 0600);
+        if (fd < 0) {
+                int saved = errno;
+
+                g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_SYSTEM, "cannot open the log '%s': %s", path,
+                        g_strerror(saved));
+                return -1;
+        }
+        *ret_path = g_steal_pointer(&path);
+        return fd;
+}
+
+void domus_log_note(const char *path, const char *format, ...)
+{
+        int DOMUS_CLOSE_FD fd = open(path, OPEN_FLAGS);
+        g_autoptr(GDateTime) now = g_date_time_new_now_utc();
+        g_autofree char *stamp = g_date_time_format(now, "%Y-%m-%dT%H:%M:%S");
+        g_autofree char *text = NULL;
+        g_autofree char *line = NULL;
+        va_list ap;
+
+        if (fd < 0)
+                return;
+        va_start(ap, format);
+        text = g_strdup_vprintf(format, ap);
+        va_end(ap);
+        line = g_strdup_printf("%s.%03dZ %s\n", stamp, g_date_time_get_microsecond(now) / 1000, text);
+        if (fd_write_all(fd, line, strlen(line)) < 0)
+                log_debug("cannot write to '%s'", path);
+}
+
+/* Drops base/log.h's "<time>Z <level>: ". */
+static const char *without_stamp(const char *line)
+{
+        const char *z = strstr(line, "Z error: ");
+
+        return z && z - line < 32 ? z + strlen("Z error: ") : line;
+}
+
+/* The last line of text that is not blank, cut in place. */
+static char *last_line(char *text)
+{
+        char *line;
+
+        g_strchomp(text);
+        line = strrchr(text, '\n');
+        line = line ? line + 1 : text;
+        for (char *p = line; *p; p++) {
+                if ((unsigned char)*p < ' ' || (unsigned char)*p >= 127)
+                        *p = '?';
+        }
+        return line;
+}
+
+char *domus_log_last_line(const char *path, off_t from)
+{
+        int DOMUS_CLOSE_FD fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        char text[TAIL_SIZE + 1];
+        char *line;
+        off_t end;
+        ssize_t n;
+
+        if (fd < 0)
+                return NULL;
+        end = lseek(fd, 0, SEEK_END);
+        n = fd_pread_full(fd, text, TAIL_SIZE, MAX(from, end - TAIL_SIZE));
+        if (n <= 0)
+                return NULL;
+        text[n] = 0;
+        line = last_line(text);
+        return line[0] ? g_strdup(without_stamp(line)) : NULL;
+}
+
+off_t domus_log_size(const char *path)
+{
+        struct stat st;
+
+        return stat(path, &st) == 0 ? st.st_size : 0;
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "daemon/vmspawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/file.h"
+#include "vmproto/vmproto.h"
+
+#define CHILD_CONTROL 3
+#define CHILD_LOG 4
+#define CHILD_END 5 /* from here on everything is closed */
+
+/* Through /proc/self/fd, for sun_path holds 107 bytes and a directory's path may be longer. */
+static int socket_address(const char *dir, struct sockaddr_un *ret, int *ret_dirfd)
+{
+        int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+        if (fd < 0)
+                return -errno;
+        *ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
+        snprintf(ret->sun_path, sizeof(ret->sun_path), "/proc/self/fd/%d/" VM_SOCKET, fd);
+        *ret_dirfd = fd;
+        return 0;
+}
+
+int domus_vm_listen(const char *dir)
+{
+        int DOMUS_CLOSE_FD dirfd = -1;
+        int DOMUS_CLOSE_FD fd = -1;
+        struct sockaddr_un addr;
+        int r = socket_address(dir, &addr, &dirfd);
+
+        if (r < 0)
+                return r;
+        if (unlinkat(dirfd, VM_SOCKET, 0) < 0 && errno != ENOENT)
+                return -errno;
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, 4) < 0)
+                return -errno;
+        return fd_steal(&fd);
+}
+
+int domus_vm_connect(const char *dir)
+{
+        int DOMUS_CLOSE_FD dirfd = -1;
+        int DOMUS_CLOSE_FD fd = -1;
+        struct sockaddr_un addr;
+        int r = socket_address(dir, &addr, &dirfd);
+
+        if (r < 0)
+                return r;
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+                return -errno;
+        return fd_steal(&fd);
+}
+
+/* dup2 in the child must find its sources above its targets. */
+static int lift(int fd)
+{
+        int r = fcntl(fd, F_DUPFD_CLOEXEC, CHILD_END);
+
+        return r < 0 ? -errno : r;
+}
+
+static void add_files(posix_spawn_file_actions_t *actions, int listen_fd, int log_fd)
+{
+        posix_spawn_file_actions_addchdir_np(actions, "/");
+        posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+        posix_spawn_file_actions_adddup2(actions, log_fd, STDOUT_FILENO);
+        posix_spawn_file_actions_adddup2(actions, log_fd, STDERR_FILENO);
+        posix_spawn_file_actions_adddup2(actions, listen_fd, CHILD_CONTROL);
+        posix_spawn_file_actions_adddup2(actions, log_fd, CHILD_LOG);
+        posix_spawn_file_actions_addclosefrom_np(actions, CHILD_END);
+}
+
+static void set_attributes(posix_spawnattr_t *attr)
+{
+        sigset_t none, all;
+
+        sigemptyset(&none);
+        sigfillset(&all);
+        posix_spawnattr_setsigmask(attr, &none);
+        posix_spawnattr_setsigdefault(attr, &all);
+        posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+}
+
+/* The daemon's environment is not the VM's business, but for debugging. */
+static char **make_environment(void)
+{
+        static const char *const kept[] = { "DOMUS_DEBUG", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS" };
+        g_autoptr(GStrvBuilder) b = g_strv_builder_new();
+
+        g_strv_builder_add(b, "PATH=/usr/sbin:/usr/bin:/sbin:/bin");
+        for (unsigned i = 0; i < G_N_ELEMENTS(kept); i++) {
+                const char *value = getenv(kept[i]);
+                g_autofree char *entry = g_strconcat(kept[i], "=", value, NULL);
+
+                if (value)
+                        g_strv_builder_add(b, entry);
+        }
+        return g_strv_builder_end(b);
+}
+
+static char **make_arguments(const DomusVmLaunch *launch)
+{
+        g_autofree char *user = g_strdup_printf("%u:%u", (unsigned)launch->uid, (unsigned)launch->gid);
+        const char *argv[] = {
+                launch->binary, "serve", "--control-fd", G_STRINGIFY(CHILD_CONTROL), "--log-fd",
+                G_STRINGIFY(CHILD_LOG), launch->drop ? "--user" : NULL, user, NULL,
+        };
+
+        return g_strdupv((char **)argv);
+}
+
+int domus_vm_exec(const DomusVmLaunch *launch, int listen_fd, pid_t *ret_pid)
+{
+        g_auto(GStrv) argv = make_arguments(launch);
+        g_auto(GStrv) envp = make_environment();
+        int DOMUS_CLOSE_FD control = lift(listen_fd);
+        int DOMUS_CLOSE_FD log = lift(launch->log_fd);
+        posix_spawn_file_actions_t actions;
+        posix_spawnattr_t attr;
+        int r;
+
+        if (control < 0 || log < 0)
+                return control < 0 ? control : log;
+        posix_spawn_file_actions_init(&actions);
+        posix_spawnattr_init(&attr);
+        add_files(&actions, control, log);
+        set_attributes(&attr);
+        r = posix_spawn(ret_pid, launch->binary, &actions, &attr, argv, envp);
+        posix_spawnattr_destroy(&attr);
+        posix_spawn_file_actions_destroy(&actions);
+        return -r;
+}
+
+int domus_proc_start_time(pid_t pid, uint64_t *ret)
+{
+        char path[64];
+        char *text, *p;
+        int r;
+
+        snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+        r = file_read(path, 4096, &text, NULL);
+        if (r < 0)
+                return r;
+        p = strrchr(text, ')'); /* the end of field 2, which may contain anything */
+        for (unsigned field = 2; p && field < 22; field++)
+                p = strchr(p + 1, ' ');
+        r = p && sscanf(p, " %" G_GUINT64_FORMAT, ret) == 1 ? 0 : -EBADMSG;
+        free(text);
+        return r;
+}
