@@ -290,10 +290,10 @@ void call_reply_empty(struct call *call, const void *args)
         call_reply(call, call->proc->ret ? arena_alloc(&call->arena, call->proc->ret->size) : NULL);
 }
 
-void call_reply_bool(struct call *call, bool ok, GError *error)
+void call_reply_bool(struct call *call, bool ok, GError **error)
 {
         if (ok)
                 call_reply(call, NULL);
         else
-                call_fail_take(call, error);
+                call_fail_take(call, *error);
 }

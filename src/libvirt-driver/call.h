@@ -57,5 +57,5 @@ void call_reply_i32(struct call *call, int32_t value);
 void call_reply_string(struct call *call, char *s, GError *error);
 /* A handler for "there are none": all results are zero and all lists empty. */
 void call_reply_empty(struct call *call, const void *args);
-/* Success without results, or the error, by a bool function's outcome. */
-void call_reply_bool(struct call *call, bool ok, GError *error);
+/* Success without results, or the error (taken), by a bool function's outcome. By address, so that the function may be called in the argument list. */
+void call_reply_bool(struct call *call, bool ok, GError **error);

@@ -5,6 +5,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "libvirt-driver/autodestroy.h"
 #include "libvirt-driver/client.h"
 #include "libvirt-driver/handlers.h"
 
@@ -73,6 +74,7 @@ static void connect_open(struct call *call, const void *p)
 static void connect_close(struct call *call, const void *args)
 {
         call->client->open = false;
+        autodestroy_run(call_manager(call), g_steal_pointer(&call->client->autodestroy));
         client_events_clear(&call->client->events);
         call_reply(call, NULL);
 }

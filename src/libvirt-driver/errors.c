@@ -27,6 +27,7 @@ static const struct error_row rows[] = {
         [DOMUS_ERROR_OPERATION_FAILED] = { VIR_ERR_OPERATION_FAILED, VIR_FROM_DOMAIN, "operation failed: %s" },
         [DOMUS_ERROR_OPERATION_DENIED] = { VIR_ERR_OPERATION_DENIED, VIR_FROM_NONE, "operation forbidden: %s" },
         [DOMUS_ERROR_OPERATION_UNSUPPORTED] = { VIR_ERR_OPERATION_UNSUPPORTED, VIR_FROM_DOMAIN, "Operation not supported: %s" },
+        [DOMUS_ERROR_ARGUMENT_UNSUPPORTED] = { VIR_ERR_ARGUMENT_UNSUPPORTED, VIR_FROM_DOMAIN, "argument unsupported: %s" },
         [DOMUS_ERROR_OPERATION_TIMEOUT] = { VIR_ERR_OPERATION_TIMEOUT, VIR_FROM_DOMAIN, "Timed out during operation: %s" },
         [DOMUS_ERROR_OPERATION_ABORTED] = { VIR_ERR_OPERATION_ABORTED, VIR_FROM_DOMAIN, "operation aborted: %s" },
         [DOMUS_ERROR_NO_METADATA] = { VIR_ERR_NO_DOMAIN_METADATA, VIR_FROM_DOMAIN, "metadata not found: %s" },

@@ -33,11 +33,11 @@ char *arena_strdup(struct arena *a, const char *s)
         return memcpy(arena_alloc(a, n), s, n);
 }
 
-char *arena_take(struct arena *a, char *s)
+void *arena_take(struct arena *a, void *p)
 {
         /* Allocation goes on in the current block: next and left are not tied to the list's head. */
-        a->blocks = g_slist_prepend(a->blocks, s);
-        return s;
+        a->blocks = g_slist_prepend(a->blocks, p);
+        return p;
 }
 
 void arena_clear(struct arena *a)

@@ -24,8 +24,8 @@ struct arena {
 void *arena_alloc(struct arena *a, size_t n);
 #define arena_new(a, T, n) ((T *)arena_alloc((a), sizeof(T) * (n)))
 char *arena_strdup(struct arena *a, const char *s);
-/* Owns s from here on (g_free at the end); returns it. */
-char *arena_take(struct arena *a, char *s);
+/* Owns p from here on (g_free at the end); returns it. */
+void *arena_take(struct arena *a, void *p);
 void arena_clear(struct arena *a);
 
 /* --- Tables --- */
