@@ -46,6 +46,8 @@ struct machine_config {
         void *opaque;
         /* Bytes the guest sends on serial port n; called with the device lock held; must not block. */
         void (*serial_output)(void *opaque, unsigned n, const uint8_t *buf, size_t len);
+        /* Serial port n, after machine_serial_input took less than offered, has room again. Main thread; may be NULL. */
+        void (*serial_ready)(void *opaque, unsigned n);
 };
 
 /* Builds the machine and loads the kernel. On failure *ret_error gets a static or machine-independent sentence that names
@@ -54,9 +56,11 @@ int machine_new(sd_event *loop, const struct machine_config *config, struct mach
 void machine_free(struct machine *m);
 
 int machine_start(struct machine *m);
-int machine_pause(struct machine *m);   /* returns when no vCPU runs */
+int machine_pause(struct machine *m);   /* returns when no vCPU runs; before machine_start: starts paused */
 int machine_resume(struct machine *m);
-int machine_reset(struct machine *m);   /* reload the kernel, reset CPUs and devices, run on (or stay paused) */
+/* Reload the kernel, reset CPUs and devices, run on (or stay paused); a machine that is shut off or crashed runs again. On failure
+ * (the kernel file is gone bad) the machine is MACHINE_CRASHED. */
+int machine_reset(struct machine *m);
 int machine_power_button(struct machine *m);
 int machine_nmi(struct machine *m);
 enum machine_state machine_get_state(const struct machine *m);
@@ -68,7 +72,7 @@ size_t machine_serial_input(struct machine *m, unsigned n, const uint8_t *buf, s
 struct machine_vcpu_stats {
         uint64_t time_ns; /* host CPU time of the vCPU thread */
         int host_cpu;     /* where it ran last, or -1 */
-        bool halted;
+        bool halted;      /* stopped: the machine is paused, shut off or crashed */
         int tid;
 };
 int machine_vcpu_stats(struct machine *m, unsigned index, struct machine_vcpu_stats *ret);
