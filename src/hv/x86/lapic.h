@@ -21,6 +21,7 @@ struct lapic_callbacks {
         /* Guest TSC and virtual time in ns (for the bus-clock timer modes; the APIC timer runs at 1 GHz). */
         uint64_t (*tsc)(void *opaque, unsigned index);
         uint64_t (*now)(void *opaque);
+        uint64_t tsc_khz; /* of the guest TSC */
 };
 
 int lapic_bus_new(unsigned cpus, const struct lapic_callbacks *cb, void *opaque, struct lapic_bus **ret);
@@ -33,6 +34,8 @@ void lapic_reset(struct lapic *l, bool bsp, bool init);
 uint64_t lapic_base_msr(const struct lapic *l);
 /* False: #GP. */
 bool lapic_set_base_msr(struct lapic *l, uint64_t value);
+/* For restoring state: no transition rules, no reset; before lapic_load. */
+void lapic_restore_base(struct lapic *l, uint64_t value);
 /* xAPIC page access (offset 0..0xfff) and x2APIC MSRs 0x800..0x8ff. The msr functions return false for #GP. */
 uint32_t lapic_mmio_read(struct lapic *l, unsigned offset);
 void lapic_mmio_write(struct lapic *l, unsigned offset, uint32_t value);
@@ -43,7 +46,9 @@ void lapic_set_tpr(struct lapic *l, uint8_t tpr);
 bool lapic_set_tsc_deadline(struct lapic *l, uint64_t tsc);
 uint64_t lapic_tsc_deadline(const struct lapic *l);
 
-/* The vector to deliver now given IRR, ISR and TPR, or -1. */
+/* None of the functions below and the register accessors use vector registers (the software engine keeps the guest's in them).
+ *
+ * The vector to deliver now given IRR, ISR and TPR, or -1. */
 int lapic_pending(struct lapic *l);
 /* Moves the pending vector to ISR and returns it, or -1 (spurious). */
 int lapic_ack(struct lapic *l);

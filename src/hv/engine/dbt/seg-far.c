@@ -353,7 +353,7 @@ static void iret_to_vm86(struct dbt_vcpu *v, struct dbt_stack *st, uint32_t rip,
         for (unsigned i = 0; i < ARRAY_SIZE(order); i++)
                 dbt_load_seg(v, order[i], selectors[i]);
         enter_real(v, cs, (uint16_t)rip);
-        dbt_self_request(v, DBT_REQ_INTR);
+        dbt_interrupts_enabled(v);
 }
 
 static void iret_protected(struct dbt_vcpu *v, unsigned opsize)
@@ -405,6 +405,6 @@ void dbt_iret(struct dbt_vcpu *v, unsigned opsize)
         }
         if (v->nmi_blocked) {
                 v->nmi_blocked = false;
-                dbt_self_request(v, DBT_REQ_INTR);
+                dbt_interrupts_enabled(v);
         }
 }

@@ -473,7 +473,7 @@ void dbt_set_rflags(struct dbt_vcpu *v, uint64_t value, uint64_t may_change)
         }
         v->rflags = (old & ~may_change) | (value & may_change) | 2;
         if (~old & v->rflags & X86_FLAG_IF)
-                dbt_self_request(v, DBT_REQ_INTR);
+                dbt_interrupts_enabled(v);
         if ((old ^ v->rflags) & (X86_FLAG_AC | X86_FLAG_VM))
                 dbt_mode_update(v);
 }
@@ -493,5 +493,5 @@ void dbt_sti(struct dbt_vcpu *v)
                 return;
         v->rflags |= X86_FLAG_IF;
         v->interrupt_shadow = true;
-        dbt_self_request(v, DBT_REQ_INTR);
+        dbt_interrupts_enabled(v);
 }

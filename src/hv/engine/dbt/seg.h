@@ -103,5 +103,12 @@ static inline void dbt_self_request(struct dbt_vcpu *v, uint32_t bits)
         atomic_fetch_or(&v->request, bits);
 }
 
+/* After IF or nmi_blocked changed so that a held-back interrupt may be due. */
+static inline void dbt_interrupts_enabled(struct dbt_vcpu *v)
+{
+        if (v->intr_waiting)
+                dbt_self_request(v, DBT_REQ_INTR);
+}
+
 /* Logs once that the guest tried a hardware task switch, and raises #GP(error). */
 _Noreturn void dbt_task_switch_unsupported(struct dbt_vcpu *v, uint32_t error);

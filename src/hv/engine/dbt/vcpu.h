@@ -98,6 +98,7 @@ struct dbt_sys {
         uint64_t mtrr_var[16], mtrr_fix[11];
         uint64_t bios_sign, syscfg, hwcr, de_cfg;
         bool task_gate_logged;
+        _Atomic bool pv_kick;      /* KVM_HC_KICK_CPU: ends one HLT whatever IF says */
 };
 
 struct dbt_vcpu {
@@ -297,12 +298,15 @@ void dbt_io_out(struct dbt_vcpu *v, uint16_t port, unsigned size, uint64_t value
 void dbt_cli(struct dbt_vcpu *v);
 void dbt_sti(struct dbt_vcpu *v);
 
-/* Between blocks, when v->request has INTR/TIMER/INIT bits or after IF, shadow or TPR changed: delivers what is due. Returns false on triple fault. */
+/* Between blocks, when v->request has INTR or INIT bits (which it clears) or intr_waiting says so: delivers what is due. Returns false on
+ * triple fault. */
 bool dbt_poll_events(struct dbt_vcpu *v);
 /* Is there anything that ends HLT now (pending and deliverable interrupt, NMI, INIT, SIPI)? */
 bool dbt_has_wakeup(struct dbt_vcpu *v);
-/* RESET and INIT state. */
+/* RESET and INIT state. vcpu_new calls it with init false once cpuid, lapic, vm and index are set; that also makes the TLB and v->sys valid. */
 void dbt_vcpu_reset(struct dbt_vcpu *v, bool init);
+/* What this engine can run on this host; *ret_pv: KVM_PV_* bits. */
+void dbt_cpuid_supported(struct cpuid_table *ret, uint32_t *ret_pv);
 
 /* --- fpu.c, native.c --------------------------------------------------------------------------------------- */
 

@@ -32,6 +32,7 @@ struct dbt_vm {
         uint64_t tsc_khz;
         uint64_t pause_tsc, pause_ns;  /* host clocks at pause(true) */
         int64_t time_offset_ns;        /* kvm-clock = CLOCK_MONOTONIC + this */
+        uint64_t clock_tsc, clock_ns;  /* host clocks at one moment: the line that kvm-clock follows; set at vCPU 0's reset */
 };
 
 /* The slot holding gpa, or NULL (MMIO). */
