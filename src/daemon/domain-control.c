@@ -6,7 +6,7 @@
 #include "vmproto/vmproto.h"
 
 #define CALL_SECONDS 20
-#define DESTROY_SECONDS 5
+#define DESTROY_SECONDS 3
 #define GRACEFUL_SECONDS 15
 
 /* Finishes the job if the domain does not run. */

@@ -60,6 +60,10 @@ static void on_started(sd_bus_message *reply, const GError *error, gpointer opaq
         DomusDomainJob *job = opaque;
         DomusDomain *d = job->domain;
 
+        if (d->started) { /* a signal has said so, and the guest may be gone again */
+                domus_domain_job_finish(job, NULL);
+                return;
+        }
         if (error) {
                 fail_late(job, error);
                 return;

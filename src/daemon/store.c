@@ -213,7 +213,8 @@ static void load_entry(DomusStore *s, const char *file, DomusStoreFn fn, gpointe
         struct stat st;
 
         if (!def) {
-                log_error("skipping the definition '%s': %s", path, error->message);
+                /* The parser's message goes on with the text around the place. */
+                log_error("skipping the definition '%s': %.*s", path, (int)strcspn(error->message, "\n"), error->message);
                 return;
         }
         if (strcmp(def->name, name) != 0) {

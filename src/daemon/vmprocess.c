@@ -67,6 +67,9 @@ static GError *error_of_reply(sd_bus_message *message)
         const sd_bus_error *e = sd_bus_message_get_error(message);
         const char *text = e->message && e->message[0] ? e->message : e->name;
 
+        /* sd-bus answers so itself when the connection ends. */
+        if (sd_bus_error_has_name(e, SD_BUS_ERROR_NO_REPLY) || sd_bus_error_has_name(e, SD_BUS_ERROR_DISCONNECTED))
+                return g_error_new_literal(DOMUS_ERROR, DOMUS_ERROR_INTERNAL, "domus-vm has closed the connection");
         return g_error_new_literal(DOMUS_ERROR, DOMUS_ERROR_OPERATION_FAILED, text);
 }
 
@@ -133,7 +136,7 @@ void domus_vm_call(DomusVm *vm, sd_bus_message *message, unsigned timeout_second
         sd_bus_message_unref(message);
         if (r >= 0)
                 return;
-        error = g_error_new(DOMUS_ERROR, DOMUS_ERROR_OPERATION_FAILED, "cannot talk to domus-vm (process %d): %s",
+        error = g_error_new(DOMUS_ERROR, DOMUS_ERROR_INTERNAL, "cannot talk to domus-vm (process %d): %s",
                 (int)vm->pid, g_strerror(-r));
         call_complete(c, NULL, error);
 }
@@ -230,7 +233,7 @@ static int on_process_exit(sd_event_source *source, int fd, uint32_t revents, vo
         while (vm->bus && sd_bus_process(vm->bus, NULL) > 0)
                 ;
         sd_bus_close_unref(g_steal_pointer(&vm->bus));
-        fail_calls(vm, DOMUS_ERROR_OPERATION_FAILED, "domus-vm has exited");
+        fail_calls(vm, DOMUS_ERROR_INTERNAL, "domus-vm has exited");
         vm->handlers->exited(vm, vm->opaque);
         return 0;
 }

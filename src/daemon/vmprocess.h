@@ -48,7 +48,8 @@ char *domus_vm_exit_text(const DomusVm *vm);
 /* Harmless once the process is gone. */
 void domus_vm_kill(DomusVm *vm, int sig);
 
-/* error is borrowed and NULL on success; reply is NULL on failure. */
+/* error is borrowed and NULL on success; reply is NULL on failure. OPERATION_FAILED: the VM says so; INTERNAL: it has gone or cannot be
+ * reached; OPERATION_TIMEOUT, OPERATION_ABORTED. */
 typedef void (*DomusVmReply)(sd_bus_message *reply, const GError *error, gpointer opaque);
 
 /* A call message for domus_vm_call to fill in; NULL if there is no connection, which domus_vm_call then reports. */

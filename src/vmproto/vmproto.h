@@ -4,8 +4,8 @@
 /* The contract between virtdomusd and domus-vm: D-Bus messages, peer to peer, on one UNIX stream socket per VM.
  *
  * virtdomusd makes a listening socket VM_SOCKET in the VM's directory below /run/domus/vm, starts
- *     domus-vm serve --control-fd N --log-fd M
- * with the listening socket as N and the domain's log as M, connects, calls Configure, then Start. domus-vm serves
+ *     domus-vm serve --control-fd N --log-fd M [--user UID:GID]
+ * with the listening socket as N and the domain's log as M, and whom to become (numbers), connects, calls GetStatus, Configure, then Start. domus-vm serves
  * one connection after another for as long as it lives: a restarted daemon connects again and calls GetStatus. domus-vm exits by
  * itself after Quit, and, where no daemon is connected, after the guest stopped (the final status is then in the log and the exit code). */
 
@@ -44,7 +44,7 @@
 
 /* Signals.
  * StateChanged "ss"  state and reason, VM_STATE_* and VM_REASON_*
- * Rebooted     ""    the guest reset itself and was restarted by domus-vm
+ * Rebooted     ""    domus-vm has restarted the guest: it reset itself, or it powered off or crashed with action "restart"
  */
 #define VM_STATE_CHANGED "StateChanged"
 #define VM_REBOOTED "Rebooted"
