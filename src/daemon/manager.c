@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <errno.h>
-#include <fcntl.h>
 #include <pwd.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/fd.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/macros.h"
 #include "daemon/domain-private.h"
+#include "daemon/vmspawn.h"
 
 /* --- Tables --- */
 
@@ -315,19 +313,38 @@ static int on_autostart(sd_event_source *source, void *userdata)
         return 0;
 }
 
-/* The marker lives as long as the host runs: a daemon that comes back does not start what was stopped meanwhile. */
+/* Different after each boot, and after each start of a container, whose /run may survive that. */
+static char *boot_stamp(void)
+{
+        uint64_t init_start = 0;
+        char *boot_id = NULL;
+        char *stamp;
+
+        if (file_read("/proc/sys/kernel/random/boot_id", 256, &boot_id, NULL) < 0)
+                boot_id = NULL;
+        domus_proc_start_time(1, &init_start);
+        stamp = g_strdup_printf("%.36s %" G_GUINT64_FORMAT "\n", boot_id ? boot_id : "", init_start);
+        free(boot_id);
+        return stamp;
+}
+
+/* Once per boot: a daemon that comes back does not start what was stopped meanwhile. */
 static void schedule_autostart(DomusManager *m)
 {
         g_autofree char *marker = g_build_filename(m->paths.run_dir, "autostarted", NULL);
-        int fd = open(marker, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+        g_autofree char *stamp = boot_stamp();
+        char *old = NULL;
+        int r = file_read(marker, 256, &old, NULL);
+        bool done = r == 0 && strcmp(old, stamp) == 0;
 
-        if (fd < 0) {
-                if (errno != EEXIST)
-                        log_error("cannot create '%s', so nothing is autostarted: %s", marker, g_strerror(errno));
+        free(old);
+        if (done)
                 return;
-        }
-        fd_close(fd);
-        sd_event_add_defer(m->loop, &m->autostart, on_autostart, m);
+        r = file_replace(marker, stamp, strlen(stamp), 0600);
+        if (r < 0)
+                log_error("cannot write '%s', so nothing is autostarted: %s", marker, g_strerror(-r));
+        else
+                sd_event_add_defer(m->loop, &m->autostart, on_autostart, m);
 }
 
 /* Never as root: a host without either user has the customary number of nobody. */

@@ -2,12 +2,10 @@
 
 /* The life of domains, with fake-vm (argv[1]) as their VM. */
 
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -664,6 +662,28 @@ static void test_reconnect(Fixture *f, gconstpointer unused)
         g_assert_cmpint(domus_domain_id(a), >=, 4);
 }
 
+/* Nobody may start a second VM on the files of one that is out of reach. */
+static void test_lost_record(Fixture *f, gconstpointer unused)
+{
+        DomusDomain *a = define(f, "a", 1, "x");
+        g_autofree char *dir = domus_domain_run_dir(a);
+        g_autofree char *status = g_build_filename(dir, "status", NULL);
+        g_auto(Result) refused = { 0 };
+        pid_t lost;
+
+        start(f, a, 0);
+        lost = domus_vm_pid(a->vm);
+        domus_manager_free(f->m);
+        g_assert_true(g_file_set_contents(status, "[vm]\nid=", -1, NULL));
+        open_manager(f);
+        a = domus_manager_lookup_name(f->m, "a", NULL);
+        domus_domain_start(a, 0, on_done, &refused);
+        EXPECT_ERROR(f, refused, DOMUS_ERROR_OPERATION_FAILED, "still runs");
+        kill(lost, SIGKILL);
+        waitpid(lost, NULL, 0);
+        start(f, a, 0);
+}
+
 static void test_interrupted_start(Fixture *f, gconstpointer unused)
 {
         DomusDomain *a = define(f, "a", 1, "hang-in-start");
@@ -792,6 +812,7 @@ int main(int argc, char **argv)
         TEST("create-of-defined", test_create_of_defined);
         TEST("autodestroy", test_autodestroy);
         TEST("reconnect", test_reconnect);
+        TEST("lost-record", test_lost_record);
         TEST("interrupted-start", test_interrupted_start);
         TEST("autostart", test_autostart);
         TEST("console", test_console);

@@ -16,6 +16,8 @@
 #include "model/error.h"
 #include "vmproto/vmproto.h"
 
+static int connect_bus(DomusVm *vm);
+
 struct DomusVm {
         sd_event *loop;
         const DomusVmHandlers *handlers;
@@ -141,10 +143,20 @@ void domus_vm_call(DomusVm *vm, sd_bus_message *message, unsigned timeout_second
         call_complete(c, NULL, error);
 }
 
+/* domus-vm takes a new connection when the old one has broken. */
+static void ensure_bus(DomusVm *vm)
+{
+        if (vm->exited || (vm->bus && sd_bus_is_open(vm->bus) > 0))
+                return;
+        sd_bus_close_unref(g_steal_pointer(&vm->bus));
+        connect_bus(vm);
+}
+
 sd_bus_message *domus_vm_message(DomusVm *vm, const char *method)
 {
         sd_bus_message *m = NULL;
 
+        ensure_bus(vm);
         if (vm->bus)
                 sd_bus_message_new_method_call(vm->bus, &m, NULL, VM_PATH, VM_INTERFACE, method);
         return m;
