@@ -195,7 +195,7 @@ void call_dispatch(struct client *client, const uint8_t *packet, size_t n)
         if (!proc)
                 return;
         call = g_new0(struct call, 1);
-        call->server = client->server;
+        call->manager = client->server->manager;
         call->client = client;
         call->header = h;
         call->proc = proc;
@@ -208,12 +208,12 @@ void call_dispatch(struct client *client, const uint8_t *packet, size_t n)
 
 DomusManager *call_manager(struct call *call)
 {
-        return call->server->manager;
+        return call->manager;
 }
 
 DomusHost *call_host(struct call *call)
 {
-        return domus_manager_host(call->server->manager);
+        return domus_manager_host(call->manager);
 }
 
 DomusDomain *call_domain(struct call *call, const struct remote_domain *dom)

@@ -11,11 +11,10 @@
 #include "libvirt-driver/packet.h"
 #include "remote.h"
 
-struct server;
 struct client;
 
 struct call {
-        struct server *server;
+        DomusManager *manager;
         struct client *client;         /* NULL once the connection is gone */
         struct list link;              /* client's calls */
         struct packet_header header;   /* as the client sent it */

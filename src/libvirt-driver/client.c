@@ -7,7 +7,6 @@
 
 #include "base/fd.h"
 #include "base/log.h"
-#include "libvirt-driver/autodestroy.h"
 #include "libvirt-driver/call.h"
 #include "libvirt-driver/stream.h"
 
@@ -361,7 +360,7 @@ void client_free(struct client *c)
                 call_orphan(list_entry(l, struct call, link));
         streams_free(c);
         client_events_clear(&c->events);
-        autodestroy_run(c->server->manager, g_steal_pointer(&c->autodestroy));
+        domus_manager_owner_gone(c->server->manager, c);
         sd_event_source_disable_unref(c->io);
         sd_event_source_disable_unref(c->work);
         sd_event_source_disable_unref(c->keepalive);

@@ -57,7 +57,6 @@ struct client {
         bool doomed;             /* to be freed as soon as nothing is on the stack */
         char *uri;               /* as opened, canonical */
         struct client_events events;
-        GArray *autodestroy;     /* autodestroy.c's; NULL: none */
 };
 
 /* Owns fd, also on failure. */

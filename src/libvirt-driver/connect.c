@@ -5,7 +5,6 @@
 #include <strings.h>
 #include <unistd.h>
 
-#include "libvirt-driver/autodestroy.h"
 #include "libvirt-driver/client.h"
 #include "libvirt-driver/handlers.h"
 
@@ -59,7 +58,7 @@ static void connect_open(struct call *call, const void *p)
                 call_fail_new(call, DOMUS_ERROR_INTERNAL, "connection already open");
                 return;
         }
-        uri = canonical_uri(call->server, args->name);
+        uri = canonical_uri(client->server, args->name);
         if (!uri) {
                 call_fail_new(call, DOMUS_ERROR_NO_CONNECT, "%s", args->name);
                 return;
@@ -74,7 +73,7 @@ static void connect_open(struct call *call, const void *p)
 static void connect_close(struct call *call, const void *args)
 {
         call->client->open = false;
-        autodestroy_run(call_manager(call), g_steal_pointer(&call->client->autodestroy));
+        domus_manager_owner_gone(call_manager(call), call->client);
         client_events_clear(&call->client->events);
         call_reply(call, NULL);
 }

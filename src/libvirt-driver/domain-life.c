@@ -3,7 +3,6 @@
 #include <libvirt/libvirt.h>
 #include <string.h>
 
-#include "libvirt-driver/autodestroy.h"
 #include "libvirt-driver/client.h"
 #include "libvirt-driver/handlers.h"
 
@@ -79,13 +78,16 @@ static void rename_domain(struct call *call, const void *p)
 #define CREATE_XML_FLAGS                                                                                    \
         (VIR_DOMAIN_START_PAUSED | VIR_DOMAIN_START_AUTODESTROY | VIR_DOMAIN_START_VALIDATE | VIR_DOMAIN_START_RESET_NVRAM)
 
-/* The flag that belongs to the connection is dealt with here, the others by the domain. */
+/* The domain ends with the connection, which may be gone already. */
 static void done_autodestroy(DomusDomain *domain, const GError *error, gpointer opaque)
 {
         struct call *call = opaque;
+        DomusManager *manager = call_manager(call);
 
         if (!error)
-                autodestroy_add(call->client, domain);
+                domus_domain_set_autodestroy(domain, call->client ? (void *)call->client : call);
+        if (!call->client)
+                domus_manager_owner_gone(manager, call);
         call_done_domain(domain, error, call);
 }
 
@@ -94,16 +96,11 @@ static DomusDone start_done(uint32_t flags)
         return flags & VIR_DOMAIN_START_AUTODESTROY ? done_autodestroy : call_done_domain;
 }
 
-static uint32_t start_flags(uint32_t flags)
-{
-        return flags & ~(uint32_t)VIR_DOMAIN_START_AUTODESTROY;
-}
-
 static void create_xml(struct call *call, const void *p)
 {
         const struct remote_domain_create_xml_args *args = p;
 
-        domus_manager_create_xml(call_manager(call), args->xml_desc, start_flags(args->flags), start_done(args->flags), call);
+        domus_manager_create_xml(call_manager(call), args->xml_desc, args->flags, start_done(args->flags), call);
 }
 
 static void create(struct call *call, const void *p)
@@ -121,7 +118,7 @@ static void create_with_flags(struct call *call, const void *p)
         DomusDomain *d = call_domain(call, &args->dom);
 
         if (d)
-                domus_domain_start(d, start_flags(args->flags), start_done(args->flags), call);
+                domus_domain_start(d, args->flags, start_done(args->flags), call);
 }
 
 /* --- Stopping and the rest --- */
