@@ -220,16 +220,15 @@ static int take_lock(const char *run_dir)
 
 static void raise_limits(void)
 {
-        struct rlimit r;
+        struct rlimit r, more = { 65536, 65536 };
 
         if (getrlimit(RLIMIT_NOFILE, &r) < 0)
                 return;
-        /* As root the hard limit may be raised as well; else what there is has to do. */
-        if (r.rlim_max < 65536 && geteuid() == 0)
-                r.rlim_max = 65536;
+        /* Who may raise the hard limit, does; else what there is has to do. */
+        if (r.rlim_max < more.rlim_max && setrlimit(RLIMIT_NOFILE, &more) == 0)
+                return;
         r.rlim_cur = r.rlim_max;
-        if (setrlimit(RLIMIT_NOFILE, &r) < 0)
-                log_debug("cannot raise the limit of open files: %s", strerror(errno));
+        setrlimit(RLIMIT_NOFILE, &r);
 }
 
 static int add_signals(sd_event *loop)
@@ -296,10 +295,8 @@ static int run(sd_event *loop, const struct options *o)
         DomusManager *manager = NULL;
         int status = EXIT_FAILURE;
 
-        if (host) {
-                log_info("engine: %s", domus_host_engine_reason(host));
+        if (host) /* has logged which engine it is, and why */
                 manager = domus_manager_new(loop, &o->paths, host, &error);
-        }
         if (manager)
                 status = serve(loop, o, manager);
         else
