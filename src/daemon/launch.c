@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/macros.h"
 #include "model/error.h"
 #include "vmproto/vmproto.h"
 
@@ -224,6 +225,12 @@ static int append_files(sd_bus_message *m, const DomusLaunch *l)
         return r;
 }
 
+/* Bytes. There is no balloon yet: the guest gets its current memory as all it has, in whole MiB as <memory> is. */
+static uint64_t boot_memory(const DomusDomainDef *def)
+{
+        return ALIGN_UP(def->memory_current * 1024, MiB(1));
+}
+
 static int append_values(sd_bus_message *m, const DomusLaunch *l, const DomusDomainDef *def)
 {
         char uuid[DOMUS_UUID_STRING_LEN];
@@ -232,7 +239,7 @@ static int append_values(sd_bus_message *m, const DomusLaunch *l, const DomusDom
         domus_uuid_format(def->uuid, uuid);
         r = sd_bus_message_append(m, "{sv}{sv}{sv}{sv}{sv}{sv}{sv}", VM_CFG_VERSION, "u", (uint32_t)VMPROTO_VERSION,
                 VM_CFG_NAME, "s", def->name, VM_CFG_UUID, "s", uuid, VM_CFG_ENGINE, "s", l->engine, VM_CFG_CPUS, "u",
-                (uint32_t)def->vcpus_current, VM_CFG_MEMORY, "t", (uint64_t)(def->memory_current * 1024), VM_CFG_CMDLINE,
+                (uint32_t)def->vcpus_current, VM_CFG_MEMORY, "t", boot_memory(def), VM_CFG_CMDLINE,
                 "s", def->cmdline ? def->cmdline : "");
         if (r < 0)
                 return r;
