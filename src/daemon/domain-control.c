@@ -20,6 +20,22 @@ static bool job_requires_active(DomusDomainJob *job)
         return false;
 }
 
+/* Ends the job with what a call returned. One that met a VM at its end is told so. */
+static void finish(DomusDomainJob *job, const GError *error)
+{
+        const DomusDomain *d = job->domain;
+
+        if (error && error->code == DOMUS_ERROR_INTERNAL && (!d->vm || domus_vm_has_exited(d->vm)))
+                domus_domain_job_fail(job, DOMUS_ERROR_OPERATION_INVALID, "domain is not running");
+        else
+                domus_domain_job_finish(job, error);
+}
+
+static void on_reply(sd_bus_message *reply, const GError *error, gpointer opaque)
+{
+        finish(opaque, error);
+}
+
 static void call(DomusDomainJob *job, const char *method, DomusVmReply reply)
 {
         domus_vm_call_simple(job->domain->vm, method, CALL_SECONDS, reply, job);
@@ -33,7 +49,7 @@ static void on_paused(sd_bus_message *reply, const GError *error, gpointer opaqu
 
         if (!error)
                 domus_domain_note_paused(job->domain);
-        domus_domain_job_finish(job, error);
+        finish(job, error);
 }
 
 static void run_suspend(DomusJob *j)
@@ -61,7 +77,7 @@ static void on_resumed(sd_bus_message *reply, const GError *error, gpointer opaq
 
         if (!error)
                 domus_domain_note_running(job->domain);
-        domus_domain_job_finish(job, error);
+        finish(job, error);
 }
 
 static void run_resume(DomusJob *j)
@@ -104,7 +120,7 @@ static GError *check_mode(unsigned flags)
 
 static void press_button(DomusDomainJob *job)
 {
-        call(job, VM_POWER_BUTTON, domus_domain_job_reply);
+        call(job, VM_POWER_BUTTON, on_reply);
 }
 
 static void run_shutdown(DomusJob *j)
@@ -138,7 +154,7 @@ static void on_reboot_armed(sd_bus_message *reply, const GError *error, gpointer
         DomusDomain *d = job->domain;
 
         if (error) {
-                domus_domain_job_finish(job, error);
+                finish(job, error);
                 return;
         }
         d->reboot_wanted = true;
@@ -183,7 +199,7 @@ static void on_reset(sd_bus_message *reply, const GError *error, gpointer opaque
 
         if (!error)
                 domus_domain_emit(job->domain, DOMUS_EVENT_REBOOT, 0, NULL);
-        domus_domain_job_finish(job, error);
+        finish(job, error);
 }
 
 static void run_reset(DomusJob *j)
@@ -204,7 +220,7 @@ static void run_inject_nmi(DomusJob *j)
         DomusDomainJob *job = (DomusDomainJob *)j;
 
         if (job_requires_active(job))
-                call(job, VM_INJECT_NMI, domus_domain_job_reply);
+                call(job, VM_INJECT_NMI, on_reply);
 }
 
 void domus_domain_inject_nmi(DomusDomain *d, DomusDone done, gpointer opaque)

@@ -65,11 +65,6 @@ void domus_domain_job_fail(DomusDomainJob *job, int code, const char *format, ..
         domus_domain_job_finish(job, error);
 }
 
-void domus_domain_job_reply(sd_bus_message *reply, const GError *error, gpointer job)
-{
-        domus_domain_job_finish(job, error);
-}
-
 void domus_done_error(DomusDone done, gpointer opaque, GError *error)
 {
         if (done)

@@ -117,8 +117,6 @@ void domus_domain_submit(DomusDomain *d, void (*run)(DomusJob *job), bool urgent
 /* error is borrowed; NULL: success. */
 void domus_domain_job_finish(DomusDomainJob *job, const GError *error);
 void domus_domain_job_fail(DomusDomainJob *job, int code, const char *format, ...) G_GNUC_PRINTF(3, 4);
-/* Finishes the job (opaque) with what a VM call returned. */
-void domus_domain_job_reply(sd_bus_message *reply, const GError *error, gpointer opaque);
 /* Calls done at once with an error; takes it over. */
 void domus_done_error(DomusDone done, gpointer opaque, GError *error);
 

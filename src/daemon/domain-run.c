@@ -198,7 +198,7 @@ static void on_action_set(sd_bus_message *reply, const GError *error, gpointer o
 {
         DomusDomain *d = opaque;
 
-        if (error)
+        if (error && !domus_vm_has_exited(d->vm))
                 log_warning("domain '%s': cannot set a lifecycle action: %s", d->name, error->message);
 }
 

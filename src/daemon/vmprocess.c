@@ -2,6 +2,7 @@
 #include "daemon/vmprocess.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -357,7 +358,9 @@ uint64_t domus_vm_start_time(const DomusVm *vm)
 
 bool domus_vm_has_exited(const DomusVm *vm)
 {
-        return vm->exited;
+        struct pollfd p = { .fd = vm->pidfd, .events = POLLIN };
+
+        return vm->exited || poll(&p, 1, 0) > 0;
 }
 
 char *domus_vm_exit_text(const DomusVm *vm)

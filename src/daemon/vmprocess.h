@@ -42,6 +42,7 @@ void domus_vm_free(DomusVm *vm);
 pid_t domus_vm_pid(const DomusVm *vm);
 /* Clock ticks since boot when the process started, proc(5): tells it from a later process of the same number. */
 uint64_t domus_vm_start_time(const DomusVm *vm);
+/* True perhaps a moment before the handler is called. */
 bool domus_vm_has_exited(const DomusVm *vm);
 /* "exited with status 1", "was killed by signal 9", or "is gone" if it is not ours to know; g_free. */
 char *domus_vm_exit_text(const DomusVm *vm);
