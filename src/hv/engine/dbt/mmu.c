@@ -487,7 +487,7 @@ static void mmio_write(struct dbt_vcpu *v, uint64_t gpa, uint64_t value, unsigne
                 return;
         }
         dbt_leave_guest(v);
-        c->callbacks->mmio_write(c->opaque, gpa, value, size);
+        c->callbacks->mmio_write(c->opaque, gpa, size, value);
         dbt_enter_guest(v);
 }
 

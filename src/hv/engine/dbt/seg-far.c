@@ -405,6 +405,6 @@ void dbt_iret(struct dbt_vcpu *v, unsigned opsize)
         }
         if (v->nmi_blocked) {
                 v->nmi_blocked = false;
-                dbt_interrupts_enabled(v);
+                dbt_self_request(v, DBT_REQ_INTR);
         }
 }
