@@ -170,14 +170,14 @@ static void run(struct call *call, const uint8_t *payload, size_t n)
         const struct handler *handler = handler_find(call->header.program, proc->number);
         void *args = proc->args ? arena_alloc(&call->arena, proc->args->size) : NULL;
 
-        if (!xdr_decode(proc->args, payload, n, args, &call->arena)) {
-                call_fail_new(call, DOMUS_ERROR_RPC, "Unable to decode message payload");
-                return;
-        }
         if (!may_call(call))
                 return;
         if (!handler) {
                 call_fail_new(call, DOMUS_ERROR_NO_SUPPORT, "%s", proc->api);
+                return;
+        }
+        if (!xdr_decode(proc->args, payload, n, args, &call->arena)) {
+                call_fail_new(call, DOMUS_ERROR_RPC, "Unable to decode message payload");
                 return;
         }
         if (check_flags(call, handler, args))
