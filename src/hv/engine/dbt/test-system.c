@@ -675,6 +675,25 @@ static void test_events(void)
         CHECK_EQ(v->seg[X86_CS].selector, 0xf000); /* the bootstrap processor ignores SIPI */
 }
 
+static void test_state(void)
+{
+        static struct x86_state s, again;
+
+        setup_long();
+        to_user();
+        v->gpr[X86_R9] = 99;
+        dbt_get_state(v, &s);
+        dbt_vcpu_reset(v, false);
+        CHECK_EQ(v->cpl, 0);
+        dbt_set_state(v, &s);
+        CHECK_EQ(v->cpl, 3);
+        CHECK(v->mode & DBT_MODE_CS64);
+        dbt_get_state(v, &again);
+        CHECK(again.tsc - s.tsc < 100000000);
+        again.tsc = s.tsc;
+        CHECK(memcmp(&s, &again, sizeof(s)) == 0);
+}
+
 static void new_vcpu(void)
 {
         static const struct lapic_callbacks lapic_cb = { .wake = cb_wake, .eoi = cb_eoi, .tsc = cb_tsc, .now = cb_now };
@@ -725,6 +744,7 @@ int main(void)
         test_io();
         test_clock();
         test_events();
+        test_state();
         lapic_bus_free(bus);
         free(v);
         return 0;

@@ -305,6 +305,9 @@ bool dbt_poll_events(struct dbt_vcpu *v);
 bool dbt_has_wakeup(struct dbt_vcpu *v);
 /* RESET and INIT state. vcpu_new calls it with init false once cpuid, lapic, vm and index are set; that also makes the TLB and v->sys valid. */
 void dbt_vcpu_reset(struct dbt_vcpu *v, bool init);
+/* vcpu_get_state and vcpu_set_state; exceptions count as not raised: the run loop delivers one before it returns. */
+void dbt_get_state(struct dbt_vcpu *v, struct x86_state *ret);
+void dbt_set_state(struct dbt_vcpu *v, const struct x86_state *state);
 /* What this engine can run on this host; *ret_pv: KVM_PV_* bits. */
 void dbt_cpuid_supported(struct cpuid_table *ret, uint32_t *ret_pv);
 
