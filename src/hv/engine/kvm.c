@@ -1,0 +1,1097 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The KVM engine (Documentation/virt/kvm/api.rst), with the split interrupt chip: local APICs in the kernel, everything else ours.
+ *
+ * A vCPU thread keeps the kick signal blocked; KVM_SET_SIGNAL_MASK opens it inside KVM_RUN only, so the signal interrupts the
+ * guest without a handler, and is drained afterwards. */
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/macros.h"
+#include "hv/engine/engine.h"
+
+#define SLOTS_MAX 32
+#define IOAPIC_PINS 24
+#define MSI_ADDRESS 0xfee00000u
+#define MSI_DATA_NMI (4u << 8)
+#define MSI_DATA_LEVEL (1u << 15)
+
+/* Pages of guest physical address space that KVM keeps for itself on Intel hosts: unused by our PC. */
+#define KVM_IDENTITY_MAP 0xfffbc000ull
+#define KVM_TSS 0xfffbd000ull
+
+#define MSR_TSC 0x10u
+#define MSR_TSC_DEADLINE 0x6e0u
+
+struct slot {
+        uint64_t gpa, size;
+        void *host;
+        uint32_t flags;
+};
+
+struct route {
+        uint64_t addr;
+        uint32_t data;
+};
+
+struct engine_vm {
+        struct engine_config config;
+        int fd;
+        size_t run_size;
+        struct slot slots[SLOTS_MAX];
+        struct engine_vcpu *vcpus[ENGINE_CPUS_MAX];
+
+        /* Level-triggered messages seen so far. KVM reports the EOI of vectors that its routing table has for the IOAPIC's pins; which
+         * pin is which does not matter to it. */
+        pthread_mutex_t routes_lock;
+        struct route routes[IOAPIC_PINS];
+        unsigned n_routes, next_route;
+
+        _Atomic int extint_level;
+
+        bool paused;
+        struct kvm_clock_data clock; /* at pause(true) */
+};
+
+struct engine_vcpu {
+        struct engine_vm *vm;
+        unsigned index;
+        int fd;
+        struct kvm_run *run;
+        _Atomic pid_t tid; /* of the thread inside vcpu_run, else 0 */
+        pid_t prepared;    /* the thread whose signal mask KVM knows */
+        _Atomic bool kick;
+        uint64_t paused_tsc, paused_deadline;
+};
+
+static int kvm_ioctl(int fd, unsigned long request, void *arg)
+{
+        int r;
+
+        do
+                r = ioctl(fd, request, arg);
+        while (r < 0 && errno == EINTR);
+        return r < 0 ? -errno : r;
+}
+
+static int kvm_ioctl_value(int fd, unsigned long request, unsigned long arg)
+{
+        return kvm_ioctl(fd, request, (void *)arg);
+}
+
+/* --- VM ------------------------------------------------------------------------------------------------------ */
+
+static int enable_split_irqchip(struct engine_vm *vm)
+{
+        struct kvm_enable_cap cap = { .cap = KVM_CAP_SPLIT_IRQCHIP, .args[0] = IOAPIC_PINS };
+
+        return kvm_ioctl(vm->fd, KVM_ENABLE_CAP, &cap);
+}
+
+static int setup_vm(struct engine_vm *vm)
+{
+        uint64_t identity = KVM_IDENTITY_MAP;
+        int r;
+
+        r = kvm_ioctl_value(vm->config.kvm_fd, KVM_CREATE_VM, 0);
+        if (r < 0)
+                return r;
+        vm->fd = r;
+        r = kvm_ioctl_value(vm->config.kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+        if (r < 0)
+                return r;
+        vm->run_size = (size_t)r;
+        if (vm->run_size < sizeof(struct kvm_run))
+                return -EIO;
+        r = kvm_ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity);
+        if (r == 0)
+                r = kvm_ioctl_value(vm->fd, KVM_SET_TSS_ADDR, KVM_TSS);
+        if (r == 0)
+                r = enable_split_irqchip(vm);
+        return r;
+}
+
+static void kvm_vm_free(struct engine_vm *vm)
+{
+        if (!vm)
+                return;
+        fd_close(vm->fd);
+        pthread_mutex_destroy(&vm->routes_lock);
+        free(vm);
+}
+
+static int kvm_vm_new(const struct engine_config *config, struct engine_vm **ret)
+{
+        struct engine_vm *vm;
+        int r;
+
+        if (config->cpus == 0 || config->cpus > ENGINE_CPUS_MAX)
+                return -EINVAL;
+        if (config->kvm_fd < 0)
+                return -EBADF;
+        vm = calloc(1, sizeof(*vm));
+        if (!vm)
+                return -ENOMEM;
+        vm->config = *config;
+        vm->fd = -1;
+        pthread_mutex_init(&vm->routes_lock, NULL);
+        r = setup_vm(vm);
+        if (r < 0) {
+                log_error("KVM refuses to make a virtual machine: error %d", -r);
+                kvm_vm_free(vm);
+                return r;
+        }
+        *ret = vm;
+        return 0;
+}
+
+static int set_slot(struct engine_vm *vm, unsigned slot)
+{
+        const struct slot *s = &vm->slots[slot];
+        struct kvm_userspace_memory_region region = { .slot = slot, .flags = s->flags, .guest_phys_addr = s->gpa,
+                .memory_size = s->size, .userspace_addr = (uintptr_t)s->host };
+
+        return kvm_ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region);
+}
+
+static int kvm_map(struct engine_vm *vm, unsigned slot, uint64_t gpa, uint64_t size, void *host, bool readonly)
+{
+        if (slot >= SLOTS_MAX || ((gpa | size | (uintptr_t)host) & 4095))
+                return -EINVAL;
+        vm->slots[slot] = (struct slot){ .gpa = gpa, .size = size, .host = host, .flags = readonly ? KVM_MEM_READONLY : 0 };
+        return set_slot(vm, slot);
+}
+
+static int fetch_dirty(struct engine_vm *vm, unsigned slot, uint8_t *bitmap)
+{
+        size_t pages = vm->slots[slot].size / 4096;
+        uint64_t *bits = calloc((pages + 63) / 64, 8); /* KVM writes whole words, the caller has bytes */
+        struct kvm_dirty_log log = { .slot = slot, .dirty_bitmap = bits };
+        int r;
+
+        if (!bits)
+                return -ENOMEM;
+        r = kvm_ioctl(vm->fd, KVM_GET_DIRTY_LOG, &log);
+        if (r == 0)
+                memcpy(bitmap, bits, (pages + 7) / 8);
+        free(bits);
+        return r;
+}
+
+static int kvm_dirty_log(struct engine_vm *vm, unsigned slot, bool enable, uint8_t *bitmap)
+{
+        struct slot *s;
+        int r = 0;
+
+        if (slot >= SLOTS_MAX || vm->slots[slot].size == 0)
+                return -EINVAL;
+        s = &vm->slots[slot];
+        if (bitmap) {
+                if (s->flags & KVM_MEM_LOG_DIRTY_PAGES)
+                        r = fetch_dirty(vm, slot, bitmap);
+                else
+                        memset(bitmap, 0, (s->size / 4096 + 7) / 8);
+        }
+        if (r == 0 && enable != !!(s->flags & KVM_MEM_LOG_DIRTY_PAGES)) {
+                s->flags ^= KVM_MEM_LOG_DIRTY_PAGES;
+                r = set_slot(vm, slot);
+        }
+        return r;
+}
+
+/* --- CPUID --------------------------------------------------------------------------------------------------- */
+
+/* What the guest does not get: state that struct x86_state has no place for, virtualization, performance counters. */
+static void filter_features(struct cpuid_entry *e)
+{
+        struct cpuid_regs *r = &e->r;
+
+        if (e->leaf == 1) {
+                r->ecx &= ~(1u << 5 | 1u << 3 | 1u << 15); /* VMX, MONITOR, PDCM */
+        } else if (e->leaf == 7 && e->subleaf == 0) {
+                /* MPX, AVX-512 F DQ IFMA PF ER CD BW VL, processor trace, SGX */
+                r->ebx &= ~(1u << 14 | 1u << 16 | 1u << 17 | 1u << 21 | 7u << 26 | 3u << 30 | 1u << 25 | 1u << 2);
+                /* AVX-512 VBMI VBMI2 VNNI BITALG VPOPCNTDQ, PKU, WAITPKG, CET, LA57, PKS */
+                r->ecx &= ~(1u << 1 | 1u << 6 | 1u << 11 | 1u << 12 | 1u << 14 | 1u << 3 | 1u << 5 | 1u << 7 | 1u << 16 |
+                            1u << 31);
+                /* AVX-512 4VNNIW 4FMAPS VP2INTERSECT FP16, AMX, CET-IBT, user interrupts, architectural LBR */
+                r->edx &= ~(1u << 2 | 1u << 3 | 1u << 8 | 1u << 23 | 1u << 22 | 1u << 24 | 1u << 25 | 1u << 20 | 1u << 5 |
+                            1u << 19);
+        } else if (e->leaf == 7) {
+                r->eax &= ~(1u << 5 | 1u << 17 | 1u << 21); /* AVX512_BF16, FRED, AMX-FP16 */
+                r->edx &= ~(1u << 8 | 1u << 19 | 1u << 18);  /* AMX-COMPLEX, AVX10, CET-SSS */
+        } else if (e->leaf == 0x80000001) {
+                r->ecx &= ~(1u << 2 | 1u << 10 | 1u << 15 | 1u << 23 | 1u << 24 | 1u << 28); /* SVM, IBS, LWP, counters */
+        }
+}
+
+/* XCR0 has x87, SSE and AVX; no compacted supervisor state. Returns false for a leaf that goes. */
+static bool filter_xsave(struct cpuid_entry *e)
+{
+        if (e->subleaf == 0) {
+                e->r.eax &= X86_XCR0_X87 | X86_XCR0_SSE | X86_XCR0_AVX;
+                e->r.edx = 0;
+                e->r.ecx = e->r.eax & X86_XCR0_AVX ? 832 : 576; /* bytes of the standard form */
+                e->r.ebx = e->r.ecx;
+                return true;
+        }
+        if (e->subleaf == 1) {
+                e->r.eax &= 0x7; /* XSAVEOPT, XSAVEC, XGETBV(1); no XSAVES */
+                e->r.ecx = e->r.edx = 0;
+                return true;
+        }
+        return e->subleaf == 2;
+}
+
+static bool filter_leaf(struct cpuid_entry *e)
+{
+        switch (e->leaf) {
+        case 0x5:  /* MONITOR */
+        case 0xa:  /* counters */
+        case 0xf:
+        case 0x10: /* resource control */
+        case 0x12: /* SGX */
+        case 0x14: /* processor trace */
+        case 0x1c:
+        case 0x1d:
+        case 0x1e: /* LBR, AMX */
+        case 0x23:
+        case 0x24:
+        case 0x8000000a: /* SVM */
+        case 0x8000001f: /* SEV */
+        case 0x80000022:
+                return false;
+        case 0xd:
+                return filter_xsave(e);
+        default:
+                filter_features(e);
+                return true;
+        }
+}
+
+static const uint32_t offered_pv = KVM_PV_CLOCKSOURCE | KVM_PV_CLOCKSOURCE2 | KVM_PV_EOI_BIT | KVM_PV_UNHALT |
+                                   KVM_PV_TLB_FLUSH | KVM_PV_SEND_IPI | KVM_PV_CLOCKSOURCE_STABLE;
+
+static void take_leaf(const struct kvm_cpuid_entry2 *k, struct cpuid_table *ret, uint32_t *ret_pv)
+{
+        struct cpuid_entry e = { .leaf = k->function, .subleaf = k->index,
+                .has_subleaf = k->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
+                .r = { .eax = k->eax, .ebx = k->ebx, .ecx = k->ecx, .edx = k->edx } };
+
+        if (e.leaf == 0x40000001)
+                *ret_pv = e.r.eax & offered_pv;
+        if (e.leaf >= 0x40000000 && e.leaf < 0x50000000)
+                return;
+        if (filter_leaf(&e))
+                cpuid_set(ret, e.leaf, e.subleaf, e.has_subleaf, e.r);
+}
+
+static int kvm_cpuid_supported(struct engine_vm *vm, struct cpuid_table *ret, uint32_t *ret_pv)
+{
+        const unsigned max = 256;
+        struct kvm_cpuid2 *k = calloc(1, sizeof(*k) + max * sizeof(k->entries[0]));
+        int r;
+
+        if (!k)
+                return -ENOMEM;
+        k->nent = max;
+        *ret = (struct cpuid_table){ 0 };
+        *ret_pv = 0;
+        r = kvm_ioctl(vm->config.kvm_fd, KVM_GET_SUPPORTED_CPUID, k);
+        for (unsigned i = 0; r == 0 && i < k->nent; i++)
+                take_leaf(&k->entries[i], ret, ret_pv);
+        free(k);
+        return r;
+}
+
+static int set_cpuid(struct engine_vcpu *v, const struct cpuid_table *cpuid)
+{
+        struct kvm_cpuid2 *k = calloc(1, sizeof(*k) + CPUID_ENTRIES_MAX * sizeof(k->entries[0]));
+        int r;
+
+        if (!k)
+                return -ENOMEM;
+        for (unsigned i = 0; i < cpuid->n && i < CPUID_ENTRIES_MAX; i++) {
+                const struct cpuid_entry *e = &cpuid->e[i];
+
+                k->entries[k->nent++] = (struct kvm_cpuid_entry2){ .function = e->leaf, .index = e->subleaf,
+                        .flags = e->has_subleaf ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0,
+                        .eax = e->r.eax, .ebx = e->r.ebx, .ecx = e->r.ecx, .edx = e->r.edx };
+        }
+        r = kvm_ioctl(v->fd, KVM_SET_CPUID2, k);
+        free(k);
+        return r;
+}
+
+/* --- vCPU ---------------------------------------------------------------------------------------------------- */
+
+static int kick_signal(void)
+{
+        return SIGRTMIN + 3;
+}
+
+static void kvm_vcpu_free(struct engine_vcpu *v)
+{
+        if (!v)
+                return;
+        if (v->vm->vcpus[v->index] == v)
+                v->vm->vcpus[v->index] = NULL;
+        if (v->run)
+                munmap(v->run, v->vm->run_size);
+        fd_close(v->fd);
+        free(v);
+}
+
+static int setup_vcpu(struct engine_vcpu *v, const struct cpuid_table *cpuid)
+{
+        void *run;
+        int r;
+
+        r = kvm_ioctl_value(v->vm->fd, KVM_CREATE_VCPU, v->index);
+        if (r < 0)
+                return r;
+        v->fd = r;
+        run = mmap(NULL, v->vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+        if (run == MAP_FAILED)
+                return -errno;
+        v->run = run;
+        r = set_cpuid(v, cpuid);
+        if (r < 0)
+                return r;
+        if (v->vm->config.tsc_khz)
+                r = kvm_ioctl_value(v->fd, KVM_SET_TSC_KHZ, (unsigned long)v->vm->config.tsc_khz);
+        return r;
+}
+
+static int kvm_vcpu_new(struct engine_vm *vm, unsigned index, const struct cpuid_table *cpuid, struct engine_vcpu **ret)
+{
+        struct engine_vcpu *v;
+        int r;
+
+        if (index >= vm->config.cpus || vm->vcpus[index])
+                return -EINVAL;
+        v = calloc(1, sizeof(*v));
+        if (!v)
+                return -ENOMEM;
+        v->vm = vm;
+        v->index = index;
+        v->fd = -1;
+        r = setup_vcpu(v, cpuid);
+        if (r < 0) {
+                log_error("KVM refuses to make CPU %u: error %d", index, -r);
+                kvm_vcpu_free(v);
+                return r;
+        }
+        vm->vcpus[index] = v;
+        *ret = v;
+        return 0;
+}
+
+/* Blocks the kick signal in this thread and lets KVM_RUN open it. */
+static int prepare_thread(struct engine_vcpu *v, pid_t tid)
+{
+        struct {
+                struct kvm_signal_mask head;
+                uint64_t set; /* the kernel's sigset_t */
+        } __attribute__((packed)) mask = { .head.len = sizeof(mask.set) };
+        sigset_t block, old;
+        int r;
+
+        sigemptyset(&block);
+        sigaddset(&block, kick_signal());
+        r = pthread_sigmask(SIG_BLOCK, &block, &old);
+        if (r != 0)
+                return -r;
+        sigdelset(&old, kick_signal());
+        memcpy(&mask.set, &old, sizeof(mask.set));
+        r = kvm_ioctl(v->fd, KVM_SET_SIGNAL_MASK, &mask);
+        if (r == 0)
+                v->prepared = tid;
+        return r;
+}
+
+static void drain_signal(void)
+{
+        const struct timespec now = { 0 };
+        sigset_t set;
+
+        sigemptyset(&set);
+        sigaddset(&set, kick_signal());
+        while (sigtimedwait(&set, NULL, &now) > 0)
+                ;
+}
+
+/* Makes KVM_RUN return soon, whether it has been entered or not. Async-signal-safe. */
+static void interrupt_run(struct engine_vcpu *v)
+{
+        pid_t tid;
+
+        __atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+        tid = atomic_load(&v->tid);
+        if (tid != 0 && tid != gettid())
+                tgkill(getpid(), tid, kick_signal());
+}
+
+static void kvm_vcpu_kick(struct engine_vcpu *v)
+{
+        atomic_store(&v->kick, true);
+        interrupt_run(v);
+}
+
+/* The 8259s' output goes to LINT0 of CPU 0. KVM says when it would take an interrupt; until then, ask for the window. */
+static int offer_extint(struct engine_vcpu *v)
+{
+        const struct engine_config *c = &v->vm->config;
+        struct kvm_interrupt intr;
+        int vector, r = 0;
+
+        if (atomic_load(&v->vm->extint_level) && v->run->ready_for_interrupt_injection) {
+                v->run->ready_for_interrupt_injection = 0; /* said once, used once */
+                vector = c->callbacks->extint_ack(c->opaque);
+                if (vector >= 0) {
+                        intr.irq = (uint32_t)vector;
+                        r = kvm_ioctl(v->fd, KVM_INTERRUPT, &intr);
+                }
+        }
+        v->run->request_interrupt_window = atomic_load(&v->vm->extint_level) != 0;
+        return r;
+}
+
+static void handle_pio(struct engine_vcpu *v)
+{
+        const struct engine_config *c = &v->vm->config;
+        const uint32_t count = v->run->io.count, size = v->run->io.size;
+        uint8_t *data = (uint8_t *)v->run + v->run->io.data_offset;
+
+        for (uint32_t i = 0; i < count; i++, data += size) {
+                uint64_t value = 0;
+
+                if (v->run->io.direction == KVM_EXIT_IO_OUT) {
+                        memcpy(&value, data, size);
+                        c->callbacks->pio_write(c->opaque, v->run->io.port, size, value);
+                } else {
+                        value = c->callbacks->pio_read(c->opaque, v->run->io.port, size);
+                        memcpy(data, &value, size);
+                }
+        }
+}
+
+/* KVM's length can be anything up to 8 where an access crosses pages: split it into powers of two. */
+static void handle_mmio(struct engine_vcpu *v)
+{
+        const struct engine_config *c = &v->vm->config;
+        uint64_t gpa = v->run->mmio.phys_addr;
+        unsigned left = v->run->mmio.len <= 8 ? v->run->mmio.len : 8;
+        uint8_t *data = v->run->mmio.data;
+
+        while (left > 0) {
+                unsigned size = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+                uint64_t value = 0;
+
+                if (v->run->mmio.is_write) {
+                        memcpy(&value, data, size);
+                        c->callbacks->mmio_write(c->opaque, gpa, size, value);
+                } else {
+                        value = c->callbacks->mmio_read(c->opaque, gpa, size);
+                        memcpy(data, &value, size);
+                }
+                gpa += size;
+                data += size;
+                left -= size;
+        }
+}
+
+static void log_internal_error(struct engine_vcpu *v)
+{
+        struct kvm_regs regs = { 0 };
+
+        kvm_ioctl(v->fd, KVM_GET_REGS, &regs);
+        log_error("CPU %u: KVM cannot go on at %#llx: internal error %u%s", v->index, (unsigned long long)regs.rip,
+                v->run->internal.suberror,
+                v->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION ? ", an instruction it cannot emulate" : "");
+}
+
+/* -1: go on running; else an enum engine_exit. */
+static int handle_exit(struct engine_vcpu *v)
+{
+        const struct engine_config *c = &v->vm->config;
+
+        switch (v->run->exit_reason) {
+        case KVM_EXIT_IO:
+                handle_pio(v);
+                return -1;
+        case KVM_EXIT_MMIO:
+                handle_mmio(v);
+                return -1;
+        case KVM_EXIT_IOAPIC_EOI:
+                c->callbacks->eoi(c->opaque, v->run->eoi.vector);
+                return -1;
+        case KVM_EXIT_IRQ_WINDOW_OPEN:
+        case KVM_EXIT_INTR:
+        case KVM_EXIT_HLT:
+                return -1;
+        case KVM_EXIT_SHUTDOWN:
+                return ENGINE_EXIT_SHUTDOWN;
+        case KVM_EXIT_FAIL_ENTRY:
+                log_error("CPU %u: the processor refuses to enter the guest: reason %#llx", v->index,
+                        (unsigned long long)v->run->fail_entry.hardware_entry_failure_reason);
+                return ENGINE_EXIT_ERROR;
+        case KVM_EXIT_INTERNAL_ERROR:
+                log_internal_error(v);
+                return ENGINE_EXIT_ERROR;
+        default:
+                log_error("CPU %u: KVM stopped for the unknown reason %u", v->index, v->run->exit_reason);
+                return ENGINE_EXIT_ERROR;
+        }
+}
+
+/* After KVM_RUN was interrupted; also what KVM_RUN itself completes (a port read's result) is done by then. */
+static bool take_kick(struct engine_vcpu *v)
+{
+        drain_signal();
+        __atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+        return atomic_exchange(&v->kick, false);
+}
+
+static int run_loop(struct engine_vcpu *v)
+{
+        for (;;) {
+                int r = v->index == 0 ? offer_extint(v) : 0;
+
+                if (r < 0) {
+                        log_error("CPU %u: KVM refuses an interrupt: error %d", v->index, -r);
+                        return ENGINE_EXIT_ERROR;
+                }
+                if (ioctl(v->fd, KVM_RUN, 0) < 0) {
+                        if (errno != EINTR && errno != EAGAIN) {
+                                log_error("CPU %u: KVM refuses to run it: error %d", v->index, errno);
+                                return ENGINE_EXIT_ERROR;
+                        }
+                        if (take_kick(v))
+                                return ENGINE_EXIT_KICK;
+                        continue;
+                }
+                r = handle_exit(v);
+                if (r >= 0)
+                        return r;
+        }
+}
+
+static int kvm_vcpu_run(struct engine_vcpu *v)
+{
+        pid_t tid = gettid();
+        int r;
+
+        if (v->prepared != tid) {
+                r = prepare_thread(v, tid);
+                if (r < 0)
+                        return r;
+        }
+        atomic_store(&v->tid, tid);
+        r = run_loop(v);
+        atomic_store(&v->tid, 0);
+        return r;
+}
+
+/* --- State --------------------------------------------------------------------------------------------------- */
+
+static const uint32_t msr_numbers[X86_NMSRS] = {
+        [X86_MSR_STAR] = 0xc0000081,
+        [X86_MSR_LSTAR] = 0xc0000082,
+        [X86_MSR_CSTAR] = 0xc0000083,
+        [X86_MSR_SFMASK] = 0xc0000084,
+        [X86_MSR_KERNEL_GS_BASE] = 0xc0000102,
+        [X86_MSR_TSC_AUX] = 0xc0000103,
+        [X86_MSR_SYSENTER_CS] = 0x174,
+        [X86_MSR_SYSENTER_ESP] = 0x175,
+        [X86_MSR_SYSENTER_EIP] = 0x176,
+        [X86_MSR_PAT] = 0x277,
+        [X86_MSR_MISC_ENABLE] = 0x1a0,
+        [X86_MSR_TSC_DEADLINE] = MSR_TSC_DEADLINE,
+        [X86_MSR_MTRR_DEF_TYPE] = 0x2ff,
+        [X86_MSR_KVM_WALL_CLOCK] = 0x4b564d00,
+        [X86_MSR_KVM_SYSTEM_TIME] = 0x4b564d01,
+        [X86_MSR_KVM_PV_EOI] = 0x4b564d04,
+        [X86_MSR_KVM_POLL_CONTROL] = 0x4b564d05,
+};
+
+struct one_msr {
+        struct kvm_msrs head;
+        struct kvm_msr_entry entry;
+};
+
+/* 1: read; 0: KVM does not have it. */
+static int get_msr(struct engine_vcpu *v, uint32_t number, uint64_t *ret)
+{
+        struct one_msr m = { .head.nmsrs = 1, .entry.index = number };
+        int r = kvm_ioctl(v->fd, KVM_GET_MSRS, &m);
+
+        *ret = r == 1 ? m.entry.data : 0;
+        return r;
+}
+
+static int set_msr(struct engine_vcpu *v, uint32_t number, uint64_t value)
+{
+        struct one_msr m = { .head.nmsrs = 1, .entry = { .index = number, .data = value } };
+
+        return kvm_ioctl(v->fd, KVM_SET_MSRS, &m);
+}
+
+static struct x86_segment segment_from_kvm(const struct kvm_segment *k)
+{
+        uint32_t attr = k->type | (uint32_t)k->s << 4 | (uint32_t)k->dpl << X86_SEG_DPL_SHIFT | (uint32_t)k->present << 7;
+
+        attr |= (k->avl ? X86_SEG_AVL : 0) | (k->l ? X86_SEG_L : 0) | (k->db ? X86_SEG_DB : 0) | (k->g ? X86_SEG_G : 0) |
+                (k->unusable ? X86_SEG_UNUSABLE : 0);
+        return (struct x86_segment){ .base = k->base, .limit = k->limit, .attr = attr, .selector = k->selector };
+}
+
+static struct kvm_segment segment_to_kvm(const struct x86_segment *s)
+{
+        return (struct kvm_segment){
+                .base = s->base,
+                .limit = s->limit,
+                .selector = s->selector,
+                .type = s->attr & X86_SEG_TYPE_MASK,
+                .s = !!(s->attr & X86_SEG_S),
+                .dpl = s->attr >> X86_SEG_DPL_SHIFT & 3,
+                .present = !!(s->attr & X86_SEG_P),
+                .avl = !!(s->attr & X86_SEG_AVL),
+                .l = !!(s->attr & X86_SEG_L),
+                .db = !!(s->attr & X86_SEG_DB),
+                .g = !!(s->attr & X86_SEG_G),
+                .unusable = !!(s->attr & X86_SEG_UNUSABLE),
+        };
+}
+
+static int get_regs(struct engine_vcpu *v, struct x86_state *s)
+{
+        struct kvm_regs k;
+        int r = kvm_ioctl(v->fd, KVM_GET_REGS, &k);
+        const uint64_t gpr[X86_NGPRS] = { k.rax, k.rcx, k.rdx, k.rbx, k.rsp, k.rbp, k.rsi, k.rdi,
+                k.r8, k.r9, k.r10, k.r11, k.r12, k.r13, k.r14, k.r15 };
+
+        if (r < 0)
+                return r;
+        memcpy(s->gpr, gpr, sizeof(gpr));
+        s->rip = k.rip;
+        s->rflags = k.rflags;
+        return 0;
+}
+
+static int set_regs(struct engine_vcpu *v, const struct x86_state *s)
+{
+        const uint64_t *g = s->gpr;
+        struct kvm_regs k = { .rax = g[X86_RAX], .rcx = g[X86_RCX], .rdx = g[X86_RDX], .rbx = g[X86_RBX],
+                .rsp = g[X86_RSP], .rbp = g[X86_RBP], .rsi = g[X86_RSI], .rdi = g[X86_RDI], .r8 = g[X86_R8],
+                .r9 = g[X86_R9], .r10 = g[X86_R10], .r11 = g[X86_R11], .r12 = g[X86_R12], .r13 = g[X86_R13],
+                .r14 = g[X86_R14], .r15 = g[X86_R15], .rip = s->rip, .rflags = s->rflags | 2 };
+
+        return kvm_ioctl(v->fd, KVM_SET_REGS, &k);
+}
+
+static int get_sregs(struct engine_vcpu *v, struct x86_state *s)
+{
+        struct kvm_sregs k;
+        int r = kvm_ioctl(v->fd, KVM_GET_SREGS, &k);
+
+        if (r < 0)
+                return r;
+        s->seg[X86_ES] = segment_from_kvm(&k.es);
+        s->seg[X86_CS] = segment_from_kvm(&k.cs);
+        s->seg[X86_SS] = segment_from_kvm(&k.ss);
+        s->seg[X86_DS] = segment_from_kvm(&k.ds);
+        s->seg[X86_FS] = segment_from_kvm(&k.fs);
+        s->seg[X86_GS] = segment_from_kvm(&k.gs);
+        s->ldtr = segment_from_kvm(&k.ldt);
+        s->tr = segment_from_kvm(&k.tr);
+        s->gdtr = (struct x86_table){ .base = k.gdt.base, .limit = k.gdt.limit };
+        s->idtr = (struct x86_table){ .base = k.idt.base, .limit = k.idt.limit };
+        s->cr0 = k.cr0;
+        s->cr2 = k.cr2;
+        s->cr3 = k.cr3;
+        s->cr4 = k.cr4;
+        s->efer = k.efer;
+        s->apic_base = k.apic_base;
+        return 0;
+}
+
+static int set_sregs(struct engine_vcpu *v, const struct x86_state *s)
+{
+        struct kvm_sregs k = {
+                .es = segment_to_kvm(&s->seg[X86_ES]),
+                .cs = segment_to_kvm(&s->seg[X86_CS]),
+                .ss = segment_to_kvm(&s->seg[X86_SS]),
+                .ds = segment_to_kvm(&s->seg[X86_DS]),
+                .fs = segment_to_kvm(&s->seg[X86_FS]),
+                .gs = segment_to_kvm(&s->seg[X86_GS]),
+                .ldt = segment_to_kvm(&s->ldtr),
+                .tr = segment_to_kvm(&s->tr),
+                .gdt = { .base = s->gdtr.base, .limit = s->gdtr.limit },
+                .idt = { .base = s->idtr.base, .limit = s->idtr.limit },
+                .cr0 = s->cr0,
+                .cr2 = s->cr2,
+                .cr3 = s->cr3,
+                .cr4 = s->cr4,
+                .cr8 = s->lapic[0x80] >> 4, /* the task priority register */
+                .efer = s->efer,
+                .apic_base = s->apic_base,
+        };
+
+        return kvm_ioctl(v->fd, KVM_SET_SREGS, &k);
+}
+
+_Static_assert(sizeof(struct kvm_xsave) == X86_XSAVE_MAX, "KVM_GET_XSAVE has the size of our area");
+
+static int get_fpu(struct engine_vcpu *v, struct x86_state *s)
+{
+        struct kvm_xcrs x = { 0 };
+        int r = kvm_ioctl(v->fd, KVM_GET_XSAVE, s->xsave);
+
+        if (r == 0)
+                r = kvm_ioctl(v->fd, KVM_GET_XCRS, &x);
+        s->xcr0 = X86_XCR0_X87;
+        for (unsigned i = 0; i < x.nr_xcrs && i < KVM_MAX_XCRS; i++)
+                if (x.xcrs[i].xcr == 0)
+                        s->xcr0 = x.xcrs[i].value;
+        return r;
+}
+
+static int set_fpu(struct engine_vcpu *v, const struct x86_state *s)
+{
+        struct kvm_xcrs x = { .nr_xcrs = 1, .xcrs[0].value = s->xcr0 | X86_XCR0_X87 };
+        struct kvm_xsave *copy = aligned_alloc(64, sizeof(*copy));
+        int r;
+
+        if (!copy)
+                return -ENOMEM;
+        memcpy(copy, s->xsave, sizeof(*copy));
+        r = kvm_ioctl(v->fd, KVM_SET_XCRS, &x);
+        if (r == 0)
+                r = kvm_ioctl(v->fd, KVM_SET_XSAVE, copy);
+        free(copy);
+        return r;
+}
+
+static int get_debug(struct engine_vcpu *v, struct x86_state *s)
+{
+        struct kvm_debugregs k;
+        int r = kvm_ioctl(v->fd, KVM_GET_DEBUGREGS, &k);
+
+        if (r < 0)
+                return r;
+        for (unsigned i = 0; i < 4; i++)
+                s->dr[i] = k.db[i];
+        s->dr6 = k.dr6;
+        s->dr7 = k.dr7;
+        return 0;
+}
+
+static int set_debug(struct engine_vcpu *v, const struct x86_state *s)
+{
+        struct kvm_debugregs k = { .db = { s->dr[0], s->dr[1], s->dr[2], s->dr[3] }, .dr6 = s->dr6, .dr7 = s->dr7 };
+
+        return kvm_ioctl(v->fd, KVM_SET_DEBUGREGS, &k);
+}
+
+/* An interrupt that the APIC has handed out but the guest has not seen goes back from in service to requested. */
+static void take_back_interrupt(struct x86_state *s, unsigned vector)
+{
+        uint8_t *isr = &s->lapic[0x100 + vector / 32 * 16 + vector % 32 / 8];
+        uint8_t bit = (uint8_t)(1u << vector % 8);
+
+        if (*isr & bit) {
+                *isr &= (uint8_t)~bit;
+                isr[0x100] |= bit; /* the request registers follow 0x100 bytes behind */
+        }
+}
+
+static int get_events(struct engine_vcpu *v, struct x86_state *s)
+{
+        struct kvm_vcpu_events k = { 0 };
+        int r = kvm_ioctl(v->fd, KVM_GET_VCPU_EVENTS, &k);
+
+        if (r < 0)
+                return r;
+        s->exception_pending = k.exception.injected;
+        s->exception_vector = k.exception.nr;
+        s->exception_has_error = k.exception.has_error_code;
+        s->exception_error = k.exception.error_code;
+        s->nmi_pending = k.nmi.pending || k.nmi.injected;
+        s->nmi_blocked = k.nmi.masked && !k.nmi.injected;
+        s->interrupt_shadow = k.interrupt.shadow;
+        if (k.interrupt.injected && !k.interrupt.soft)
+                take_back_interrupt(s, k.interrupt.nr);
+        return 0;
+}
+
+static int set_events(struct engine_vcpu *v, const struct x86_state *s)
+{
+        struct kvm_vcpu_events k = {
+                .flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW,
+                .exception = { .injected = s->exception_pending, .nr = s->exception_vector,
+                        .has_error_code = s->exception_has_error, .error_code = s->exception_error },
+                .interrupt.shadow = s->interrupt_shadow ? KVM_X86_SHADOW_INT_STI | KVM_X86_SHADOW_INT_MOV_SS : 0,
+                .nmi = { .pending = s->nmi_pending, .masked = s->nmi_blocked },
+        };
+
+        return kvm_ioctl(v->fd, KVM_SET_VCPU_EVENTS, &k);
+}
+
+static int get_mp_state(struct engine_vcpu *v, struct x86_state *s)
+{
+        struct kvm_mp_state k;
+        int r = kvm_ioctl(v->fd, KVM_GET_MP_STATE, &k);
+
+        if (r < 0)
+                return r;
+        s->mp_state = k.mp_state == KVM_MP_STATE_UNINITIALIZED || k.mp_state == KVM_MP_STATE_INIT_RECEIVED ? X86_MP_WAIT_SIPI
+                      : k.mp_state == KVM_MP_STATE_HALTED                                                  ? X86_MP_HALTED
+                                                                                                           : X86_MP_RUNNABLE;
+        return 0;
+}
+
+/* A CPU that waits for SIPI has had its INIT: KVM drops a SIPI in the state "uninitialized". */
+static int set_mp_state(struct engine_vcpu *v, const struct x86_state *s)
+{
+        struct kvm_mp_state k = { .mp_state = s->mp_state == X86_MP_WAIT_SIPI ? KVM_MP_STATE_INIT_RECEIVED
+                                              : s->mp_state == X86_MP_HALTED  ? KVM_MP_STATE_HALTED
+                                                                              : KVM_MP_STATE_RUNNABLE };
+
+        return kvm_ioctl(v->fd, KVM_SET_MP_STATE, &k);
+}
+
+static int get_msrs(struct engine_vcpu *v, struct x86_state *s)
+{
+        int r = get_msr(v, MSR_TSC, &s->tsc);
+
+        for (unsigned i = 0; r >= 0 && i < X86_NMSRS; i++)
+                r = get_msr(v, msr_numbers[i], &s->msr[i]);
+        return r < 0 ? r : 0;
+}
+
+/* KVM may lack one: that matters only if it should hold something. The deadline comes after the local APIC, which clears it. */
+static int set_msrs(struct engine_vcpu *v, const struct x86_state *s)
+{
+        int r = set_msr(v, MSR_TSC, s->tsc);
+
+        for (unsigned i = 0; r >= 0 && i < X86_NMSRS; i++) {
+                if (i == X86_MSR_TSC_DEADLINE)
+                        continue;
+                r = set_msr(v, msr_numbers[i], s->msr[i]);
+                if (r == 0 && s->msr[i] != 0)
+                        log_warning("CPU %u: KVM does not take %#llx for MSR %#x", v->index,
+                                (unsigned long long)s->msr[i], msr_numbers[i]);
+        }
+        return r < 0 ? r : 0;
+}
+
+static int get_lapic(struct engine_vcpu *v, struct x86_state *s)
+{
+        struct kvm_lapic_state k;
+        int r = kvm_ioctl(v->fd, KVM_GET_LAPIC, &k);
+
+        if (r == 0)
+                memcpy(s->lapic, k.regs, sizeof(s->lapic));
+        return r;
+}
+
+static int set_lapic(struct engine_vcpu *v, const struct x86_state *s)
+{
+        struct kvm_lapic_state k;
+        int r;
+
+        memcpy(k.regs, s->lapic, sizeof(k.regs));
+        r = kvm_ioctl(v->fd, KVM_SET_LAPIC, &k);
+        if (r == 0)
+                r = set_msr(v, MSR_TSC_DEADLINE, s->msr[X86_MSR_TSC_DEADLINE]);
+        return r < 0 ? r : 0;
+}
+
+_Static_assert(X86_LAPIC_REGS_SIZE == KVM_APIC_REG_SIZE, "KVM_GET_LAPIC has the size of our area");
+
+static int kvm_vcpu_get_state(struct engine_vcpu *v, struct x86_state *s)
+{
+        int r;
+
+        memset(s, 0, sizeof(*s));
+        r = get_mp_state(v, s); /* first: it makes KVM take pending INITs and SIPIs */
+        if (r == 0)
+                r = get_regs(v, s);
+        if (r == 0)
+                r = get_sregs(v, s);
+        if (r == 0)
+                r = get_fpu(v, s);
+        if (r == 0)
+                r = get_debug(v, s);
+        if (r == 0)
+                r = get_msrs(v, s);
+        if (r == 0)
+                r = get_lapic(v, s);
+        if (r == 0)
+                r = get_events(v, s);
+        return r;
+}
+
+static int kvm_vcpu_set_state(struct engine_vcpu *v, const struct x86_state *s)
+{
+        const char *what = "registers";
+        int r = set_regs(v, s);
+
+        v->run->ready_for_interrupt_injection = 0; /* was said of the old state */
+        if (r == 0)
+                what = "system registers", r = set_sregs(v, s);
+        if (r == 0)
+                what = "vector state", r = set_fpu(v, s);
+        if (r == 0)
+                what = "debug registers", r = set_debug(v, s);
+        if (r == 0)
+                what = "MSRs", r = set_msrs(v, s);
+        if (r == 0)
+                what = "local APIC", r = set_lapic(v, s);
+        if (r == 0)
+                what = "run state", r = set_mp_state(v, s);
+        if (r == 0)
+                what = "events", r = set_events(v, s);
+        if (r < 0)
+                log_error("CPU %u: KVM does not take its %s: error %d", v->index, what, -r);
+        return r;
+}
+
+/* --- Interrupts ---------------------------------------------------------------------------------------------- */
+
+static bool has_route(const struct engine_vm *vm, uint64_t addr, uint32_t data)
+{
+        for (unsigned i = 0; i < vm->n_routes; i++)
+                if (vm->routes[i].addr == addr && vm->routes[i].data == data)
+                        return true;
+        return false;
+}
+
+static int set_routes(struct engine_vm *vm)
+{
+        struct {
+                struct kvm_irq_routing head;
+                struct kvm_irq_routing_entry e[IOAPIC_PINS];
+        } table = { .head.nr = vm->n_routes };
+
+        for (unsigned i = 0; i < vm->n_routes; i++)
+                table.e[i] = (struct kvm_irq_routing_entry){ .gsi = i, .type = KVM_IRQ_ROUTING_MSI,
+                        .u.msi = { .address_lo = (uint32_t)vm->routes[i].addr,
+                                .address_hi = (uint32_t)(vm->routes[i].addr >> 32), .data = vm->routes[i].data } };
+        return kvm_ioctl(vm->fd, KVM_SET_GSI_ROUTING, &table);
+}
+
+/* Teaches KVM a level-triggered message before it is first sent. There are no more than pins at a time; when a guest has used
+ * more in its life, the oldest gives way and would come back at its next use. */
+static int learn_route(struct engine_vm *vm, uint64_t addr, uint32_t data)
+{
+        int r = 0;
+
+        pthread_mutex_lock(&vm->routes_lock);
+        if (!has_route(vm, addr, data)) {
+                vm->routes[vm->next_route] = (struct route){ addr, data };
+                vm->next_route = (vm->next_route + 1) % IOAPIC_PINS;
+                if (vm->n_routes < IOAPIC_PINS)
+                        vm->n_routes++;
+                r = set_routes(vm);
+        }
+        pthread_mutex_unlock(&vm->routes_lock);
+        return r;
+}
+
+static int kvm_msi(struct engine_vm *vm, uint64_t addr, uint32_t data)
+{
+        struct kvm_msi msi = { .address_lo = (uint32_t)addr, .address_hi = (uint32_t)(addr >> 32), .data = data };
+        int r = data & MSI_DATA_LEVEL ? learn_route(vm, addr, data) : 0;
+
+        if (r == 0)
+                r = kvm_ioctl(vm->fd, KVM_SIGNAL_MSI, &msi);
+        return r < 0 ? r : 0;
+}
+
+static void kvm_extint(struct engine_vm *vm, int level)
+{
+        atomic_store(&vm->extint_level, level);
+        if (level && vm->vcpus[0])
+                interrupt_run(vm->vcpus[0]);
+}
+
+/* KVM_NMI would wait for the vCPU's thread to leave the guest. */
+static int kvm_nmi(struct engine_vcpu *v)
+{
+        return kvm_msi(v->vm, MSI_ADDRESS | v->index << 12, MSI_DATA_NMI);
+}
+
+/* --- Time ---------------------------------------------------------------------------------------------------- */
+
+static void stop_time(struct engine_vm *vm)
+{
+        vm->clock = (struct kvm_clock_data){ 0 };
+        kvm_ioctl(vm->fd, KVM_GET_CLOCK, &vm->clock);
+        for (unsigned i = 0; i < vm->config.cpus; i++) {
+                if (!vm->vcpus[i])
+                        continue;
+                get_msr(vm->vcpus[i], MSR_TSC, &vm->vcpus[i]->paused_tsc);
+                get_msr(vm->vcpus[i], MSR_TSC_DEADLINE, &vm->vcpus[i]->paused_deadline);
+        }
+}
+
+static void start_time(struct engine_vm *vm)
+{
+        struct kvm_clock_data clock = { .clock = vm->clock.clock };
+
+        for (unsigned i = 0; i < vm->config.cpus; i++)
+                if (vm->vcpus[i])
+                        set_msr(vm->vcpus[i], MSR_TSC, vm->vcpus[i]->paused_tsc);
+        kvm_ioctl(vm->fd, KVM_SET_CLOCK, &clock);
+        for (unsigned i = 0; i < vm->config.cpus; i++) {
+                if (!vm->vcpus[i])
+                        continue;
+                if (vm->vcpus[i]->paused_deadline)
+                        set_msr(vm->vcpus[i], MSR_TSC_DEADLINE, vm->vcpus[i]->paused_deadline);
+                kvm_ioctl_value(vm->vcpus[i]->fd, KVM_KVMCLOCK_CTRL, 0); /* fails where the guest uses no kvm-clock */
+        }
+}
+
+static void kvm_pause(struct engine_vm *vm, bool paused)
+{
+        if (paused == vm->paused)
+                return;
+        vm->paused = paused;
+        if (paused)
+                stop_time(vm);
+        else
+                start_time(vm);
+}
+
+const struct engine_ops engine_kvm = {
+        .name = "kvm",
+        .vm_new = kvm_vm_new,
+        .vm_free = kvm_vm_free,
+        .map = kvm_map,
+        .dirty_log = kvm_dirty_log,
+        .cpuid_supported = kvm_cpuid_supported,
+        .vcpu_new = kvm_vcpu_new,
+        .vcpu_free = kvm_vcpu_free,
+        .vcpu_run = kvm_vcpu_run,
+        .vcpu_kick = kvm_vcpu_kick,
+        .vcpu_get_state = kvm_vcpu_get_state,
+        .vcpu_set_state = kvm_vcpu_set_state,
+        .msi = kvm_msi,
+        .extint = kvm_extint,
+        .nmi = kvm_nmi,
+        .pause = kvm_pause,
+};
