@@ -619,13 +619,13 @@ static uint64_t host_load(const uint8_t *p, unsigned size)
 {
         switch (size) {
         case 1:
-                return *(const volatile uint8_t *)p;
+                return *(const volatile dbt_guest8 *)p;
         case 2:
-                return *(const volatile uint16_t *)p;
+                return *(const volatile dbt_guest16 *)p;
         case 4:
-                return *(const volatile uint32_t *)p;
+                return *(const volatile dbt_guest32 *)p;
         default:
-                return *(const volatile uint64_t *)p;
+                return *(const volatile dbt_guest64 *)p;
         }
 }
 
@@ -633,16 +633,16 @@ static void host_store(uint8_t *p, uint64_t value, unsigned size)
 {
         switch (size) {
         case 1:
-                *(volatile uint8_t *)p = (uint8_t)value;
+                *(volatile dbt_guest8 *)p = (uint8_t)value;
                 break;
         case 2:
-                *(volatile uint16_t *)p = (uint16_t)value;
+                *(volatile dbt_guest16 *)p = (uint16_t)value;
                 break;
         case 4:
-                *(volatile uint32_t *)p = (uint32_t)value;
+                *(volatile dbt_guest32 *)p = (uint32_t)value;
                 break;
         default:
-                *(volatile uint64_t *)p = value;
+                *(volatile dbt_guest64 *)p = value;
         }
 }
 

@@ -196,6 +196,12 @@ static inline struct dbt_tlb_entry *dbt_tlb_slot(struct dbt_vcpu *v, unsigned mm
         return &v->tlb[mmu][(lin >> DBT_PAGE_SHIFT) & (DBT_TLB_SIZE - 1)];
 }
 
+/* Guest data in host memory: any alignment, one access. */
+typedef uint8_t dbt_guest8 __attribute__((may_alias));
+typedef uint16_t dbt_guest16 __attribute__((aligned(1), may_alias));
+typedef uint32_t dbt_guest32 __attribute__((aligned(1), may_alias));
+typedef uint64_t dbt_guest64 __attribute__((aligned(1), may_alias));
+
 /* The fast paths: aligned or not, as long as the access stays in its page. A tag compares unequal when the access crosses the page end
  * because (lin + size - 1) is then in the next page. */
 #define DBT_ACCESSORS(bits)                                                                                 \
@@ -204,7 +210,7 @@ static inline struct dbt_tlb_entry *dbt_tlb_slot(struct dbt_vcpu *v, unsigned mm
                 struct dbt_tlb_entry *e = dbt_tlb_slot(v, mmu, lin);                                        \
                 if (likely(e->tag_read == (lin & DBT_PAGE_MASK) &&                                          \
                             (lin & ~DBT_PAGE_MASK) <= DBT_PAGE_SIZE - bits / 8))                            \
-                        return *(volatile uint##bits##_t *)(e->host + (lin & ~DBT_PAGE_MASK));              \
+                        return *(volatile dbt_guest##bits *)(e->host + (lin & ~DBT_PAGE_MASK));              \
                 return (uint##bits##_t)dbt_load_slow(v, lin, bits / 8, mmu);                                \
         }                                                                                                   \
         static inline void dbt_store##bits(struct dbt_vcpu *v, uint64_t lin, uint##bits##_t val, unsigned mmu) \
@@ -212,7 +218,7 @@ static inline struct dbt_tlb_entry *dbt_tlb_slot(struct dbt_vcpu *v, unsigned mm
                 struct dbt_tlb_entry *e = dbt_tlb_slot(v, mmu, lin);                                        \
                 if (likely(e->tag_write == (lin & DBT_PAGE_MASK) &&                                         \
                             (lin & ~DBT_PAGE_MASK) <= DBT_PAGE_SIZE - bits / 8))                            \
-                        *(volatile uint##bits##_t *)(e->host + (lin & ~DBT_PAGE_MASK)) = val;               \
+                        *(volatile dbt_guest##bits *)(e->host + (lin & ~DBT_PAGE_MASK)) = val;               \
                 else                                                                                        \
                         dbt_store_slow(v, lin, val, bits / 8, mmu);                                         \
         }
