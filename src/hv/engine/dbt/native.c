@@ -67,6 +67,7 @@ static const struct isa_feature {
         {ZYDIS_ISA_SET_VPCLMULQDQ, ECX, 10, 7, 0},
         {ZYDIS_ISA_SET_AVX_VNNI, EAX, 4, 7, 1},
         {ZYDIS_ISA_SET_LZCNT, ECX, 5, 0x80000001, 0},
+        {ZYDIS_ISA_SET_SSE4A, ECX, 6, 0x80000001, 0},
 };
 
 /* Sets that every x86-64 CPU has, or that are no-operations where they are not known. */
@@ -82,6 +83,7 @@ static bool is_baseline(ZydisISASet set)
         case ZYDIS_ISA_SET_LONGMODE:
         case ZYDIS_ISA_SET_LAHF:
         case ZYDIS_ISA_SET_FAT_NOP:
+        case ZYDIS_ISA_SET_PAUSE:
         case ZYDIS_ISA_SET_PREFETCH_NOP:
         case ZYDIS_ISA_SET_SSE_PREFETCH:
         case ZYDIS_ISA_SET_CLDEMOTE:
@@ -452,6 +454,7 @@ static void choose_handler(struct prepare *p, struct dbt_insn *i)
                 return;
         case ZYDIS_MNEMONIC_CLDEMOTE:
         case ZYDIS_MNEMONIC_NOP:
+        case ZYDIS_MNEMONIC_PAUSE:
                 i->fn = native_run_nop;
                 return;
         case ZYDIS_MNEMONIC_VMASKMOVPS:

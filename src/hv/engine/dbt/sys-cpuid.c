@@ -25,8 +25,8 @@ enum {
         LEAF7_1_EAX = BIT(4),
         /* XSAVEOPT XSAVEC */
         LEAFD_1_EAX = BIT(0) | BIT(1),
-        /* LAHF ABM SSE4A MISALIGNSSE 3DNOWPREFETCH TOPOEXT */
-        EXT1_ECX = BIT(0) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(22),
+        /* LAHF ABM SSE4A 3DNOWPREFETCH TOPOEXT; not MISALIGNSSE: the guest's MXCSR has no bit 17 */
+        EXT1_ECX = BIT(0) | BIT(5) | BIT(6) | BIT(8) | BIT(22),
         /* SYSCALL NX MMXEXT PDPE1GB RDTSCP LM */
         EXT1_EDX = BIT(11) | BIT(20) | BIT(22) | BIT(26) | BIT(27) | BIT(29),
         /* the bits that AMD repeats from leaf 1 */
