@@ -73,6 +73,8 @@ static GError *error_of_reply(sd_bus_message *message)
         /* sd-bus answers so itself when the connection ends. */
         if (sd_bus_error_has_name(e, SD_BUS_ERROR_NO_REPLY) || sd_bus_error_has_name(e, SD_BUS_ERROR_DISCONNECTED))
                 return g_error_new_literal(DOMUS_ERROR, DOMUS_ERROR_INTERNAL, "domus-vm has closed the connection");
+        if (sd_bus_error_has_name(e, VM_ERROR_WRONG_STATE))
+                return g_error_new_literal(DOMUS_ERROR, DOMUS_ERROR_OPERATION_INVALID, text);
         return g_error_new_literal(DOMUS_ERROR, DOMUS_ERROR_OPERATION_FAILED, text);
 }
 

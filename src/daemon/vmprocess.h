@@ -49,7 +49,7 @@ char *domus_vm_exit_text(const DomusVm *vm);
 /* Harmless once the process is gone. */
 void domus_vm_kill(DomusVm *vm, int sig);
 
-/* error is borrowed and NULL on success; reply is NULL on failure. OPERATION_FAILED: the VM says so; INTERNAL: it has gone or cannot be
+/* error is borrowed and NULL on success; reply is NULL on failure. OPERATION_FAILED, OPERATION_INVALID (its state): the VM says so; INTERNAL: it has gone or cannot be
  * reached; OPERATION_TIMEOUT, OPERATION_ABORTED. */
 typedef void (*DomusVmReply)(sd_bus_message *reply, const GError *error, gpointer opaque);
 

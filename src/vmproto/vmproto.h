@@ -30,6 +30,9 @@
  * GetStatus ""      -> "a{sv}" VM_STATUS_*
  * GetStats  ""      -> "a{sv}" VM_STATS_*
  */
+/* The name of the error when the machine's state does not allow the method; other errors' names mean nothing. */
+#define VM_ERROR_WRONG_STATE "org.domus.VM1.Error.WrongState"
+
 #define VM_CONFIGURE "Configure"
 #define VM_START "Start"
 #define VM_PAUSE "Pause"
