@@ -16,6 +16,12 @@
 #define VM_PATH "/org/domus/VM"
 #define VM_INTERFACE "org.domus.VM1"
 
+/* What domus-vm serve exits with. */
+#define VM_EXIT_OK 0             /* after Quit or SIGTERM */
+#define VM_EXIT_FAILURE 1        /* could not serve; the log says why */
+#define VM_EXIT_GUEST_SHUTOFF 10 /* the guest powered off (or reset, where that means its end) */
+#define VM_EXIT_GUEST_CRASHED 11
+
 /* Methods: name, in signature, out signature.
  *
  * Configure "a{sv}" -> ""      once, before Start. Fields below. Errors name the wrong field in the message.

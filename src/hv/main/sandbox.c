@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "hv/main/sandbox.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+/* Any directory that every system has, to hang the new root on. */
+#define NEW_ROOT "/tmp"
+
+static int empty_root(void)
+{
+        if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+                mount("none", NEW_ROOT, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0555,nr_inodes=1") < 0 ||
+                chdir(NEW_ROOT) < 0)
+                return -errno;
+        /* pivot_root(2): with both names the same, the old root lies on top and is taken off. */
+        if (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+                return -errno;
+        return 0;
+}
+
+static void isolate(void)
+{
+        int r;
+
+        if (unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWUTS) < 0) {
+                log_debug("sandbox: no namespaces of its own: %m");
+                return;
+        }
+        r = empty_root();
+        if (r < 0)
+                log_warning("sandbox: no empty root: %s", strerror(-r));
+}
+
+static int drop_user(const struct sandbox_user *user)
+{
+        if (!user->drop)
+                return 0;
+        if (setgroups(0, NULL) < 0 || setresgid(user->gid, user->gid, user->gid) < 0 ||
+                setresuid(user->uid, user->uid, user->uid) < 0) {
+                log_error("sandbox: cannot become user %u, group %u: %m", (unsigned)user->uid, (unsigned)user->gid);
+                return -errno;
+        }
+        return 0;
+}
+
+static void limit(void)
+{
+        struct rlimit none = { 0 };
+
+        if (setrlimit(RLIMIT_CORE, &none) < 0)
+                log_debug("sandbox: core dumps stay on: %m");
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+                log_warning("sandbox: no_new_privs: %m");
+}
+
+int sandbox_enter(const struct sandbox_user *user)
+{
+        int r;
+
+        /* The time zone's file is read now or never. */
+        tzset();
+        isolate();
+        r = drop_user(user);
+        limit();
+        return r;
+}
+
+static int compare(const void *a, const void *b)
+{
+        return *(const int *)a - *(const int *)b;
+}
+
+void sandbox_close_others(const int *keep, unsigned n)
+{
+        int sorted[8];
+        unsigned from = STDERR_FILENO + 1;
+
+        if (n > 8)
+                return;
+        memcpy(sorted, keep, n * sizeof(int));
+        qsort(sorted, n, sizeof(int), compare);
+        for (unsigned i = 0; i < n; i++) {
+                if (sorted[i] < (int)from)
+                        continue;
+                if (sorted[i] > (int)from)
+                        close_range(from, (unsigned)sorted[i] - 1, 0);
+                from = (unsigned)sorted[i] + 1;
+        }
+        close_range(from, ~0u, 0);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* What the files of the control server share. */
+
+#include <systemd/sd-bus.h>
+#include <systemd/sd-event.h>
+
+#include "hv/machine/machine.h"
+#include "hv/main/console.h"
+
+#define SERVE_SERIALS 2
+
+enum serve_action { SERVE_DESTROY, SERVE_RESTART, SERVE_PRESERVE };
+
+/* What Configure said; strings and descriptors are owned. */
+struct serve_config {
+        char *name, *uuid, *engine, *cmdline;
+        int kvm_fd, kernel_fd, initrd_fd;
+        unsigned cpus;
+        uint64_t memory;
+        bool acpi, rtc_localtime, debug_exit;
+        unsigned n_serials;
+        struct {
+                int master, slave;
+        } serials[SERVE_SERIALS];
+        enum serve_action on_poweroff, on_reboot, on_crash;
+};
+
+struct server {
+        sd_event *loop;
+        int control_fd, log_fd;
+        int statm_fd;               /* /proc/self/statm */
+        uid_t start_uid;            /* who started us, besides root, may connect */
+        sd_event_source *accept_source, *exit_timer;
+        sd_bus *bus;                /* the daemon's connection; NULL: away */
+        struct serve_config config;
+        struct machine *machine;
+        struct console *consoles[SERVE_SERIALS];
+        const char *state, *reason; /* VM_STATE_*, VM_REASON_* */
+};
+
+/* serve-config.c: parses Configure's argument; fills error with a message that names the field. */
+int serve_config_read(struct serve_config *config, sd_bus_message *message, sd_bus_error *error);
+void serve_config_init(struct serve_config *config);
+void serve_config_finish(struct serve_config *config);
+/* -EINVAL: not an action. */
+int serve_action_parse(const char *word, enum serve_action *ret);
+
+/* serve-bus.c: the methods. */
+extern const sd_bus_vtable serve_vtable[];
+
+/* serve.c: called by the methods. */
+int serve_configure(struct server *s, sd_bus_error *error);
+/* Tells the daemon. */
+void serve_set_state(struct server *s, const char *state, const char *reason);
