@@ -18,11 +18,11 @@ REMOTE, QEMU, KEEPALIVE = 0x20008086, 0x20008087, 0x6b656570
 CALL, REPLY, MESSAGE, STREAM, CALL_FDS, REPLY_FDS, HOLE = range(7)
 OK, ERROR, CONTINUE = range(3)
 MAX = (32 << 20) + 4
-OPEN, CLOSE, CREATE, CREATE_XML, DEFINE, DESTROY, FEATURE, LIB_VERSION, CONSOLE, LIST_ALL, CAPABILITIES, UNDEFINE = \
-    1, 2, 9, 10, 11, 12, 60, 157, 201, 273, 7, 35
+OPEN, CLOSE, CREATE, CREATE_XML, DEFINE, DESTROY, FEATURE, LIB_VERSION, CONSOLE, LIST_ALL, CAPABILITIES, UNDEFINE, RESUME, \
+    SET_METADATA, EVENT_REGISTER = 1, 2, 9, 10, 11, 12, 60, 157, 201, 273, 7, 35, 28, 264, 316
 
 XML = '''<domain type='domus'><name>{name}</name><memory unit='MiB'>64</memory><vcpu>1</vcpu>
-<os><type>hvm</type><kernel>{kernel}</kernel></os><devices><console type='pty'/></devices></domain>'''
+<os><type>hvm</type><kernel>{kernel}</kernel><cmdline>{cmdline}</cmdline></os><devices><console type='pty'/></devices></domain>'''
 
 
 def u32(*words):
@@ -96,7 +96,8 @@ class Client:
         word = self.read(4)
         if word is None:
             return None
-        return Packet(self.read(struct.unpack('>I', word)[0] - 4))
+        rest = self.read(struct.unpack('>I', word)[0] - 4)
+        return None if rest is None else Packet(rest)
 
     def call(self, *args, **kwargs):
         serial = self.send(*args, **kwargs)
@@ -316,8 +317,11 @@ class Wire(unittest.TestCase):
 
     # With a domain.
 
-    def make_domain(self, c, name, running=True):
-        xml = string(XML.format(name=name, kernel=self.server.kernel))
+    def xml(self, name, cmdline=''):
+        return string(XML.format(name=name, kernel=self.server.kernel, cmdline=cmdline))
+
+    def make_domain(self, c, name, running=True, cmdline=''):
+        xml = self.xml(name, cmdline)
         p = c.call(CREATE_XML, xml + u32(0)) if running else c.call(DEFINE, xml)
         self.assertEqual(p.status, OK, p.status and p.error())
         return p.payload
@@ -334,7 +338,7 @@ class Wire(unittest.TestCase):
 
     def test_vanishing_mid_call(self):
         with Client(self.server) as c:
-            c.send(CREATE_XML, string(XML.format(name='orphan', kernel=self.server.kernel)) + u32(0))
+            c.send(CREATE_XML, self.xml('orphan') + u32(0))
         with Client(self.server) as c:
             self.wait_until(lambda: b'orphan' in self.names(c))
             dom = c.call(23, string('orphan')).payload
@@ -346,11 +350,11 @@ class Wire(unittest.TestCase):
 
     def test_autodestroy(self):
         with Client(self.server) as c:
-            p = c.call(CREATE_XML, string(XML.format(name='tied', kernel=self.server.kernel)) + u32(2))
+            p = c.call(CREATE_XML, self.xml('tied') + u32(2))
             self.assertEqual(p.status, OK)
         # and a client that is gone before its domain is up
         with Client(self.server) as c:
-            c.send(CREATE_XML, string(XML.format(name='tied-too', kernel=self.server.kernel)) + u32(2))
+            c.send(CREATE_XML, self.xml('tied-too') + u32(2))
         with Client(self.server) as c:
             self.wait_until(lambda: b'tied' not in self.names(c))
 
@@ -429,6 +433,34 @@ class Wire(unittest.TestCase):
         with Client(self.server) as c:
             self.wait_until(lambda: c.call(CONSOLE, dom + u32(0, 0)).status == OK)
             self.assertEqual(c.call(DESTROY, dom).status, OK)
+
+    def test_full_connection(self):
+        """With as many calls in flight as there may be, and more waiting, pings are still answered. Meanwhile the server pings a client that
+        said it would answer, and is silent."""
+        with Client(self.server) as c, Client(self.server) as silent:
+            self.assertEqual(silent.call(FEATURE, u32(10)).payload, u32(1))
+            dom = self.make_domain(c, 'hanging', running=False, cmdline='hang-in-start')
+            calls = {c.send(CREATE, dom)} | {c.send(RESUME, dom) for _ in range(100)} | {c.send(LIB_VERSION)}
+            c.send(1, program=KEEPALIVE, kind=MESSAGE, serial=0)
+            p = c.receive()
+            self.assertEqual((p.program, p.procedure), (KEEPALIVE, 2))
+            p = silent.receive()
+            self.assertEqual((p.program, p.procedure, p.type), (KEEPALIVE, 1, MESSAGE))
+            c.sock.settimeout(30)
+            self.assertEqual({c.receive().serial for _ in range(102)}, calls)
+            self.assertEqual(c.call(UNDEFINE, dom).status, OK)
+
+    def test_unread_events(self):
+        """A client that wants a thousand copies of every event and reads none is given up; who caused them notices nothing."""
+        with Client(self.server) as stuck, Client(self.server) as c:
+            for _ in range(1000):
+                self.assertEqual(stuck.call(EVENT_REGISTER, u32(23, 0)).status, OK)
+            dom = self.make_domain(c, 'noisy', running=False)
+            uri = 'urn:' + 'x' * 100000
+            self.assertEqual(c.call(SET_METADATA, dom + u32(2, 1) + string('<a/>') + u32(1) + string('k') +
+                                    u32(1) + string(uri) + u32(2)).status, OK)
+            self.assertTrue(stuck.closed())
+            self.assertEqual(c.call(UNDEFINE, dom).status, OK)
 
     def test_many_clients(self):
         clients = [Client(self.server) for _ in range(200)]
