@@ -310,9 +310,17 @@ void domus_domain_stopped(DomusDomain *d)
                 domus_domain_job_finish(waiter, error);
 }
 
+/* The exit status repeats the last signal, which a broken connection may have swallowed. */
 static void on_exited(DomusVm *vm, gpointer opaque)
 {
-        domus_domain_stopped(opaque);
+        DomusDomain *d = opaque;
+        int status = domus_vm_exit_status(vm);
+
+        if (d->started && status == VM_EXIT_GUEST_SHUTOFF)
+                note_shutoff(d);
+        else if (d->started && status == VM_EXIT_GUEST_CRASHED)
+                note_crashed(d);
+        domus_domain_stopped(d);
 }
 
 const DomusVmHandlers domus_domain_vm_handlers = {

@@ -18,6 +18,7 @@
 #define HELLO_SECONDS 8
 #define CONFIGURE_SECONDS 15
 #define START_SECONDS 7
+#define QUIT_SECONDS 3
 
 /* --- Failure --- */
 
@@ -50,7 +51,10 @@ static void fail_late(DomusDomainJob *job, const GError *error)
         g_clear_error(&d->start_error);
         d->start_error = g_error_copy(error);
         g_prefix_error(&d->start_error, "cannot start domain '%s': ", d->name);
-        domus_domain_kill(d, job, VIR_DOMAIN_SHUTOFF_FAILED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
+        if (error->code == DOMUS_ERROR_OPERATION_FAILED) /* the VM's own words: it still listens */
+                domus_domain_stop(d, job, VIR_DOMAIN_SHUTOFF_FAILED, VIR_DOMAIN_EVENT_STOPPED_FAILED, QUIT_SECONDS, true);
+        else
+                domus_domain_kill(d, job, VIR_DOMAIN_SHUTOFF_FAILED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
 }
 
 /* --- The conversation --- */

@@ -365,6 +365,11 @@ bool domus_vm_has_exited(const DomusVm *vm)
         return vm->exited || poll(&p, 1, 0) > 0;
 }
 
+int domus_vm_exit_status(const DomusVm *vm)
+{
+        return vm->exit_code == CLD_EXITED ? vm->exit_status : -1;
+}
+
 char *domus_vm_exit_text(const DomusVm *vm)
 {
         if (vm->exit_code == CLD_EXITED)

@@ -44,6 +44,8 @@ pid_t domus_vm_pid(const DomusVm *vm);
 uint64_t domus_vm_start_time(const DomusVm *vm);
 /* True perhaps a moment before the handler is called. */
 bool domus_vm_has_exited(const DomusVm *vm);
+/* What it exited with; -1 if it was killed or that is not ours to know. */
+int domus_vm_exit_status(const DomusVm *vm);
 /* "exited with status 1", "was killed by signal 9", or "is gone" if it is not ours to know; g_free. */
 char *domus_vm_exit_text(const DomusVm *vm);
 /* Harmless once the process is gone. */
