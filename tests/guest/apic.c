@@ -18,6 +18,8 @@ void apic_enable(bool x2)
 {
         uint64_t base = rdmsr(MSR_APIC_BASE);
 
+        if (x2 && !(cpuid(1, 0).c & 1u << 21))
+                fail("no x2APIC");
         if (!x2 && (base & APIC_BASE_X2))
                 wrmsr(MSR_APIC_BASE, base & ~(uint64_t)(APIC_BASE_ENABLE | APIC_BASE_X2)); /* the only way back */
         wrmsr(MSR_APIC_BASE, (base & ~(uint64_t)APIC_BASE_X2) | APIC_BASE_ENABLE);

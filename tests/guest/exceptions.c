@@ -10,8 +10,6 @@
 #define CR0_EM 0x4ull
 #define CR0_TS 0x8ull
 
-#define CHECK_STRICT(cond) check((cond) || has_word("lenient"), #cond)
-
 struct __attribute__((packed)) pointer {
         uint16_t limit;
         uint64_t base;
@@ -56,7 +54,7 @@ static void test_undefined(void)
         CHECK(trapped(6, 0));
 }
 
-/* What QEMU's emulator, on which this guest is tried too, lets pass. Quick looks at it give the word "lenient". */
+/* What QEMU's emulator, on which this guest is tried too, lets pass. */
 static void test_strict(void)
 {
         TRY(".byte 0xf0, 0x8b, 0x00", : : "a"(&trap)); /* lock mov */

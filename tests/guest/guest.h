@@ -25,6 +25,8 @@ void print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Counts and, on failure, names a check. */
 void check(bool ok, const char *what);
 #define CHECK(cond) check(cond, #cond)
+/* What QEMU's emulator does not do as the processors do; the word "lenient" is for trying the guests on it. */
+#define CHECK_STRICT(cond) check((cond) || has_word("lenient"), #cond)
 /* Says which part comes, so that one that hangs is known. */
 #define RUN(fn) (print("%s\n", #fn), fn())
 /* Ends the guest: exit code 33 of domus-vm if all checks passed, 35 if not. */
@@ -239,7 +241,7 @@ void ioapic_write(unsigned reg, uint32_t v);
 void pic_init(unsigned base, uint16_t mask);
 void pic_eoi(unsigned irq);
 
-/* --- smp.c --------------------------------------------------------------------------------------------------------------- */
+/* --- cpus.c --------------------------------------------------------------------------------------------------------------- */
 
 /* How many processors the MADT lists. */
 unsigned cpu_count(void);

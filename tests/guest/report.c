@@ -135,6 +135,8 @@ void guest_start(uint32_t magic, uint32_t info)
         out8(COM1 + 3, 0x03);
         out8(COM1 + 2, 0x07);
         out8(COM1 + 4, 0x0b);
+        out8(0x21, 0xff); /* firmware may have left the 8259s open */
+        out8(0xa1, 0xff);
         trap_load(0);
         guest_main();
         finish();
