@@ -62,7 +62,8 @@ static const struct option long_options[] = {
         { "verbose", no_argument, NULL, OPT_VERBOSE },
         { "help", no_argument, NULL, OPT_HELP },
         { "version", no_argument, NULL, OPT_VERSION },
-        /* What client libraries of libvirt pass when they start a session's daemon themselves: it then ends when idle. Ours stays. */
+        /* What client libraries of libvirt pass when they start a session's daemon themselves: it then
+         * ends when idle. Ours stays. */
         { "timeout", required_argument, NULL, 't' },
         { 0 },
 };

@@ -257,7 +257,8 @@ void call_done(DomusDomain *domain, const GError *error, gpointer opaque)
 void call_done_domain(DomusDomain *domain, const GError *error, gpointer opaque)
 {
         struct call *call = opaque;
-        /* domain_create_xml, domain_create_with_flags, domain_define_xml and the lookups all return just this. */
+        /* domain_create_xml, domain_create_with_flags, domain_define_xml and the lookups all return just
+         * this. */
         struct remote_domain ret;
 
         if (error) {

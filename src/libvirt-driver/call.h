@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* One procedure call on its way. A handler gets it with decoded arguments and ends it exactly once, at once or later, with call_reply
- * or call_fail; both free it, and its arguments with it. It outlives a client that goes away meanwhile: then the answer goes nowhere. */
+/* One procedure call on its way. A handler gets it with decoded arguments and ends it exactly once, at
+ * once or later, with call_reply or call_fail; both free it, and its arguments with it. It outlives a
+ * client that goes away meanwhile: then the answer goes nowhere. */
 
 #include "base/list.h"
 #include "base/macros.h"
@@ -22,7 +23,8 @@ struct call {
         struct arena arena;            /* holds the arguments; results may live here too */
 };
 
-/* Decodes and checks a CALL packet, runs its handler; answers with an error itself where it has none. The packet stays the caller's. */
+/* Decodes and checks a CALL packet, runs its handler; answers with an error itself where it has none. The
+ * packet stays the caller's. */
 void call_dispatch(struct client *client, const uint8_t *packet, size_t n);
 
 /* ret: the procedure's result struct; NULL if it has none. Borrowed. */
@@ -51,10 +53,12 @@ void call_put_domain(struct call *call, struct remote_domain *ret, const DomusDo
 /* DomusDone for procedures without results, and for those that return the domain alone; opaque: the call. */
 void call_done(DomusDomain *domain, const GError *error, gpointer opaque);
 void call_done_domain(DomusDomain *domain, const GError *error, gpointer opaque);
-/* Answers a procedure whose only result is one i32 / one string (taken, g_free; NULL: error is answered instead). */
+/* Answers a procedure whose only result is one i32 / one string (taken, g_free; NULL: error is answered
+ * instead). */
 void call_reply_i32(struct call *call, int32_t value);
 void call_reply_string(struct call *call, char *s, GError *error);
 /* A handler for "there are none": all results are zero and all lists empty. */
 void call_reply_empty(struct call *call, const void *args);
-/* Success without results, or the error (taken), by a bool function's outcome. By address, so that the function may be called in the argument list. */
+/* Success without results, or the error (taken), by a bool function's outcome. By address, so that the
+ * function may be called in the argument list. */
 void call_reply_bool(struct call *call, bool ok, GError **error);

@@ -267,7 +267,8 @@ static void update_io(struct client *c)
         sd_event_source_set_io_events(c->io, mask);
 }
 
-/* Moves on all that can move. Nothing of the client is on the stack above this but the event loop: the one place where it may be freed. */
+/* Moves on all that can move. Nothing of the client is on the stack above this but the event loop: the one
+ * place where it may be freed. */
 static void turn(struct client *c)
 {
         bool held_up;

@@ -3,8 +3,9 @@
 
 /* One connection: packets in, packets out, within bounds.
  *
- * Reading stops while the client has too many calls in flight and waiting, does not read its replies, or sends stream data faster than
- * it is taken. A client whose output grows beyond a bound all the same (events that it never reads) is disconnected. */
+ * Reading stops while the client has too many calls in flight and waiting, does not read its replies, or
+ * sends stream data faster than it is taken. A client whose output grows beyond a bound all the same
+ * (events that it never reads) is disconnected. */
 
 #include <sys/types.h>
 

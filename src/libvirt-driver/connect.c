@@ -8,9 +8,9 @@
 #include "libvirt-driver/client.h"
 #include "libvirt-driver/handlers.h"
 
-/* Clients judge by this number which machine features they may ask for, as if it were QEMU's (virtinst wants 2.11.0 and up before it
- * uses today's defaults). It says so: "the machine's interface is that of version 3.0.0", in virConnectGetVersion's coding. Our own version
- * is in the sysinfo and the daemon's --version. */
+/* Clients judge by this number which machine features they may ask for, as if it were QEMU's: virtinst wants
+ * 2.11.0 and up before it uses today's defaults. So it is not our own version, which "virtdomusd --version"
+ * says, but that of the interface: 3.0.0 in virConnectGetVersion's coding. */
 #define HYPERVISOR_VERSION 3000000
 
 #define HYPERVISOR_TYPE "Domus"
@@ -34,7 +34,8 @@ static void auth_list(struct call *call, const void *args)
 
 /* --- Opening --- */
 
-/* The canonical URI that a name stands for; NULL: not one of ours. Query parameters are the client library's business. */
+/* The canonical URI that a name stands for; NULL: not one of ours. Query parameters are the client
+ * library's business. */
 static char *canonical_uri(const struct server *server, const char *name)
 {
         static const char *const known[] = { "domus:///system", "domus:///session", "qemu:///system", "qemu:///session" };
@@ -105,7 +106,8 @@ static void supports_feature(struct call *call, const void *p)
 static void set_close_callback(struct call *call, bool on)
 {
         if (call->client->close_callback == on) {
-                call_fail_new(call, DOMUS_ERROR_INTERNAL, on ? "A close callback is already registered" : "No close callback is registered");
+                call_fail_new(call, DOMUS_ERROR_INTERNAL,
+                        on ? "A close callback is already registered" : "No close callback is registered");
                 return;
         }
         call->client->close_callback = on;
@@ -122,7 +124,8 @@ static void unregister_close_callback(struct call *call, const void *args)
         set_close_callback(call, false);
 }
 
-/* A proxy tells on whose behalf it calls. As access is decided by the socket alone, who may use the socket for writing may say so. */
+/* A proxy tells on whose behalf it calls. As access is decided by the socket alone, who may use the socket
+ * for writing may say so. */
 static void set_identity(struct call *call, const void *args)
 {
         const struct client *client = call->client;
@@ -198,7 +201,8 @@ static void get_max_vcpus(struct call *call, const void *p)
         const DomusHostFacts *facts = domus_host_facts(call_host(call));
         const char *type = args->type ? args->type : "domus";
 
-        if (strcasecmp(type, "domus") != 0 && strcasecmp(type, "qemu") != 0 && (strcasecmp(type, "kvm") != 0 || !facts->kvm))
+        if (strcasecmp(type, "domus") != 0 && strcasecmp(type, "qemu") != 0 &&
+                (strcasecmp(type, "kvm") != 0 || !facts->kvm))
                 call_fail_new(call, DOMUS_ERROR_INVALID_ARG, "unknown type '%s'", type);
         else
                 call_reply_i32(call, (int32_t)facts->max_vcpus);

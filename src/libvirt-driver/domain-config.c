@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Single settings of a domain: autostart, memory, vCPUs, actions, metadata, and (not yet changeable) CPU affinity. */
+/* Single settings of a domain: autostart, memory, vCPUs, actions, metadata, and (not yet changeable) CPU
+ * affinity. */
 #include <libvirt/libvirt.h>
 #include <string.h>
 
@@ -109,7 +110,8 @@ static void set_vcpus_flags(struct call *call, const void *p)
         set_vcpus_with(call, &args->dom, args->nvcpus, args->flags);
 }
 
-/* The definition that flags of virDomainModificationImpact ask for; answers the call itself and returns NULL if there is none. */
+/* The definition that flags of virDomainModificationImpact ask for; answers the call itself and returns
+ * NULL if there is none. */
 static const DomusDomainDef *pick_def(struct call *call, const struct remote_domain *dom, unsigned flags)
 {
         bool live = flags & VIR_DOMAIN_AFFECT_LIVE, config = flags & VIR_DOMAIN_AFFECT_CONFIG;

@@ -231,7 +231,8 @@ static void get_max_memory(struct call *call, const void *p)
                 call_reply(call, &domus_domain_def(d, false)->memory_max);
 }
 
-/* For every domain; labels come from a security module, and there is none. The string is there, empty, with its NUL. */
+/* For every domain; labels come from a security module, and there is none. The string is there, empty,
+ * with its NUL. */
 static void get_security_label(struct call *call, const void *p)
 {
         const struct remote_domain_get_security_label_args *args = p;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Saved state (managed save, snapshots, checkpoints) and long-running jobs of a domain. There are none yet; clients ask before they undefine
- * or while they wait. */
+/* Saved state (managed save, snapshots, checkpoints) and long-running jobs of a domain. There are none
+ * yet; clients ask before they undefine or while they wait. */
 #include <libvirt/libvirt.h>
 
 #include "libvirt-driver/handlers.h"

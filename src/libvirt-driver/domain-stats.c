@@ -119,8 +119,10 @@ static void put_record(struct call *call, DomusDomain *d, uint32_t bits, struct 
         domus_domain_stats_clear(&stats);
 }
 
-/* The domains asked for, as far as they exist and the filters let them; with no list, all that the filters let. */
-static GPtrArray *pick_domains(struct call *call, const struct remote_connect_get_all_domain_stats_args *args, uint32_t filters)
+/* The domains asked for, as far as they exist and the filters let them; with no list, all that the filters
+ * let. */
+static GPtrArray *pick_domains(struct call *call, const struct remote_connect_get_all_domain_stats_args *args,
+        uint32_t filters)
 {
         GPtrArray *all = domus_manager_list(call_manager(call), filters);
         GPtrArray *picked;

@@ -5,7 +5,8 @@
 
 #include "base/macros.h"
 
-/* words: what libvirt puts before the message; libvirt-driver's own errors of kind RPC and SYSTEM stand alone. */
+/* words: what libvirt puts before the message; libvirt-driver's own errors of kind RPC and SYSTEM stand
+ * alone. */
 struct error_row {
         int code, domain;
         const char *words;

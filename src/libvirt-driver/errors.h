@@ -7,6 +7,6 @@
 #include "libvirt-driver/xdr.h"
 #include "remote.h"
 
-/* The error as libvirt's clients expect it: number, domain, level and the full message with libvirt's generic words before it. The strings
- * live in the arena. */
+/* The error as libvirt's clients expect it: number, domain, level and the full message with libvirt's
+ * generic words before it. The strings live in the arena. */
 void error_to_wire(const GError *error, struct arena *arena, struct remote_error *ret);

@@ -64,7 +64,8 @@ static bool may_add(struct call *call, int32_t event, int32_t last)
 
 /* --- Registering --- */
 
-static void register_callback(struct call *call, enum event_object object, int32_t event, int32_t last, const uint8_t *uuid)
+static void register_callback(struct call *call, enum event_object object, int32_t event, int32_t last,
+        const uint8_t *uuid)
 {
         struct registration r = { .object = object, .event = event, .filtered = uuid };
         struct client_events *e = &call->client->events;
@@ -94,7 +95,8 @@ static void domain_register(struct call *call, const void *p)
 {
         const struct remote_connect_domain_event_callback_register_any_args *args = p;
 
-        register_callback(call, EVENT_DOMAIN, args->event_id, VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE, args->dom ? args->dom->uuid : NULL);
+        register_callback(call, EVENT_DOMAIN, args->event_id, VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE,
+                args->dom ? args->dom->uuid : NULL);
 }
 
 static void domain_deregister(struct call *call, const void *p)
@@ -196,7 +198,8 @@ static void send_event(struct client *client, uint32_t procedure, const void *ms
                 g_byte_array_unref(packet);
 }
 
-static void send_lifecycle(struct client *client, const struct registration *r, const struct remote_domain *dom, const DomusEvent *ev)
+static void send_lifecycle(struct client *client, const struct registration *r, const struct remote_domain *dom,
+        const DomusEvent *ev)
 {
         struct remote_domain_event_callback_lifecycle_msg msg = {
                 .callback_id = r->callback, .msg = { .dom = *dom, .event = ev->a, .detail = ev->b }
@@ -218,7 +221,8 @@ static void send_reboot(struct client *client, const struct registration *r, con
                 send_event(client, REMOTE_PROC_DOMAIN_EVENT_CALLBACK_REBOOT, &msg);
 }
 
-static void send_metadata(struct client *client, const struct registration *r, const struct remote_domain *dom, const DomusEvent *ev)
+static void send_metadata(struct client *client, const struct registration *r, const struct remote_domain *dom,
+        const DomusEvent *ev)
 {
         struct remote_domain_event_callback_metadata_change_msg msg = {
                 .callback_id = r->callback, .dom = *dom, .type = ev->a, .nsuri = ev->text

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* Who does what: a procedure gets its handler by one row in the table at the end of its object's file, and a file by one line here
- * and in handlers.c. */
+/* Who does what: a procedure gets its handler by one row in the table at the end of its object's file, and
+ * a file by one line here and in handlers.c. */
 
 #include "libvirt-driver/call.h"
 

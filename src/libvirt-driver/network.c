@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Virtual networks. There are none yet: lists are empty, and whatever is asked of a network, it is not found. */
+/* Virtual networks. There are none yet: lists are empty, and whatever is asked of a network, it is not
+ * found. */
 #include <libvirt/libvirt.h>
 
 #include "libvirt-driver/handlers.h"

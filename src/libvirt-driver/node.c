@@ -122,7 +122,8 @@ static void get_cells_free_memory(struct call *call, const void *p)
         call_reply(call, &ret);
 }
 
-/* Labels come from a security module; there is none. Clients copy the strings as they are, so each is there, empty, with its NUL. */
+/* Labels come from a security module; there is none. Clients copy the strings as they are, so each is
+ * there, empty, with its NUL. */
 static void get_security_model(struct call *call, const void *args)
 {
         int8_t nul = 0;

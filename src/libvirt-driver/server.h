@@ -24,8 +24,9 @@ struct server {
 struct server *server_new(DomusManager *manager, sd_event *loop, bool session);
 void server_free(struct server *s);
 
-/* Listens on dir/virtdomusd-sock and dir/virtdomusd-sock-ro, replacing what a dead daemon left. The first is open to its owner and, for the
- * system's daemon, to group libvirt if there is one; the second to everybody (the session's to its owner alone, as is dir). */
+/* Listens on dir/virtdomusd-sock and dir/virtdomusd-sock-ro, replacing what a dead daemon left. The first
+ * is open to its owner and, for the system's daemon, to group libvirt if there is one; the second to
+ * everybody (the session's to its owner alone, as is dir). */
 bool server_listen(struct server *s, const char *dir, GError **error);
 /* Takes a socket that is listening already; a name that ends in "-ro" makes read-only connections. */
 bool server_add_listener(struct server *s, int fd, GError **error);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Storage pools and volumes. There are none yet: lists are empty, and whatever is asked of a pool or volume, it is not found. */
+/* Storage pools and volumes. There are none yet: lists are empty, and whatever is asked of a pool or
+ * volume, it is not found. */
 #include <libvirt/libvirt.h>
 
 #include "libvirt-driver/handlers.h"

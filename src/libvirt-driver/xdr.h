@@ -3,9 +3,10 @@
 
 /* XDR (RFC 4506), driven by tables: one decoder and one encoder for all of libvirt's messages.
  *
- * In memory an optional is a pointer (NULL: absent), an array is struct { uint32_t n; T *v; }, a string a NUL-terminated const char *.
- * Decoding takes memory from an arena; a count is checked against its limit and against the bytes that are left before anything is
- * allocated for it, so that a message of n bytes never makes more than a small multiple of n. */
+ * In memory an optional is a pointer (NULL: absent), an array is struct { uint32_t n; T *v; }, a string
+ * a NUL-terminated const char *. Decoding takes memory from an arena; a count is checked against its limit
+ * and against the bytes that are left before anything is allocated for it, so that a message of n bytes
+ * never makes more than a small multiple of n. */
 
 #include <glib.h>
 #include <stdbool.h>
@@ -80,8 +81,9 @@ extern const struct xdr_type xdr_string, xdr_uuid, xdr_opaque, xdr_typed_value;
 
 #define XDR_STRING_MAX (4U << 20)
 
-/* Decodes exactly n bytes as one value of the type into *ret (type->size bytes, zeroed by the caller). type NULL: nothing, n is 0. False if the
- * bytes are not such a value; then *ret is of no use. */
+/* Decodes exactly n bytes as one value of the type into *ret (type->size bytes, zeroed by the caller).
+ * type NULL: nothing, n is 0. False if the bytes are not such a value; then *ret is of no use. */
 bool xdr_decode(const struct xdr_type *type, const void *data, size_t n, void *ret, struct arena *arena);
-/* Appends the value to out. False if a part exceeds its limit or out would grow beyond max bytes; then out holds a part of it. */
+/* Appends the value to out. False if a part exceeds its limit or out would grow beyond max bytes; then out
+ * holds a part of it. */
 bool xdr_encode(const struct xdr_type *type, const void *value, GByteArray *out, size_t max);

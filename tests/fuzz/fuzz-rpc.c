@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Bytes from a client: through the codec as every kind of message in turn, and as a connection to a whole server with one domain. */
+/* Bytes from a client: through the codec as every kind of message in turn, and as a connection to a whole
+ * server with one domain. */
 #include "smoke.h"
 
 #include <errno.h>
