@@ -295,7 +295,7 @@ static bool fill_kernel(DomusDomainDef *def, xmlNode *os, bool linux_type, GErro
         def->initrd = text_or_null(xml_child(os, "initrd"));
         def->cmdline = text_or_null(xml_child(os, "cmdline"));
         if (!def->kernel && linux_type)
-                return domain_fail(error, DOMUS_ERROR_NO_KERNEL, "missing kernel information");
+                return domain_fail(error, DOMUS_ERROR_NO_KERNEL, "<os> of type linux needs <kernel>");
         if (!def->kernel)
                 return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
                                    "booting without <kernel> in <os> (by firmware) is not supported");

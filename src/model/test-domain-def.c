@@ -71,7 +71,7 @@ static const struct {
         { DOC("<cpu mode='custom'><model>qemu64</model></cpu>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "value 'custom'" },
         { BOOT(""), DOMUS_ERROR_XML, "os <type> must be specified" },
         { BOOT("<os><type>hvm</type></os>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "without <kernel>" },
-        { BOOT("<os><type>linux</type></os>"), DOMUS_ERROR_NO_KERNEL, "missing kernel" },
+        { BOOT("<os><type>linux</type></os>"), DOMUS_ERROR_NO_KERNEL, "needs <kernel>" },
         { BOOT("<os><type>xen</type></os>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "value 'xen' of element <type>" },
         { BOOT("<os><type arch='i686'>hvm</type></os>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "i686" },
         { BOOT("<os><type machine='q35'>hvm</type></os>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "q35" },
