@@ -114,6 +114,13 @@ static void timed_out(void *opaque)
         update(s);
 }
 
+/* The peer sends only when asked to: by RTS, or by somebody who waits for the interrupt. What is typed before a guest
+ * has set the port up is not lost in its FIFO reset. In loopback the receiver is cut off from the line. */
+static bool listening(const struct serial *s)
+{
+        return !(s->mcr & MCR_LOOP) && ((s->mcr & MCR_RTS) || (s->ier & IER_RX));
+}
+
 static unsigned room(const struct serial *s)
 {
         return (s->fifo_enabled ? FIFO_SIZE : 1) - s->rx_count;
@@ -134,10 +141,8 @@ size_t serial_input(struct device *dev, const uint8_t *buf, size_t len)
         struct serial *s = container_of(dev, struct serial, device);
         size_t n = 0;
 
-        /* In loopback the receiver is cut off from the line; what comes then waits outside. */
-        if (!(s->mcr & MCR_LOOP))
-                while (n < len && room(s) > 0)
-                        receive(s, buf[n++]);
+        while (listening(s) && n < len && room(s) > 0)
+                receive(s, buf[n++]);
         s->refused = n < len;
         if (n > 0) {
                 restart_timeout(s);
@@ -148,7 +153,7 @@ size_t serial_input(struct device *dev, const uint8_t *buf, size_t len)
 
 static void offer_room(struct serial *s)
 {
-        if (!s->refused || room(s) == 0 || (s->mcr & MCR_LOOP))
+        if (!s->refused || room(s) == 0 || !listening(s))
                 return;
         s->refused = false;
         if (s->env->serial_ready)
@@ -238,6 +243,7 @@ static void write_ier(struct serial *s, uint8_t value)
         if ((value & IER_THRE) && !(s->ier & IER_THRE))
                 s->thre_pending = true;
         s->ier = value & IER_MASK;
+        offer_room(s);
 }
 
 static uint8_t read_iir(struct serial *s)
@@ -351,7 +357,6 @@ static void serial_reset(struct device *dev)
         s->msr = modem_inputs(s);
         clear_rx(s);
         update(s);
-        offer_room(s);
 }
 
 static void serial_free(struct device *dev)
