@@ -135,7 +135,11 @@ static void *vcpu_thread(void *arg)
 {
         struct machine_vcpu *v = arg;
         struct machine *m = v->machine;
+        char name[16];
 
+        /* By itself: for another thread this would be a file in /proc, which the sandbox has taken away. */
+        snprintf(name, sizeof(name), "vcpu%u", v->index);
+        pthread_setname_np(pthread_self(), name);
         atomic_store(&v->tid, gettid());
         atomic_store(&v->rseq, own_rseq());
         while (gate_enter(&m->gate)) {
@@ -157,14 +161,11 @@ static void *vcpu_thread(void *arg)
 
 static int start_thread(struct machine_vcpu *v)
 {
-        char name[16];
         int r = pthread_create(&v->thread, NULL, vcpu_thread, v);
 
         if (r != 0)
                 return -r;
         v->has_thread = true;
-        snprintf(name, sizeof(name), "vcpu%u", v->index);
-        pthread_setname_np(v->thread, name);
         return 0;
 }
 

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <seccomp.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "base/log.h"
 #include "base/macros.h"
@@ -77,6 +78,8 @@ int sandbox_filter(void)
                 r = add(ctx, SCMP_ACT_ALLOW, allowed, ARRAY_SIZE(allowed));
         if (r >= 0)
                 r = add(ctx, SCMP_ACT_ERRNO(EACCES), refused, ARRAY_SIZE(refused));
+        if (r >= 0)
+                r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME));
         if (r >= 0)
                 r = add(ctx, SCMP_ACT_KILL_PROCESS, deadly, ARRAY_SIZE(deadly));
         if (r >= 0)
