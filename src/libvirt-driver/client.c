@@ -193,6 +193,14 @@ static bool take_packet(struct client *c, const uint8_t *packet, size_t n)
         }
 }
 
+/* As packet_length, by what this client may send. */
+static uint32_t length_of(const struct client *c, const uint8_t *word)
+{
+        uint32_t n = packet_length(word);
+
+        return c->ro_socket && n > CLIENT_RO_PACKET_MAX ? 0 : n;
+}
+
 /* Takes the whole packets at the start of the input, as far as may_read goes. */
 static void parse_input(struct client *c)
 {
@@ -200,7 +208,7 @@ static void parse_input(struct client *c)
 
         while (may_read(c) && c->in->len - done >= PACKET_HEADER) {
                 const uint8_t *p = c->in->data + done;
-                uint32_t n = packet_length(p);
+                uint32_t n = length_of(c, p);
 
                 if (n == 0) {
                         client_doom(c, "packet of impossible length");
@@ -225,7 +233,7 @@ static void parse_input(struct client *c)
 /* An oversized length is noticed before its bytes are waited for. */
 static bool length_makes_sense(const struct client *c)
 {
-        return c->in->len < 4 || packet_length(c->in->data) != 0;
+        return c->in->len < 4 || length_of(c, c->in->data) != 0;
 }
 
 static ssize_t read_chunk(struct client *c)
@@ -342,6 +350,7 @@ int client_new(struct server *server, int fd, bool read_only)
         list_init(&c->streams);
         list_append(&server->clients, &c->link);
         server->n_clients++;
+        server->n_ro_clients += read_only;
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0) {
                 c->uid = cred.uid;
                 c->pid = cred.pid;
@@ -372,5 +381,6 @@ void client_free(struct client *c)
         fd_close(c->fd);
         list_remove(&c->link);
         c->server->n_clients--;
+        c->server->n_ro_clients -= c->ro_socket;
         g_free(c);
 }

@@ -14,6 +14,7 @@
 #include "libvirt-driver/packet.h"
 #include "libvirt-driver/server.h"
 
+#define CLIENT_RO_PACKET_MAX (4U << 20)    /* on the read-only socket, where nothing long is to be said */
 #define CLIENT_CALLS_MAX 64                /* in flight */
 #define CLIENT_WAITING_MAX 256             /* read, waiting for one in flight to end */
 #define CLIENT_WAITING_BYTES (8U << 20)

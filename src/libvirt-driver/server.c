@@ -19,7 +19,7 @@
 struct listener {
         struct list link;
         struct server *server;
-        sd_event_source *io;
+        sd_event_source *io, *retry;
         int fd;
         bool read_only;
         char *path; /* to be removed at the end; NULL: not ours */
@@ -29,12 +29,29 @@ struct listener {
 
 int server_add_client(struct server *s, int fd, bool read_only)
 {
-        if (s->n_clients >= SERVER_CLIENTS_MAX) {
-                log_warning("too many clients (%u), refusing another one", s->n_clients);
+        if (s->n_clients >= SERVER_CLIENTS_MAX || (read_only && s->n_ro_clients >= SERVER_RO_CLIENTS_MAX)) {
+                log_debug("too many clients (%u), refusing another one", s->n_clients);
                 fd_close(fd);
                 return -EMFILE;
         }
         return client_new(s, fd, read_only);
+}
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *opaque)
+{
+        struct listener *l = opaque;
+
+        return sd_event_source_set_enabled(l->io, SD_EVENT_ON);
+}
+
+/* Out of descriptors or memory: the connection stays in the queue, and asking again at once would only keep the loop busy. */
+static void pause_accepting(struct listener *l, int error)
+{
+        log_warning("cannot accept a connection: %s", strerror(error));
+        sd_event_source_set_enabled(l->io, SD_EVENT_OFF);
+        l->retry = sd_event_source_disable_unref(l->retry);
+        if (sd_event_add_time_relative(l->server->loop, &l->retry, CLOCK_MONOTONIC, G_USEC_PER_SEC, 0, on_retry, l) < 0)
+                sd_event_source_set_enabled(l->io, SD_EVENT_ON);
 }
 
 static int on_accept(sd_event_source *source, int fd, uint32_t revents, void *opaque)
@@ -45,7 +62,7 @@ static int on_accept(sd_event_source *source, int fd, uint32_t revents, void *op
         if (conn >= 0)
                 server_add_client(l->server, conn, l->read_only);
         else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-                log_warning("accept: %s", strerror(errno));
+                pause_accepting(l, errno);
         return 0;
 }
 
@@ -55,6 +72,7 @@ static void listener_free(struct listener *l)
 {
         list_remove(&l->link);
         sd_event_source_disable_unref(l->io);
+        sd_event_source_disable_unref(l->retry);
         if (l->path)
                 unlink(l->path);
         g_free(l->path);

@@ -10,13 +10,14 @@
 #include "daemon/domain.h"
 
 #define SERVER_CLIENTS_MAX 1000
+#define SERVER_RO_CLIENTS_MAX 500 /* of them on the read-only socket, which is open to everybody */
 
 struct server {
         DomusManager *manager;
         sd_event *loop;
         bool session;            /* names the URI that "" opens */
         struct list listeners, clients;
-        unsigned n_clients, next_client;
+        unsigned n_clients, n_ro_clients, next_client;
         unsigned event_id;       /* our registration with the manager; 0: none */
 };
 

@@ -176,6 +176,10 @@ class Wire(unittest.TestCase):
                 c.sock.sendall(u32(n, REMOTE, 1, LIB_VERSION))
                 self.assertTrue(c.closed())
 
+        with Client(self.server, read_only=True) as c:
+            c.sock.sendall(u32((4 << 20) + 1, REMOTE, 1, LIB_VERSION))
+            self.assertTrue(c.closed())
+
     def test_largest_packet(self):
         with Client(self.server) as c:
             p = c.call(LIB_VERSION, b'\0' * (MAX - 28))
@@ -461,6 +465,16 @@ class Wire(unittest.TestCase):
                                     u32(1) + string(uri) + u32(2)).status, OK)
             self.assertTrue(stuck.closed())
             self.assertEqual(c.call(UNDEFINE, dom).status, OK)
+
+    def test_too_many_readers(self):
+        """Everybody may fill the read-only socket; the other one goes on."""
+        readers = [Client(self.server, read_only=True, opened=False) for _ in range(520)]
+        with Client(self.server) as c:
+            self.assertEqual(c.call(LIB_VERSION).status, OK)
+        self.assertTrue(readers[-1].closed())
+        self.assertEqual(readers[0].call(66).payload, u32(1, 0))
+        for r in readers:
+            r.sock.close()
 
     def test_many_clients(self):
         clients = [Client(self.server) for _ in range(200)]
