@@ -52,6 +52,8 @@ static void count(void)
 
 static void count_pair(void)
 {
+        if (has_word("lenient"))
+                return; /* an emulating /dev/kvm does not have cmpxchg16b */
         for (unsigned i = 0; i < TURNS / 4; i++) {
                 bool ok;
 
@@ -135,7 +137,7 @@ static void test_counters(void)
         CHECK(counters[3] == (uint64_t)TURNS * cpus);
         count_pair();
         next_phase(3);
-        CHECK(pair[0] == (uint64_t)TURNS / 4 * cpus && pair[1] == (uint64_t)TURNS / 4 * 2 * cpus);
+        CHECK_STRICT(pair[0] == (uint64_t)TURNS / 4 * cpus && pair[1] == (uint64_t)TURNS / 4 * 2 * cpus);
         count_locked();
         next_phase(4);
         CHECK(under_lock == (uint64_t)TURNS / 4 * cpus);
