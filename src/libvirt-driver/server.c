@@ -44,14 +44,14 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *opaque)
         return sd_event_source_set_enabled(l->io, SD_EVENT_ON);
 }
 
-/* Out of descriptors or memory: the connection stays in the queue, and asking again at once would only keep the loop busy. */
+/* Out of descriptors or memory: the connection stays in the queue, and asking again at once would only keep
+ * the loop busy. */
 static void pause_accepting(struct listener *l, int error)
 {
         log_warning("cannot accept a connection: %s", strerror(error));
         sd_event_source_set_enabled(l->io, SD_EVENT_OFF);
-        l->retry = sd_event_source_disable_unref(l->retry);
-        if (sd_event_add_time_relative(l->server->loop, &l->retry, CLOCK_MONOTONIC, G_USEC_PER_SEC, 0, on_retry, l) < 0)
-                sd_event_source_set_enabled(l->io, SD_EVENT_ON);
+        sd_event_source_set_time_relative(l->retry, G_USEC_PER_SEC);
+        sd_event_source_set_enabled(l->retry, SD_EVENT_ONESHOT);
 }
 
 static int on_accept(sd_event_source *source, int fd, uint32_t revents, void *opaque)
@@ -90,7 +90,10 @@ static bool add_listener(struct server *s, int fd, bool read_only, const char *p
         l->read_only = read_only;
         l->path = g_strdup(path);
         list_append(&s->listeners, &l->link);
-        r = sd_event_add_io(s->loop, &l->io, fd, EPOLLIN, on_accept, l);
+        /* The timer is there from the start: later there might be no descriptor for it. */
+        r = sd_event_add_time(s->loop, &l->retry, CLOCK_MONOTONIC, UINT64_MAX, 0, on_retry, l);
+        if (r >= 0)
+                r = sd_event_add_io(s->loop, &l->io, fd, EPOLLIN, on_accept, l);
         if (r < 0) {
                 g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_SYSTEM, "cannot watch a socket: %s", g_strerror(-r));
                 listener_free(l);
