@@ -21,6 +21,7 @@ enum dbt_insn_flags {
         DBT_INSN_REPNE = 1 << 4,
         DBT_INSN_MEM = 1 << 5,      /* has an explicit memory operand: mem below */
         DBT_INSN_VECTOR = 1 << 6,   /* needs the host's vector or x87 state loaded, and the CR0.TS/EM checks */
+        DBT_INSN_DIRECT = 1 << 7,   /* a transfer whose target is at a constant distance */
 };
 
 #define DBT_REG_NONE X86_NGPRS       /* v->zero */
@@ -62,6 +63,9 @@ static inline uint64_t dbt_mem_offset(const struct dbt_vcpu *v, const struct dbt
         return i->mem.addr_size == 4 ? (uint32_t)a : (uint16_t)a;
 }
 
+/* dbt_mem_linear for everything but plain 64-bit addressing. */
+uint64_t dbt_mem_linear_slow(struct dbt_vcpu *v, const struct dbt_insn *i, unsigned n, enum dbt_access access);
+
 /* Linear address of the memory operand for an access of n bytes; raises #GP or #SS (limits). Whether it is canonical shows in
  * the page walk: a TLB tag always is. */
 static inline uint64_t dbt_mem_linear(struct dbt_vcpu *v, const struct dbt_insn *i, unsigned n, enum dbt_access access)
@@ -69,7 +73,7 @@ static inline uint64_t dbt_mem_linear(struct dbt_vcpu *v, const struct dbt_insn 
         if (likely(i->mem.fast))
                 return (uint64_t)i->mem.disp + v->regs[i->mem.base] + (v->regs[i->mem.index] << i->mem.scale) +
                        *(const uint64_t *)((const char *)v + i->mem.seg_base);
-        return dbt_seg_linear(v, (enum x86_sreg)i->mem.seg, dbt_mem_offset(v, i), n, access);
+        return dbt_mem_linear_slow(v, i, n, access);
 }
 
 /* decode.c: decodes the instruction at bytes (avail of them readable; fewer than 15 only at a page end) for v's
