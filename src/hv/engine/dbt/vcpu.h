@@ -127,6 +127,8 @@ struct dbt_vcpu {
         bool intr_waiting;         /* dbt_poll_events found an interrupt that IF or the shadow holds back: the run loop calls
                                     * it again as soon as both allow. One held back by the TPR needs DBT_REQ_INTR when TPR or ISR change. */
         bool exclusive;            /* inside dbt_exclusive_begin/end; an unwind ends the section */
+        bool raise_pending;        /* v->raised came with the state that was set: deliver it first */
+        _Atomic bool sleeping;     /* in the futex of dbt_request */
 
         struct dbt_tlb_entry tlb[DBT_NMMUS][DBT_TLB_SIZE];
         uint64_t tlb_used[DBT_NMMUS][DBT_TLB_SIZE / 64]; /* bit per entry that may hold something */
@@ -160,6 +162,7 @@ struct dbt_vcpu {
 
         struct dbt_vm *vm;
         unsigned index;
+        unsigned pauses;           /* pause instructions so far */
         struct dbt_decode *decode; /* decode cache, owned by block.c */
         struct dbt_native *native; /* code buffer for re-encoded instructions, owned by native.c */
 };

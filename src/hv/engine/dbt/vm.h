@@ -29,6 +29,8 @@ struct dbt_vm {
         bool exclusive_active;      /* one vCPU is in an exclusive section or waits for the others to stop */
         pthread_mutex_t code_lock;  /* code_pages and every vCPU's index of blocks by page, see block.c */
         _Atomic int extint_level;
+        struct lapic_bus *apics;
+        bool trace;                 /* log every block and exception: DOMUS_DBT_TRACE with DOMUS_DEBUG */
         uint64_t tsc_khz;
         uint64_t pause_tsc, pause_ns;  /* host clocks at pause(true) */
         int64_t time_offset_ns;        /* kvm-clock = CLOCK_MONOTONIC + this */

@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The cache of decoded code and its coherence with guest memory.
+ *
+ * The rule: while any vCPU has a block with bytes from a page, that page is marked in its slot's code_pages and no TLB
+ * entry of any vCPU allows a direct write to it. So every write of a guest takes the slow path in mmu.c, which stores and then calls
+ * dbt_code_written; that drops the overlapping blocks of all vCPUs.
+ *
+ *   Marking a page happens inside an exclusive section: all other vCPUs are at a block boundary, in a callback or asleep, so none is
+ *   between a look at the mark and the use of a TLB entry; the section's owner clears tag_write in everybody's TLB. Bytes are decoded only
+ *   after that.
+ *   A write after the mark and before the block is entered is noticed by the page's generation: the block is thrown away and the
+ *   instruction started again.
+ *   Other vCPUs' blocks are dropped where they are, under code_lock: their owner does not take it to look up or run a block,
+ *   but reads one pointer at a time: the lookup's key or an instruction's fn, which then leads out of the block. An owner may finish the
+ *   one instruction it has begun, as a processor that has already fetched it.
+ *
+ * Deadlock: code_lock is held for bounded work only, never while waiting for another vCPU, and is always taken last: inside an exclusive
+ * section, not around one. */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "base/log.h"
+#include "hv/engine/dbt/block.h"
+#include "hv/engine/dbt/mmu.h"
+
+#define ARENA_SIZE MiB(96)
+/* Room that one more block needs at most, with its pages. */
+#define ARENA_RESERVE (sizeof(struct dbt_block) + DBT_BLOCK_MAX * sizeof(struct dbt_insn) + 4 * sizeof(struct dbt_code_page))
+
+struct dbt_code_page {
+        uint64_t gpa;
+        struct dbt_code_page *hash_next;
+        struct dbt_block *blocks;
+        unsigned generation; /* writes so far */
+        bool filling;        /* bytes are being decoded: counts as a block */
+};
+
+/* --- The arena -------------------------------------------------------------------------------------------------- */
+
+int dbt_decode_new(struct dbt_decode **ret)
+{
+        struct dbt_decode *d = calloc(1, sizeof(*d));
+
+        if (!d)
+                return -ENOMEM;
+        d->arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (d->arena == MAP_FAILED) {
+                free(d);
+                return -ENOMEM;
+        }
+        for (unsigned i = 0; i < DBT_LOOKUP_SIZE; i++)
+                d->lookup[i].key = ~0ULL;
+        *ret = d;
+        return 0;
+}
+
+void dbt_decode_free(struct dbt_decode *d)
+{
+        if (!d)
+                return;
+        munmap(d->arena, ARENA_SIZE);
+        free(d);
+}
+
+static void *arena_alloc(struct dbt_decode *d, size_t size)
+{
+        void *p = d->arena + d->used;
+
+        d->used += ALIGN_UP(size, 16);
+        return p;
+}
+
+void dbt_block_flush(struct dbt_vcpu *v)
+{
+        struct dbt_decode *d = v->decode;
+
+        pthread_mutex_lock(&v->vm->code_lock);
+        for (unsigned i = 0; i < DBT_LOOKUP_SIZE; i++)
+                d->lookup[i].key = ~0ULL;
+        for (unsigned i = 0; i < DBT_HASH_SIZE; i++)
+                d->hash[i] = NULL;
+        for (unsigned i = 0; i < DBT_PAGE_HASH_SIZE; i++)
+                d->pages[i] = NULL;
+        /* Marks of pages stay: the next write finds no block and clears them. */
+        d->used = 0;
+        d->flushes++;
+        dbt_native_flush(v);
+        pthread_mutex_unlock(&v->vm->code_lock);
+}
+
+void dbt_block_cache_flush(struct dbt_vcpu *v)
+{
+        /* Nothing is keyed by linear address but chains, which are followed within a page and without an instruction in between that
+         * changes the mapping. */
+}
+
+/* --- Pages with code ---------------------------------------------------------------------------------------------- */
+
+static _Atomic uint64_t *mark_word(struct dbt_vm *vm, uint64_t gpa, uint64_t *ret_bit)
+{
+        struct dbt_slot *slot = dbt_slot_find(vm, gpa);
+        uint64_t page;
+
+        if (!slot || !slot->code_pages)
+                return NULL;
+        page = (gpa - slot->gpa) >> DBT_PAGE_SHIFT;
+        *ret_bit = 1ULL << (page % 64);
+        return &slot->code_pages[page / 64];
+}
+
+bool dbt_code_page_test(struct dbt_vm *vm, uint64_t gpa_page)
+{
+        uint64_t bit;
+        _Atomic uint64_t *word = mark_word(vm, gpa_page, &bit);
+
+        return word && (atomic_load_explicit(word, memory_order_relaxed) & bit);
+}
+
+static void mark(struct dbt_vm *vm, uint64_t gpa_page, bool on)
+{
+        uint64_t bit;
+        _Atomic uint64_t *word = mark_word(vm, gpa_page, &bit);
+
+        if (word && on)
+                atomic_fetch_or(word, bit);
+        else if (word)
+                atomic_fetch_and(word, ~bit);
+}
+
+static struct dbt_code_page **page_bucket(struct dbt_decode *d, uint64_t gpa_page)
+{
+        return &d->pages[(gpa_page >> DBT_PAGE_SHIFT) & (DBT_PAGE_HASH_SIZE - 1)];
+}
+
+static struct dbt_code_page *page_find(struct dbt_decode *d, uint64_t gpa_page)
+{
+        struct dbt_code_page *p = *page_bucket(d, gpa_page);
+
+        while (p && p->gpa != gpa_page)
+                p = p->hash_next;
+        return p;
+}
+
+static struct dbt_code_page *page_find_or_add(struct dbt_decode *d, uint64_t gpa_page)
+{
+        struct dbt_code_page *p = page_find(d, gpa_page), **bucket = page_bucket(d, gpa_page);
+
+        if (p)
+                return p;
+        p = arena_alloc(d, sizeof(*p));
+        *p = (struct dbt_code_page){ .gpa = gpa_page, .hash_next = *bucket };
+        *bucket = p;
+        return p;
+}
+
+/* With code_lock held and the page marked. */
+static struct dbt_code_page *page_begin_fill(struct dbt_vcpu *v, uint64_t gpa_page)
+{
+        struct dbt_code_page *p = page_find_or_add(v->decode, gpa_page);
+
+        p->filling = true;
+        return p;
+}
+
+static struct dbt_code_page *page_mark_and_fill(struct dbt_vcpu *v, uint64_t gpa_page)
+{
+        struct dbt_vm *vm = v->vm;
+        struct dbt_code_page *p;
+
+        dbt_exclusive_begin(v);
+        pthread_mutex_lock(&vm->code_lock);
+        mark(vm, gpa_page, true);
+        for (unsigned i = 0; i < vm->n_vcpus; i++)
+                dbt_tlb_protect_code(vm->vcpus[i], gpa_page);
+        p = page_begin_fill(v, gpa_page);
+        pthread_mutex_unlock(&vm->code_lock);
+        dbt_exclusive_end(v);
+        return p;
+}
+
+/* From now until the block is entered or given up, writes to the page are counted in its generation, which goes to *ret_generation. */
+static struct dbt_code_page *page_open(struct dbt_vcpu *v, uint64_t gpa_page, unsigned *ret_generation)
+{
+        struct dbt_code_page *p = NULL;
+
+        pthread_mutex_lock(&v->vm->code_lock);
+        if (dbt_code_page_test(v->vm, gpa_page))
+                p = page_begin_fill(v, gpa_page);
+        pthread_mutex_unlock(&v->vm->code_lock);
+        if (!p)
+                p = page_mark_and_fill(v, gpa_page);
+        *ret_generation = atomic_load_explicit((_Atomic unsigned *)&p->generation, memory_order_acquire);
+        return p;
+}
+
+static void page_close(struct dbt_vcpu *v, struct dbt_code_page *p)
+{
+        pthread_mutex_lock(&v->vm->code_lock);
+        p->filling = false;
+        pthread_mutex_unlock(&v->vm->code_lock);
+}
+
+/* --- Dropping ------------------------------------------------------------------------------------------------------ */
+
+/* Stands in for every instruction of a dropped block. */
+static void leave_dead_block(struct dbt_vcpu *v, const struct dbt_insn *i)
+{
+        siglongjmp(v->unwind, DBT_UNWIND_RESTART);
+}
+
+static void hash_remove(struct dbt_decode *d, struct dbt_block *b)
+{
+        struct dbt_lookup *l = &d->lookup[dbt_block_hash(b->key) & (DBT_LOOKUP_SIZE - 1)];
+        struct dbt_block **p = &d->hash[dbt_block_hash(b->key) & (DBT_HASH_SIZE - 1)];
+
+        if (l->key == b->key)
+                atomic_store_explicit(&l->key, ~0ULL, memory_order_relaxed);
+        while (*p && *p != b)
+                p = &(*p)->hash_next;
+        if (*p)
+                *p = b->hash_next;
+}
+
+static void block_kill(struct dbt_decode *d, struct dbt_block *b)
+{
+        b->dead = true;
+        hash_remove(d, b);
+        for (unsigned i = 0; i < b->n; i++)
+                __atomic_store_n(&b->insn[i].fn, leave_dead_block, __ATOMIC_RELAXED);
+}
+
+static uint64_t block_gpa(const struct dbt_block *b)
+{
+        return b->key & 0x000fffffffffffffULL;
+}
+
+/* Does the block have bytes of [gpa, gpa+n)? Physical addresses of a block that crosses are not in sequence. */
+static bool block_overlaps(const struct dbt_block *b, uint64_t gpa, unsigned n)
+{
+        uint64_t start = block_gpa(b), room = DBT_PAGE_SIZE - (start & ~DBT_PAGE_MASK);
+        uint64_t first = b->size < room ? b->size : room;
+
+        if (gpa < start + first && start < gpa + n)
+                return true;
+        return b->second != DBT_NO_PAGE && gpa < b->second + (b->size - first) && b->second < gpa + n;
+}
+
+/* Unlinks and kills what overlaps from the page's list; dead ones go, too. */
+static void page_drop(struct dbt_decode *d, struct dbt_code_page *p, uint64_t gpa, unsigned n)
+{
+        struct dbt_block **link = &p->blocks;
+
+        while (*link) {
+                struct dbt_block *b = *link;
+                unsigned side = (block_gpa(b) & DBT_PAGE_MASK) != p->gpa;
+
+                if (!b->dead && block_overlaps(b, gpa, n))
+                        block_kill(d, b);
+                if (b->dead)
+                        *link = b->page_next[side];
+                else
+                        link = &b->page_next[side];
+        }
+}
+
+void dbt_code_written(struct dbt_vcpu *v, uint64_t gpa, unsigned n)
+{
+        struct dbt_vm *vm = v->vm;
+        bool left = false;
+
+        pthread_mutex_lock(&vm->code_lock);
+        for (unsigned i = 0; i < vm->n_vcpus; i++) {
+                struct dbt_decode *d = vm->vcpus[i]->decode;
+                struct dbt_code_page *p = page_find(d, gpa & DBT_PAGE_MASK);
+
+                if (!p)
+                        continue;
+                p->generation++;
+                page_drop(d, p, gpa, n);
+                left |= p->blocks || p->filling;
+        }
+        if (!left)
+                mark(vm, gpa & DBT_PAGE_MASK, false);
+        pthread_mutex_unlock(&vm->code_lock);
+}
+
+/* --- Making blocks --------------------------------------------------------------------------------------------------- */
+
+/* A block being made: where its bytes are, and its pages. */
+struct fill {
+        uint64_t lin, gpa, second;
+        const uint8_t *bytes; /* at gpa, up to the page end */
+        struct dbt_code_page *page[2];
+        unsigned generation[2];
+        uint8_t crossing[ZYDIS_MAX_INSTRUCTION_LENGTH];
+        unsigned n, size;
+        struct dbt_insn insn[DBT_BLOCK_MAX];
+};
+
+static _Noreturn void no_memory(struct dbt_vcpu *v, uint64_t gpa)
+{
+        dbt_fpu_save(v);
+        log_error("vCPU %u: executes at %#llx, where there is no memory (rip %#llx)", v->index, (unsigned long long)gpa,
+                (unsigned long long)v->rip);
+        siglongjmp(v->unwind, DBT_UNWIND_ERROR);
+}
+
+static unsigned page_room(uint64_t lin)
+{
+        return (unsigned)(DBT_PAGE_SIZE - (lin & ~DBT_PAGE_MASK));
+}
+
+/* The first instruction goes on in the next page: puts its bytes together. */
+static void open_second(struct dbt_vcpu *v, struct fill *f)
+{
+        unsigned room = page_room(f->lin);
+        uint64_t lin = f->lin + room;
+        const uint8_t *next;
+
+        next = dbt_fetch_ptr(v, v->mode & DBT_MODE_CS64 ? lin : (uint32_t)lin, &f->second);
+        dbt_fpu_save(v);
+        if (!next)
+                no_memory(v, f->second);
+        f->page[1] = page_open(v, f->second, &f->generation[1]);
+        for (unsigned i = 0; i < sizeof(f->crossing); i++)
+                f->crossing[i] = i < room ? f->bytes[i] : next[i - room];
+}
+
+static void decode_crossing(struct dbt_vcpu *v, struct fill *f)
+{
+        f->size = dbt_decode(v, f->crossing, sizeof(f->crossing), &f->insn[0]);
+        f->n = 1;
+}
+
+static void decode_block(struct dbt_vcpu *v, struct fill *f)
+{
+        unsigned room = page_room(f->lin);
+
+        while (f->n < DBT_BLOCK_MAX && f->size < room) {
+                struct dbt_insn *i = &f->insn[f->n];
+                unsigned length = dbt_decode(v, f->bytes + f->size, room - f->size, i);
+
+                if (!length)
+                        break;
+                f->n++;
+                f->size += length;
+                if (i->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK))
+                        break;
+        }
+}
+
+static struct dbt_block *block_enter(struct dbt_vcpu *v, const struct fill *f)
+{
+        struct dbt_decode *d = v->decode;
+        struct dbt_block *b = arena_alloc(d, sizeof(*b) + f->n * sizeof(b->insn[0])), **bucket;
+        const struct dbt_insn *last = &f->insn[f->n - 1];
+
+        *b = (struct dbt_block){ .key = dbt_block_key(f->gpa, v->mode), .n = (uint16_t)f->n, .size = (uint16_t)f->size,
+                .second = f->second };
+        b->ends = last->flags & DBT_INSN_ENDS_BLOCK;
+        b->direct = !b->ends && (!(last->flags & DBT_INSN_TRANSFER) || (last->flags & DBT_INSN_DIRECT));
+        for (unsigned i = 0; i < f->n; i++)
+                b->insn[i] = f->insn[i];
+        bucket = &d->hash[dbt_block_hash(b->key) & (DBT_HASH_SIZE - 1)];
+        b->hash_next = *bucket;
+        *bucket = b;
+        for (unsigned side = 0; side < 2 && f->page[side]; side++) {
+                if (side && f->page[1] == f->page[0])
+                        break; /* the same page twice in a row */
+                b->page_next[side] = f->page[side]->blocks;
+                f->page[side]->blocks = b;
+        }
+        return b;
+}
+
+/* Ends the filling; NULL if a page was written meanwhile. */
+static struct dbt_block *fill_finish(struct dbt_vcpu *v, struct fill *f)
+{
+        struct dbt_block *b = NULL;
+        bool same = true;
+
+        pthread_mutex_lock(&v->vm->code_lock);
+        for (unsigned side = 0; side < 2 && f->page[side]; side++) {
+                f->page[side]->filling = false;
+                same &= f->page[side]->generation == f->generation[side];
+        }
+        if (same && f->n)
+                b = block_enter(v, f);
+        pthread_mutex_unlock(&v->vm->code_lock);
+        return b;
+}
+
+static struct dbt_block *block_make(struct dbt_vcpu *v, uint64_t lin, uint64_t gpa, const uint8_t *bytes)
+{
+        struct dbt_block *b;
+        struct fill f;
+
+        f.lin = lin;
+        f.gpa = gpa;
+        f.bytes = bytes;
+        f.second = DBT_NO_PAGE;
+        f.page[1] = NULL;
+        f.n = f.size = 0;
+        if (v->decode->used + ARENA_RESERVE > ARENA_SIZE || dbt_native_full(v))
+                dbt_block_flush(v);
+        f.page[0] = page_open(v, gpa & DBT_PAGE_MASK, &f.generation[0]);
+        decode_block(v, &f);
+        if (!f.n) {
+                /* The fetch may raise: the first page must not stay open. It is opened again with the bytes unchanged or not; both are
+                 * decoded again below. */
+                page_close(v, f.page[0]);
+                open_second(v, &f);
+                f.page[0] = page_open(v, gpa & DBT_PAGE_MASK, &f.generation[0]);
+                for (unsigned i = 0; i < page_room(lin) && i < sizeof(f.crossing); i++)
+                        f.crossing[i] = bytes[i];
+                decode_crossing(v, &f);
+        }
+        b = fill_finish(v, &f);
+        if (!b)
+                siglongjmp(v->unwind, DBT_UNWIND_RESTART);
+        return b;
+}
+
+bool dbt_block_second_ok(struct dbt_vcpu *v, const struct dbt_block *b)
+{
+        uint64_t lin = (dbt_rip_linear(v) & DBT_PAGE_MASK) + DBT_PAGE_SIZE, gpa;
+
+        return dbt_fetch_ptr(v, v->mode & DBT_MODE_CS64 ? lin : (uint32_t)lin, &gpa) && gpa == b->second;
+}
+
+/* With code_lock held: a block that was made before and is no longer in the lookup table. */
+static struct dbt_block *hash_find(struct dbt_vcpu *v, uint64_t key, uint64_t second)
+{
+        struct dbt_block *b = v->decode->hash[dbt_block_hash(key) & (DBT_HASH_SIZE - 1)];
+
+        while (b && (b->key != key || (b->second != DBT_NO_PAGE && b->second != second)))
+                b = b->hash_next;
+        return b;
+}
+
+/* Physical address of the page behind the present one if a block here needs it, else DBT_NO_PAGE. */
+static uint64_t wanted_second(struct dbt_vcpu *v, uint64_t key, uint64_t lin)
+{
+        struct dbt_block *b;
+        uint64_t gpa;
+        bool crosses = false;
+
+        pthread_mutex_lock(&v->vm->code_lock);
+        for (b = v->decode->hash[dbt_block_hash(key) & (DBT_HASH_SIZE - 1)]; b; b = b->hash_next)
+                crosses |= b->key == key && b->second != DBT_NO_PAGE;
+        pthread_mutex_unlock(&v->vm->code_lock);
+        if (!crosses)
+                return DBT_NO_PAGE;
+        lin = (lin & DBT_PAGE_MASK) + DBT_PAGE_SIZE;
+        return dbt_fetch_ptr(v, v->mode & DBT_MODE_CS64 ? lin : (uint32_t)lin, &gpa) ? gpa : DBT_NO_PAGE;
+}
+
+static void lookup_put(struct dbt_decode *d, struct dbt_block *b)
+{
+        struct dbt_lookup *l = &d->lookup[dbt_block_hash(b->key) & (DBT_LOOKUP_SIZE - 1)];
+
+        l->block = b;
+        atomic_store_explicit(&l->key, b->key, memory_order_release);
+}
+
+struct dbt_block *dbt_block_get(struct dbt_vcpu *v)
+{
+        uint64_t lin, gpa, key, second;
+        const uint8_t *bytes;
+        struct dbt_block *b;
+
+        if (!(v->mode & DBT_MODE_CS64)) {
+                v->rip = (uint32_t)v->rip;
+                if (v->rip > v->seg[X86_CS].limit)
+                        dbt_raise_gp0(v);
+        }
+        lin = dbt_rip_linear(v);
+        bytes = dbt_fetch_ptr(v, lin, &gpa);
+        if (!bytes)
+                no_memory(v, gpa);
+        key = dbt_block_key(gpa, v->mode);
+        second = (gpa & ~DBT_PAGE_MASK) > DBT_PAGE_SIZE - ZYDIS_MAX_INSTRUCTION_LENGTH ? wanted_second(v, key, lin) : DBT_NO_PAGE;
+        pthread_mutex_lock(&v->vm->code_lock);
+        b = hash_find(v, key, second);
+        if (b)
+                lookup_put(v->decode, b);
+        pthread_mutex_unlock(&v->vm->code_lock);
+        if (b)
+                return b;
+        dbt_fpu_save(v);
+        b = block_make(v, lin, gpa, bytes);
+        pthread_mutex_lock(&v->vm->code_lock);
+        if (!b->dead)
+                lookup_put(v->decode, b);
+        pthread_mutex_unlock(&v->vm->code_lock);
+        return b;
+}

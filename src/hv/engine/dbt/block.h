@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* Cached decoded code of one vCPU. Private to block.c, run.c and vm.c. */
+
+#include "hv/engine/dbt/insn.h"
+#include "hv/engine/dbt/vm.h"
+
+/* Longest block in instructions. */
+#define DBT_BLOCK_MAX 48
+#define DBT_LOOKUP_SIZE 16384u
+#define DBT_HASH_SIZE 32768u
+#define DBT_PAGE_HASH_SIZE 4096u
+#define DBT_NO_PAGE (~0ULL)
+
+/* Values of siglongjmp to v->unwind. */
+enum dbt_unwind {
+        DBT_UNWIND_RAISED = 1, /* v->raised is to be delivered */
+        DBT_UNWIND_RESTART,    /* go on at v->rip */
+        DBT_UNWIND_ERROR,      /* the vCPU cannot go on */
+};
+
+/* Consecutive instructions from one physical page, decoded for one mode. Only the last one can be a transfer or end the
+ * block. A block never moves and is never freed alone: once dropped, every fn in it is the handler that leaves it, so that running
+ * vCPUs and stale chains find their way out; its memory is reused when the whole cache is emptied. */
+struct dbt_block {
+        uint64_t key;              /* dbt_block_key of the first byte */
+        struct dbt_block *next[2]; /* known successors: [0] what follows in memory, [1] the last instruction's target; only within
+                                    * the page, as another page may come to be mapped there */
+        struct dbt_block *hash_next;
+        struct dbt_block *page_next[2]; /* further blocks of the first and the second page */
+        uint64_t second;           /* second page of a block of one instruction that crosses a page end, else DBT_NO_PAGE */
+        uint16_t n;                /* instructions */
+        uint16_t size;             /* bytes */
+        bool dead;                 /* dropped */
+        bool ends;                 /* the last instruction may change mode, mapping or interrupt state */
+        bool direct;               /* successors can be chained */
+        struct dbt_insn insn[];
+};
+
+struct dbt_code_page;
+
+struct dbt_lookup {
+        _Atomic uint64_t key;
+        struct dbt_block *block;
+};
+
+/* Everything is written under vm->code_lock; lookup is read by the own vCPU without it. */
+struct dbt_decode {
+        struct dbt_lookup lookup[DBT_LOOKUP_SIZE];
+        struct dbt_block *hash[DBT_HASH_SIZE];
+        struct dbt_code_page *pages[DBT_PAGE_HASH_SIZE];
+        uint8_t *arena;
+        size_t used;
+        unsigned flushes; /* times that all blocks were dropped: pointers from before are void */
+};
+
+/* Physical addresses have at most 52 bits, modes 7. */
+static inline uint64_t dbt_block_key(uint64_t gpa, uint32_t mode)
+{
+        return gpa | (uint64_t)mode << 56;
+}
+
+static inline unsigned dbt_block_hash(uint64_t key)
+{
+        return (unsigned)(key ^ key >> 12);
+}
+
+/* Linear address of the next instruction. */
+static inline uint64_t dbt_rip_linear(const struct dbt_vcpu *v)
+{
+        if (likely(v->mode & DBT_MODE_CS64))
+                return v->rip;
+        return (uint32_t)(v->seg[X86_CS].base + v->rip);
+}
+
+int dbt_decode_new(struct dbt_decode **ret);
+void dbt_decode_free(struct dbt_decode *d);
+/* The block at v->rip, decoded now if need be. Raises what the fetch raises; unwinds with DBT_UNWIND_RESTART if the bytes changed
+ * meanwhile, with DBT_UNWIND_ERROR if there is no memory at that address. */
+struct dbt_block *dbt_block_get(struct dbt_vcpu *v);
+/* Does the second page of the block still lie behind the first? Raises #PF. */
+bool dbt_block_second_ok(struct dbt_vcpu *v, const struct dbt_block *b);
+/* Drops all blocks of v, which is the caller or stopped. */
+void dbt_block_flush(struct dbt_vcpu *v);
+
+/* The same for the common case. */
+static inline struct dbt_block *dbt_block_lookup(struct dbt_vcpu *v)
+{
+        uint64_t lin = dbt_rip_linear(v), key;
+        struct dbt_tlb_entry *e = dbt_tlb_slot(v, v->mmu, lin);
+        struct dbt_lookup *l;
+
+        if (unlikely(e->tag_exec != (lin & DBT_PAGE_MASK)))
+                return dbt_block_get(v);
+        key = dbt_block_key(e->gpa | (lin & ~DBT_PAGE_MASK), v->mode);
+        l = &v->decode->lookup[dbt_block_hash(key) & (DBT_LOOKUP_SIZE - 1)];
+        if (unlikely(atomic_load_explicit(&l->key, memory_order_acquire) != key))
+                return dbt_block_get(v);
+        if (unlikely(l->block->second != DBT_NO_PAGE) && !dbt_block_second_ok(v, l->block))
+                return dbt_block_get(v);
+        return l->block;
+}

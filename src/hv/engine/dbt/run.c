@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The run loop of a vCPU's thread: runs blocks, answers requests, sleeps in HLT.
+ *
+ * A fault or a dropped block unwinds out of whatever a handler is doing to the sigsetjmp in dbt_vcpu_run; everything
+ * worth keeping is in v. */
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "hv/engine/dbt/block.h"
+#include "hv/engine/dbt/sys.h"
+
+/* Blocks between looks at the clock. */
+#define CLOCK_INTERVAL 128
+
+/* --- Requests ------------------------------------------------------------------------------------------------------ */
+
+static long futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *timeout)
+{
+        return syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, timeout, NULL, 0);
+}
+
+/* The order of the two accesses here and of those in sleep_once makes sure that the sleeper sees the bits or this sees the sleeper. */
+void dbt_request(struct dbt_vcpu *v, uint32_t bits)
+{
+        atomic_fetch_or(&v->request, bits);
+        if (atomic_load(&v->sleeping))
+                futex(&v->request, FUTEX_WAKE, INT_MAX, NULL);
+}
+
+void dbt_end_block(struct dbt_vcpu *v)
+{
+        atomic_fetch_or_explicit(&v->request, DBT_REQ_INTR | DBT_REQ_TIMER, memory_order_relaxed);
+}
+
+/* --- The LAPIC's timer ------------------------------------------------------------------------------------------------ */
+
+/* Lets the timer fire if it is due, and takes its next deadline. Returns the ns until then. */
+static uint64_t timer_refresh(struct dbt_vcpu *v)
+{
+        uint64_t ns;
+
+        dbt_fpu_save(v);
+        atomic_fetch_and(&v->request, ~(uint32_t)DBT_REQ_TIMER);
+        ns = lapic_timer_poll(v->lapic);
+        if (!ns) /* it fired; a periodic one has a next time */
+                ns = lapic_timer_poll(v->lapic);
+        if (ns > 3600000000000ULL)
+                v->timer_tsc = UINT64_MAX;
+        else
+                v->timer_tsc = dbt_host_tsc() + ns * v->vm->tsc_khz / 1000000;
+        return ns;
+}
+
+/* --- Sleeping ----------------------------------------------------------------------------------------------------------- */
+
+/* One sleep in HLT or waiting for SIPI, outside of the guest. Returns true when there may be a reason to go on. */
+static bool sleep_once(struct dbt_vcpu *v)
+{
+        struct timespec timeout;
+        uint64_t ns;
+        uint32_t seen;
+
+        /* Requests from before this point are answered by looking at what they point to. One for an exclusive section is void for a
+         * vCPU outside of the guest. */
+        seen = atomic_fetch_and(&v->request, ~(uint32_t)(DBT_REQ_INTR | DBT_REQ_INIT | DBT_REQ_TIMER | DBT_REQ_EXCLUSIVE));
+        ns = timer_refresh(v);
+        if ((seen & DBT_REQ_KICK) || dbt_has_wakeup(v))
+                return true;
+        if (ns > 3600000000000ULL)
+                ns = 3600000000000ULL;
+        timeout = (struct timespec){ .tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000) };
+        futex(&v->request, FUTEX_WAIT, seen & ~(uint32_t)(DBT_REQ_INTR | DBT_REQ_INIT | DBT_REQ_TIMER | DBT_REQ_EXCLUSIVE),
+                &timeout);
+        return false;
+}
+
+static void sleep_until_wakeup(struct dbt_vcpu *v)
+{
+        dbt_fpu_save(v);
+        dbt_leave_guest(v);
+        atomic_store(&v->sleeping, true);
+        while (!sleep_once(v))
+                ;
+        atomic_store(&v->sleeping, false);
+        dbt_enter_guest(v);
+        if (dbt_has_wakeup(v)) {
+                if (v->mp_state == X86_MP_HALTED)
+                        v->mp_state = X86_MP_RUNNABLE;
+                dbt_end_block(v);
+        }
+}
+
+/* --- Running ---------------------------------------------------------------------------------------------------------------- */
+
+static void trace_block(struct dbt_vcpu *v)
+{
+        dbt_fpu_save(v);
+        log_debug("vCPU %u: %#llx mode %#x rax %#llx rsp %#llx rflags %#llx", v->index, (unsigned long long)v->rip, v->mode,
+                (unsigned long long)v->gpr[X86_RAX], (unsigned long long)v->gpr[X86_RSP], (unsigned long long)v->rflags);
+}
+
+/* Runs the block at v->rip and leaves the address of the next instruction there. Returns whether it went on behind the block. */
+static inline bool run_block(struct dbt_vcpu *v, const struct dbt_block *b)
+{
+        const struct dbt_insn *i = b->insn, *last = i + b->n - 1;
+        uint64_t rip = v->rip, behind;
+
+        for (; i != last; i++) {
+                i->fn(v, i);
+                rip += i->length;
+                v->rip = rip;
+        }
+        behind = rip + i->length;
+        i->fn(v, i);
+        if (!(i->flags & DBT_INSN_TRANSFER))
+                v->rip = behind;
+        return v->rip == behind;
+}
+
+/* One instruction, for single stepping and interrupt shadows. */
+static void run_one(struct dbt_vcpu *v)
+{
+        bool trap = v->rflags & X86_FLAG_TF;
+        const struct dbt_insn *i;
+
+        v->interrupt_shadow = false;
+        i = dbt_block_lookup(v)->insn;
+        i->fn(v, i);
+        if (!(i->flags & DBT_INSN_TRANSFER))
+                v->rip += i->length;
+        if (trap && (v->rflags & X86_FLAG_TF))
+                dbt_raise(v, X86_DB);
+}
+
+static bool same_page(uint64_t a, uint64_t b)
+{
+        return ((a ^ b) & DBT_PAGE_MASK) == 0;
+}
+
+/* Runs blocks until something else wants attention. */
+static void run_blocks(struct dbt_vcpu *v)
+{
+        struct dbt_block *b = dbt_block_lookup(v), *next;
+        unsigned budget = CLOCK_INTERVAL, flushes;
+        uint64_t start;
+        bool behind;
+
+        while (!atomic_load_explicit(&v->request, memory_order_relaxed)) {
+                if (unlikely(!--budget)) {
+                        if (dbt_host_tsc() >= v->timer_tsc)
+                                timer_refresh(v);
+                        budget = CLOCK_INTERVAL;
+                }
+                if (unlikely(v->vm->trace))
+                        trace_block(v);
+                start = v->rip;
+                behind = run_block(v, b);
+                if (unlikely(b->ends))
+                        return;
+                next = b->next[!behind];
+                if (likely(next && !next->dead)) {
+                        b = next;
+                        continue;
+                }
+                flushes = v->decode->flushes;
+                next = dbt_block_lookup(v);
+                if (b->direct && same_page(start, v->rip) && next->second == DBT_NO_PAGE && flushes == v->decode->flushes)
+                        b->next[!behind] = next;
+                b = next;
+        }
+}
+
+/* Answers what v->request asks for. Returns an exit, or -1 to go on. */
+static int answer_requests(struct dbt_vcpu *v)
+{
+        uint32_t req = atomic_load(&v->request);
+
+        if (req & DBT_REQ_KICK) {
+                atomic_fetch_and(&v->request, ~(uint32_t)DBT_REQ_KICK);
+                return ENGINE_EXIT_KICK;
+        }
+        if (req & DBT_REQ_EXCLUSIVE) {
+                dbt_leave_guest(v);
+                dbt_enter_guest(v);
+        }
+        if (req & DBT_REQ_TLB_FLUSH) {
+                atomic_fetch_and(&v->request, ~(uint32_t)DBT_REQ_TLB_FLUSH);
+                dbt_tlb_flush(v);
+        }
+        if (req & DBT_REQ_TIMER)
+                timer_refresh(v);
+        return -1;
+}
+
+static bool events_due(const struct dbt_vcpu *v)
+{
+        return (atomic_load_explicit(&v->request, memory_order_relaxed) & (DBT_REQ_INTR | DBT_REQ_INIT)) ||
+                (v->intr_waiting && (v->rflags & X86_FLAG_IF));
+}
+
+/* Returns an exit. */
+static int run(struct dbt_vcpu *v)
+{
+        for (;;) {
+                int r = answer_requests(v);
+
+                if (r >= 0)
+                        return r;
+                if (unlikely(v->mp_state != X86_MP_RUNNABLE))
+                        sleep_until_wakeup(v);
+                if (!v->interrupt_shadow && events_due(v) && !dbt_poll_events(v))
+                        return ENGINE_EXIT_SHUTDOWN;
+                if (unlikely(v->mp_state != X86_MP_RUNNABLE))
+                        continue;
+                if (unlikely(v->interrupt_shadow || (v->rflags & X86_FLAG_TF)))
+                        run_one(v);
+                else
+                        run_blocks(v);
+        }
+}
+
+/* After an unwind: what it was for. Returns an exit, or -1 to go on. */
+static int unwound(struct dbt_vcpu *v, int why)
+{
+        if (v->exclusive)
+                dbt_exclusive_end(v);
+        switch (why) {
+        case DBT_UNWIND_RAISED:
+                if (unlikely(v->vm->trace)) {
+                        dbt_fpu_save(v);
+                        log_debug("vCPU %u: raises %u error %#x rip %#llx cr2 %#llx", v->index, v->raised.vector,
+                                v->raised.error, (unsigned long long)v->rip, (unsigned long long)v->cr2);
+                }
+                v->raise_pending = false;
+                v->interrupt_shadow = false;
+                return dbt_deliver_raised(v) ? -1 : ENGINE_EXIT_SHUTDOWN;
+        case DBT_UNWIND_ERROR:
+                return ENGINE_EXIT_ERROR;
+        default:
+                return -1;
+        }
+}
+
+int dbt_vcpu_run(struct dbt_vcpu *v)
+{
+        int why, r;
+
+        dbt_enter_guest(v);
+        why = sigsetjmp(v->unwind, 0);
+        if (!why && v->raise_pending)
+                why = DBT_UNWIND_RAISED;
+        r = unwound(v, why);
+        if (r < 0)
+                r = run(v);
+        dbt_fpu_save(v);
+        dbt_leave_guest(v);
+        return r;
+}

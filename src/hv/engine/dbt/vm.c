@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The software engine as an engine: VM and vCPU objects, memory slots, states, and what makes one vCPU wait for others. */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "hv/engine/dbt/block.h"
+#include "hv/engine/dbt/sys.h"
+#include "hv/x86/tsc.h"
+
+static struct dbt_vm *vm_of(struct engine_vm *vm)
+{
+        return (struct dbt_vm *)vm;
+}
+
+static struct dbt_vcpu *vcpu_of(struct engine_vcpu *vcpu)
+{
+        return (struct dbt_vcpu *)vcpu;
+}
+
+static uint64_t monotonic_ns(void)
+{
+        struct timespec ts;
+
+        clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+/* --- Exclusive sections --------------------------------------------------------------------------------------------------
+ *
+ * exclusive_running counts the vCPUs that are inside the guest: between dbt_enter_guest and dbt_leave_guest, and not waiting here. The
+ * owner of a section has set exclusive_active and waits until the count is 0; from then on nobody gets in: dbt_enter_guest waits
+ * for the section's end. A running vCPU sees DBT_REQ_EXCLUSIVE at the next block and goes out and in again.
+ *
+ * Deadlock: the owner waits for vCPUs that run guest code, which always come to the end of a block, or to a place where they
+ * leave the guest; nothing they wait for on the way needs the owner: code_lock is never held across a wait, and device locks are only
+ * taken outside of the guest. A vCPU that wants a section while another one has it counts as outside until that one ends. */
+
+void dbt_exclusive_begin(struct dbt_vcpu *v)
+{
+        struct dbt_vm *vm = v->vm;
+
+        pthread_mutex_lock(&vm->exclusive_lock);
+        vm->exclusive_running--;
+        while (vm->exclusive_active) {
+                pthread_cond_broadcast(&vm->exclusive_cond);
+                pthread_cond_wait(&vm->exclusive_cond, &vm->exclusive_lock);
+        }
+        vm->exclusive_active = true;
+        for (unsigned i = 0; i < vm->n_vcpus && vm->exclusive_running; i++)
+                if (vm->vcpus[i] != v)
+                        atomic_fetch_or(&vm->vcpus[i]->request, DBT_REQ_EXCLUSIVE);
+        while (vm->exclusive_running)
+                pthread_cond_wait(&vm->exclusive_cond, &vm->exclusive_lock);
+        v->exclusive = true;
+        pthread_mutex_unlock(&vm->exclusive_lock);
+}
+
+void dbt_exclusive_end(struct dbt_vcpu *v)
+{
+        struct dbt_vm *vm = v->vm;
+
+        pthread_mutex_lock(&vm->exclusive_lock);
+        v->exclusive = false;
+        vm->exclusive_active = false;
+        vm->exclusive_running++;
+        pthread_cond_broadcast(&vm->exclusive_cond);
+        pthread_mutex_unlock(&vm->exclusive_lock);
+}
+
+/* Inside its own section a vCPU may call devices (a locked access to MMIO): it stays the section's owner. */
+void dbt_leave_guest(struct dbt_vcpu *v)
+{
+        struct dbt_vm *vm = v->vm;
+
+        if (v->exclusive)
+                return;
+        pthread_mutex_lock(&vm->exclusive_lock);
+        if (!--vm->exclusive_running && vm->exclusive_active)
+                pthread_cond_broadcast(&vm->exclusive_cond);
+        pthread_mutex_unlock(&vm->exclusive_lock);
+}
+
+void dbt_enter_guest(struct dbt_vcpu *v)
+{
+        struct dbt_vm *vm = v->vm;
+
+        if (v->exclusive)
+                return;
+        pthread_mutex_lock(&vm->exclusive_lock);
+        while (vm->exclusive_active)
+                pthread_cond_wait(&vm->exclusive_cond, &vm->exclusive_lock);
+        vm->exclusive_running++;
+        atomic_fetch_and(&v->request, ~(uint32_t)DBT_REQ_EXCLUSIVE);
+        pthread_mutex_unlock(&vm->exclusive_lock);
+}
+
+/* --- LAPIC callbacks ------------------------------------------------------------------------------------------------------- */
+
+static void apic_wake(void *opaque, unsigned index)
+{
+        struct dbt_vm *vm = opaque;
+
+        if (index < vm->n_vcpus)
+                dbt_request(vm->vcpus[index], DBT_REQ_INTR | DBT_REQ_INIT);
+}
+
+static void apic_eoi(void *opaque, uint8_t vector)
+{
+        struct dbt_vm *vm = opaque;
+
+        vm->config.callbacks->eoi(vm->config.opaque, vector);
+}
+
+static uint64_t apic_tsc(void *opaque, unsigned index)
+{
+        struct dbt_vm *vm = opaque;
+
+        return dbt_host_tsc() + (index < vm->n_vcpus ? (uint64_t)vm->vcpus[index]->tsc_offset : 0);
+}
+
+static uint64_t apic_now(void *opaque)
+{
+        struct dbt_vm *vm = opaque;
+
+        return monotonic_ns() + (uint64_t)vm->time_offset_ns;
+}
+
+static const struct lapic_callbacks apic_callbacks = {
+        .wake = apic_wake, .eoi = apic_eoi, .tsc = apic_tsc, .now = apic_now,
+};
+
+/* --- The VM ------------------------------------------------------------------------------------------------------------------- */
+
+static void slot_clear(struct dbt_slot *s)
+{
+        free(s->code_pages);
+        free(s->dirty_pages);
+        *s = (struct dbt_slot){ .size = 0 };
+}
+
+static void vm_free(struct engine_vm *opaque)
+{
+        struct dbt_vm *vm = vm_of(opaque);
+
+        if (!vm)
+                return;
+        for (unsigned i = 0; i < DBT_SLOTS_MAX; i++)
+                slot_clear(&vm->slots[i]);
+        lapic_bus_free(vm->apics);
+        pthread_cond_destroy(&vm->exclusive_cond);
+        pthread_mutex_destroy(&vm->exclusive_lock);
+        pthread_mutex_destroy(&vm->code_lock);
+        free(vm);
+}
+
+static int vm_new(const struct engine_config *config, struct engine_vm **ret)
+{
+        struct dbt_vm *vm;
+        int r;
+
+        if (!config->cpus || config->cpus > ENGINE_CPUS_MAX || !config->callbacks)
+                return -EINVAL;
+        vm = calloc(1, sizeof(*vm));
+        if (!vm)
+                return -ENOMEM;
+        vm->config = *config;
+        pthread_mutex_init(&vm->exclusive_lock, NULL);
+        pthread_mutex_init(&vm->code_lock, NULL);
+        pthread_cond_init(&vm->exclusive_cond, NULL);
+        /* The guest reads the host's counter, so that its frequency is the host's. */
+        vm->tsc_khz = config->tsc_khz ? config->tsc_khz : tsc_host_khz();
+        vm->trace = getenv("DOMUS_DBT_TRACE") != NULL;
+        r = lapic_bus_new(config->cpus, &apic_callbacks, vm, &vm->apics);
+        if (r < 0) {
+                vm_free((struct engine_vm *)vm);
+                return r;
+        }
+        *ret = (struct engine_vm *)vm;
+        return 0;
+}
+
+/* Everything that knows of the memory map or the write protection. Stopped only. */
+static void forget_mappings(struct dbt_vm *vm)
+{
+        for (unsigned i = 0; i < vm->n_vcpus; i++) {
+                dbt_tlb_flush(vm->vcpus[i]);
+                dbt_block_flush(vm->vcpus[i]);
+        }
+}
+
+static size_t bitmap_words(uint64_t size)
+{
+        return (size_t)((size / DBT_PAGE_SIZE + 63) / 64);
+}
+
+static int map(struct engine_vm *opaque, unsigned slot, uint64_t gpa, uint64_t size, void *host, bool readonly)
+{
+        struct dbt_vm *vm = vm_of(opaque);
+        _Atomic uint64_t *code_pages = NULL;
+        struct dbt_slot *s;
+
+        if (slot >= DBT_SLOTS_MAX || gpa % DBT_PAGE_SIZE || size % DBT_PAGE_SIZE || gpa + size < gpa)
+                return -EINVAL;
+        if (size) {
+                code_pages = calloc(bitmap_words(size), sizeof(*code_pages));
+                if (!code_pages)
+                        return -ENOMEM;
+        }
+        s = &vm->slots[slot];
+        slot_clear(s);
+        *s = (struct dbt_slot){ .gpa = gpa, .size = size, .host = host, .readonly = readonly, .code_pages = code_pages };
+        if (slot >= vm->n_slots)
+                vm->n_slots = slot + 1;
+        forget_mappings(vm);
+        return 0;
+}
+
+/* --- Dirty log: mmu.c gives out direct writes only to pages whose bit is set ----------------------------------------------------- */
+
+static int dirty_switch(struct dbt_slot *s, bool enable)
+{
+        if (enable && !s->dirty_pages) {
+                s->dirty_pages = calloc(bitmap_words(s->size), sizeof(*s->dirty_pages));
+                return s->dirty_pages ? 0 : -ENOMEM;
+        }
+        if (!enable) {
+                free(s->dirty_pages);
+                s->dirty_pages = NULL;
+        }
+        return 0;
+}
+
+/* Runs while the vCPUs may run: their TLBs lose the permission to write directly before the bits are taken. */
+static void dirty_fetch(struct dbt_vm *vm, struct dbt_slot *s, uint8_t *bitmap)
+{
+        uint64_t pages = s->size / DBT_PAGE_SIZE;
+
+        for (uint64_t w = 0; w < bitmap_words(s->size); w++) {
+                uint64_t bits = s->dirty_pages ? atomic_exchange(&s->dirty_pages[w], 0) : 0;
+
+                for (unsigned byte = 0; byte < 8 && w * 64 + byte * 8 < pages; byte++)
+                        bitmap[w * 8 + byte] = (uint8_t)(bits >> byte * 8);
+        }
+}
+
+/* Keeps all vCPUs out of the guest, from a thread that is none. */
+static void hold_all(struct dbt_vm *vm)
+{
+        pthread_mutex_lock(&vm->exclusive_lock);
+        while (vm->exclusive_active)
+                pthread_cond_wait(&vm->exclusive_cond, &vm->exclusive_lock);
+        vm->exclusive_active = true;
+        for (unsigned i = 0; i < vm->n_vcpus; i++)
+                atomic_fetch_or(&vm->vcpus[i]->request, DBT_REQ_EXCLUSIVE);
+        while (vm->exclusive_running)
+                pthread_cond_wait(&vm->exclusive_cond, &vm->exclusive_lock);
+        pthread_mutex_unlock(&vm->exclusive_lock);
+}
+
+static void release_all(struct dbt_vm *vm)
+{
+        pthread_mutex_lock(&vm->exclusive_lock);
+        vm->exclusive_active = false;
+        pthread_cond_broadcast(&vm->exclusive_cond);
+        pthread_mutex_unlock(&vm->exclusive_lock);
+}
+
+static int dirty_log(struct engine_vm *opaque, unsigned slot, bool enable, uint8_t *bitmap)
+{
+        struct dbt_vm *vm = vm_of(opaque);
+        struct dbt_slot *s;
+        int r;
+
+        if (slot >= vm->n_slots || !vm->slots[slot].size)
+                return -EINVAL;
+        s = &vm->slots[slot];
+        hold_all(vm);
+        if (bitmap)
+                dirty_fetch(vm, s, bitmap);
+        r = dirty_switch(s, enable);
+        for (unsigned i = 0; i < vm->n_vcpus; i++)
+                dbt_tlb_flush(vm->vcpus[i]);
+        release_all(vm);
+        return r;
+}
+
+/* --- vCPUs ------------------------------------------------------------------------------------------------------------------------ */
+
+static int cpuid_supported(struct engine_vm *vm, struct cpuid_table *ret, uint32_t *ret_pv)
+{
+        dbt_cpuid_supported(ret, ret_pv);
+        return 0;
+}
+
+static void vcpu_free(struct engine_vcpu *opaque)
+{
+        struct dbt_vcpu *v = vcpu_of(opaque);
+
+        if (!v)
+                return;
+        if (v->native)
+                dbt_native_finish(v);
+        dbt_decode_free(v->decode);
+        /* They go in any order, but all before the VM runs again. */
+        for (unsigned i = 0; i < v->vm->n_vcpus; i++)
+                if (v->vm->vcpus[i] == v)
+                        v->vm->vcpus[i] = v->vm->vcpus[--v->vm->n_vcpus];
+        free(v);
+}
+
+static int vcpu_new(struct engine_vm *opaque, unsigned index, const struct cpuid_table *cpuid, struct engine_vcpu **ret)
+{
+        struct dbt_vm *vm = vm_of(opaque);
+        struct dbt_vcpu *v;
+        int r;
+
+        if (index != vm->n_vcpus || index >= vm->config.cpus)
+                return -EINVAL;
+        v = aligned_alloc(64, ALIGN_UP(sizeof(*v), 64));
+        if (!v)
+                return -ENOMEM;
+        memset(v, 0, sizeof(*v));
+        v->vm = vm;
+        v->index = index;
+        v->cpuid = *cpuid;
+        v->lapic = lapic_bus_get(vm->apics, index);
+        v->timer_tsc = UINT64_MAX;
+        r = dbt_decode_new(&v->decode);
+        if (r >= 0)
+                r = dbt_native_init(v);
+        if (r < 0) {
+                vcpu_free((struct engine_vcpu *)v);
+                return r;
+        }
+        vm->vcpus[vm->n_vcpus++] = v;
+        /* The guest's counters start at 0 together. */
+        v->tsc_offset = index ? vm->vcpus[0]->tsc_offset : -(int64_t)dbt_host_tsc();
+        dbt_vcpu_reset(v, false);
+        *ret = (struct engine_vcpu *)v;
+        return 0;
+}
+
+static int vcpu_run(struct engine_vcpu *vcpu)
+{
+        return dbt_vcpu_run(vcpu_of(vcpu));
+}
+
+static void vcpu_kick(struct engine_vcpu *vcpu)
+{
+        dbt_request(vcpu_of(vcpu), DBT_REQ_KICK);
+}
+
+/* --- State ------------------------------------------------------------------------------------------------------------------------- */
+
+static int vcpu_get_state(struct engine_vcpu *opaque, struct x86_state *ret)
+{
+        struct dbt_vcpu *v = vcpu_of(opaque);
+
+        *ret = (struct x86_state){ .rip = v->rip, .rflags = v->rflags, .ldtr = v->ldtr, .tr = v->tr, .gdtr = v->gdtr,
+                .idtr = v->idtr, .cr0 = v->cr0, .cr2 = v->cr2, .cr3 = v->cr3, .cr4 = v->cr4, .efer = v->efer, .xcr0 = v->xcr0,
+                .dr6 = v->dr6, .dr7 = v->dr7, .mp_state = v->mp_state };
+        memcpy(ret->gpr, v->gpr, sizeof(ret->gpr));
+        memcpy(ret->seg, v->seg, sizeof(ret->seg));
+        memcpy(ret->dr, v->dr, sizeof(ret->dr));
+        memcpy(ret->msr, v->msr, sizeof(ret->msr));
+        ret->msr[X86_MSR_TSC_DEADLINE] = lapic_tsc_deadline(v->lapic);
+        ret->apic_base = lapic_base_msr(v->lapic);
+        /* While paused the counter stands at where it was. */
+        ret->tsc = (v->vm->pause_tsc ? v->vm->pause_tsc : dbt_host_tsc()) + (uint64_t)v->tsc_offset;
+        ret->exception_pending = v->raise_pending;
+        ret->exception_vector = v->raised.vector;
+        ret->exception_has_error = v->raised.has_error;
+        ret->exception_error = v->raised.error;
+        ret->nmi_pending = atomic_load(&v->nmi_pending);
+        ret->nmi_blocked = v->nmi_blocked;
+        ret->interrupt_shadow = v->interrupt_shadow;
+        lapic_save(v->lapic, ret->lapic);
+        dbt_fpu_save(v);
+        memcpy(ret->xsave, v->fpu.xsave, sizeof(ret->xsave));
+        return 0;
+}
+
+static int vcpu_set_state(struct engine_vcpu *opaque, const struct x86_state *s)
+{
+        struct dbt_vcpu *v = vcpu_of(opaque);
+
+        dbt_fpu_save(v);
+        memcpy(v->gpr, s->gpr, sizeof(s->gpr));
+        memcpy(v->seg, s->seg, sizeof(s->seg));
+        memcpy(v->dr, s->dr, sizeof(s->dr));
+        memcpy(v->msr, s->msr, sizeof(s->msr));
+        memcpy(v->fpu.xsave, s->xsave, sizeof(s->xsave));
+        v->rip = s->rip;
+        v->rflags = s->rflags | 2;
+        v->ldtr = s->ldtr;
+        v->tr = s->tr;
+        v->gdtr = s->gdtr;
+        v->idtr = s->idtr;
+        v->cr0 = s->cr0;
+        v->cr2 = s->cr2;
+        v->cr3 = s->cr3;
+        v->cr4 = s->cr4;
+        v->efer = s->efer;
+        v->xcr0 = s->xcr0;
+        v->dr6 = s->dr6;
+        v->dr7 = s->dr7;
+        v->tsc_offset = (int64_t)(s->tsc - (v->vm->pause_tsc ? v->vm->pause_tsc : dbt_host_tsc()));
+        v->mp_state = s->mp_state;
+        v->raise_pending = s->exception_pending;
+        v->raised.vector = s->exception_vector;
+        v->raised.has_error = s->exception_has_error;
+        v->raised.error = s->exception_error;
+        v->raised.software = false;
+        v->delivering = -1;
+        v->nmi_blocked = s->nmi_blocked;
+        v->interrupt_shadow = s->interrupt_shadow;
+        atomic_store(&v->nmi_pending, s->nmi_pending);
+        lapic_set_base_msr(v->lapic, s->apic_base);
+        lapic_load(v->lapic, s->lapic);
+        lapic_set_tsc_deadline(v->lapic, s->msr[X86_MSR_TSC_DEADLINE]);
+        dbt_mode_update(v);
+        dbt_tlb_flush(v);
+        dbt_block_flush(v); /* memory may have been written by others than vCPUs */
+        dbt_request(v, DBT_REQ_INTR | DBT_REQ_INIT | DBT_REQ_TIMER);
+        return 0;
+}
+
+/* --- Interrupts and time ------------------------------------------------------------------------------------------------------------ */
+
+static int msi(struct engine_vm *vm, uint64_t addr, uint32_t data)
+{
+        return lapic_bus_msi(vm_of(vm)->apics, addr, data);
+}
+
+static void extint(struct engine_vm *opaque, int level)
+{
+        struct dbt_vm *vm = vm_of(opaque);
+
+        atomic_store(&vm->extint_level, level);
+        if (level && vm->n_vcpus)
+                dbt_request(vm->vcpus[0], DBT_REQ_INTR);
+}
+
+static int nmi(struct engine_vcpu *vcpu)
+{
+        struct dbt_vcpu *v = vcpu_of(vcpu);
+
+        atomic_store(&v->nmi_pending, true);
+        dbt_request(v, DBT_REQ_INTR);
+        return 0;
+}
+
+static void pause_vm(struct engine_vm *opaque, bool paused)
+{
+        struct dbt_vm *vm = vm_of(opaque);
+        uint64_t tsc, ns;
+
+        if (paused == !!vm->pause_tsc)
+                return;
+        tsc = dbt_host_tsc();
+        ns = monotonic_ns();
+        if (paused) {
+                vm->pause_tsc = tsc;
+                vm->pause_ns = ns;
+                return;
+        }
+        for (unsigned i = 0; i < vm->n_vcpus; i++) {
+                vm->vcpus[i]->tsc_offset -= (int64_t)(tsc - vm->pause_tsc);
+                dbt_request(vm->vcpus[i], DBT_REQ_TIMER);
+        }
+        vm->time_offset_ns -= (int64_t)(ns - vm->pause_ns);
+        vm->pause_tsc = vm->pause_ns = 0;
+}
+
+const struct engine_ops engine_dbt = {
+        .name = "dbt",
+        .vm_new = vm_new,
+        .vm_free = vm_free,
+        .map = map,
+        .dirty_log = dirty_log,
+        .cpuid_supported = cpuid_supported,
+        .vcpu_new = vcpu_new,
+        .vcpu_free = vcpu_free,
+        .vcpu_run = vcpu_run,
+        .vcpu_kick = vcpu_kick,
+        .vcpu_get_state = vcpu_get_state,
+        .vcpu_set_state = vcpu_set_state,
+        .msi = msi,
+        .extint = extint,
+        .nmi = nmi,
+        .pause = pause_vm,
+};
