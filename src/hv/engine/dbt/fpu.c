@@ -9,6 +9,7 @@
 
 enum {
         AREA_FCW = 0,
+        AREA_FSW = 2,
         AREA_FOP = 6,
         AREA_FIP = 8,
         AREA_FDP = 16,
@@ -17,6 +18,7 @@ enum {
         AREA_ST = 32,
         AREA_XMM = 160,
         AREA_LEGACY_USED = 416, /* what follows up to 512 is not written */
+        AREA_SELECTORS = 464,   /* here: those of the pointers, in what the architecture leaves to software */
         AREA_HEADER = 512,
         AREA_XCOMP_BV = 520,
         AREA_AVX = 576,
@@ -26,6 +28,7 @@ enum {
 #define COMPACTED (1ULL << 63)
 #define MXCSR_INIT 0x1f80u
 #define FCW_INIT 0x37f
+#define FSW_ES 0x80
 
 static uint64_t get64(const uint8_t *p)
 {
@@ -78,6 +81,8 @@ void dbt_fpu_save(struct dbt_vcpu *v)
         put16(area + AREA_FOP, v->native->fop);
         put64(area + AREA_FIP, v->native->fip);
         put64(area + AREA_FDP, v->native->fdp);
+        put16(area + AREA_SELECTORS, v->native->fcs);
+        put16(area + AREA_SELECTORS + 2, v->native->fds);
         put32(area + AREA_MXCSR_MASK, NATIVE_MXCSR_MASK);
         v->fpu_live = false;
         set_host_defaults();
@@ -97,9 +102,14 @@ void dbt_fpu_load(struct dbt_vcpu *v)
         bool x87 = get64(area + AREA_HEADER) & X86_XCR0_X87;
 
         make_image_valid(area);
-        v->native->fop = x87 ? (uint16_t)(get32(area + AREA_FOP) & 0x7ff) : 0;
-        v->native->fip = x87 ? get64(area + AREA_FIP) : 0;
-        v->native->fdp = x87 ? get64(area + AREA_FDP) : 0;
+        native_clear_pointers(v->native);
+        if (x87) {
+                v->native->fop = get32(area + AREA_FOP) & 0x7ff;
+                v->native->fip = get64(area + AREA_FIP);
+                v->native->fdp = get64(area + AREA_FDP);
+                v->native->fcs = (uint16_t)get32(area + AREA_SELECTORS);
+                v->native->fds = (uint16_t)(get32(area + AREA_SELECTORS) >> 16);
+        }
         __asm__ volatile("xrstor64 %0" : : "m"(v->fpu), "a"(GUEST_COMPONENTS), "d"(0) : "memory");
         v->fpu_live = true;
 }
@@ -127,10 +137,15 @@ static unsigned half_bytes(const struct dbt_vcpu *v)
         return is_long_mode(v) ? 256 : 128;
 }
 
-/* Bytes 0..23 in the form of the instruction: with REX.W pointers of 64 bits, else 32 bits with selectors, which are 0. */
-static void x87_head_from_image(uint8_t *out, const uint8_t *image, bool wide)
+/* Bytes 0..23 in the form of the instruction: with REX.W pointers of 64 bits, else 32 bits with selectors, which are
+ * 0. AMD's CPUs leave the pointers out unless an exception is pending (AMD APM vol. 2, 11.4.4). */
+static void x87_head_from_image(const struct dbt_vcpu *v, uint8_t *out, const uint8_t *image, bool wide)
 {
         native_copy(out, image, AREA_MXCSR);
+        if (v->sys.amd && !(image[AREA_FSW] & FSW_ES)) {
+                put16(out + AREA_FOP, 0);
+                native_zero(out + AREA_FIP, AREA_MXCSR - AREA_FIP);
+        }
         if (!wide) {
                 put32(out + AREA_FIP + 4, 0);
                 put32(out + AREA_FDP + 4, 0);
@@ -140,6 +155,7 @@ static void x87_head_from_image(uint8_t *out, const uint8_t *image, bool wide)
 static void x87_to_image(uint8_t *image, const uint8_t *in, bool wide)
 {
         native_copy(image, in, AREA_MXCSR);
+        put32(image + AREA_SELECTORS, 0);
         native_copy(image + AREA_ST, in + AREA_ST, 128);
         if (!wide) {
                 put32(image + AREA_FIP + 4, 0);
@@ -150,6 +166,7 @@ static void x87_to_image(uint8_t *image, const uint8_t *in, bool wide)
 static void x87_init(uint8_t *image)
 {
         native_zero(image, AREA_MXCSR);
+        put32(image + AREA_SELECTORS, 0);
         native_zero(image + AREA_ST, 128);
         put16(image + AREA_FCW, FCW_INIT);
 }
@@ -185,7 +202,7 @@ void dbt_fxsave(struct dbt_vcpu *v, const struct dbt_insn *i)
         unsigned n = AREA_XMM + half_bytes(v);
 
         native_copy(out, image, n);
-        x87_head_from_image(out, image, is_wide(i));
+        x87_head_from_image(v, out, image, is_wide(i));
         dbt_write_bytes(v, lin, out, n, v->mmu);
 }
 
@@ -233,7 +250,7 @@ static void write_components(struct dbt_vcpu *v, uint64_t lin, const uint8_t *im
         uint8_t head[AREA_MXCSR];
 
         if (components & X86_XCR0_X87) {
-                x87_head_from_image(head, image, wide);
+                x87_head_from_image(v, head, image, wide);
                 dbt_write_bytes(v, lin, head, AREA_MXCSR, v->mmu);
                 dbt_write_bytes(v, lin + AREA_ST, image + AREA_ST, 128, v->mmu);
         }

@@ -28,7 +28,7 @@ static void on_signal(int sig, siginfo_t *info, void *context)
         greg_t *regs = uc->uc_mcontext.gregs;
         struct dbt_native *n = native_self;
 
-        if (!in_stub(n, (uint64_t)regs[REG_RIP])) {
+        if (!in_stub(n, (uint64_t)regs[REG_RIP]) || regs[REG_TRAPNO] == X86_PF) {
                 signal(sig, SIG_DFL);
                 return;
         }
@@ -44,7 +44,7 @@ int native_install_signals(void)
         sa.sa_sigaction = on_signal;
         sa.sa_flags = SA_SIGINFO | SA_RESTART;
         sigemptyset(&sa.sa_mask);
-        if (sigaction(SIGFPE, &sa, NULL) < 0 || sigaction(SIGILL, &sa, NULL) < 0)
+        if (sigaction(SIGFPE, &sa, NULL) < 0 || sigaction(SIGILL, &sa, NULL) < 0 || sigaction(SIGSEGV, &sa, NULL) < 0)
                 return -errno;
         return 0;
 }
@@ -57,6 +57,8 @@ static _Noreturn void raise_host_fault(struct dbt_vcpu *v)
         case X86_DE:
         case X86_MF:
                 dbt_raise(v, vector);
+        case X86_GP:
+                dbt_raise_gp0(v);
         case X86_XM:
                 if (v->cr4 & X86_CR4_OSXMMEXCPT)
                         dbt_raise(v, X86_XM);
@@ -120,15 +122,29 @@ static uint64_t operand_linear(struct dbt_vcpu *v, const struct dbt_insn *i, con
         return lin;
 }
 
-static void *operand_pointer(struct dbt_vcpu *v, const struct native_stub *s, uint64_t lin)
+static bool x87_exception_pending(void)
+{
+        uint16_t fsw;
+
+        __asm__ volatile("fnstsw %0" : "=a"(fsw));
+        return fsw & 0x80;
+}
+
+static uint64_t cached_tag(struct dbt_vcpu *v, const struct native_stub *s, uint64_t lin)
 {
         struct dbt_tlb_entry *e = dbt_tlb_slot(v, v->mmu, lin);
-        bool write = s->access & NATIVE_WRITE;
 
-        if (likely((write ? e->tag_write : e->tag_read) == (lin & DBT_PAGE_MASK) &&
+        return s->access & NATIVE_WRITE ? e->tag_write : e->tag_read;
+}
+
+static void *operand_pointer(struct dbt_vcpu *v, const struct native_stub *s, uint64_t lin)
+{
+        if (likely(cached_tag(v, s, lin) == (lin & DBT_PAGE_MASK) &&
                     (lin & ~DBT_PAGE_MASK) + s->mem_size <= DBT_PAGE_SIZE))
-                return e->host + (lin & ~DBT_PAGE_MASK);
-        return dbt_host_ptr(v, lin, s->mem_size, write ? DBT_WRITE : DBT_READ, v->mmu);
+                return dbt_tlb_slot(v, v->mmu, lin)->host + (lin & ~DBT_PAGE_MASK);
+        if (s->waits && x87_exception_pending())
+                dbt_raise(v, X86_MF);
+        return dbt_host_ptr(v, lin, s->mem_size, s->access & NATIVE_WRITE ? DBT_WRITE : DBT_READ, v->mmu);
 }
 
 /* On a copy of the operand: it crosses a page end, or the page wants its writes (or reads) to be seen. Nothing has been written when
@@ -194,8 +210,11 @@ void native_run_x87(struct dbt_vcpu *v, const struct dbt_insn *i)
                 return;
         n->fip = v->rip;
         n->fop = s->fop & 0x7ff;
-        if (s->mem_size)
+        n->fcs = v->seg[X86_CS].selector;
+        if (s->mem_size) {
                 n->fdp = fdp;
+                n->fds = v->seg[i->mem.seg].selector;
+        }
 }
 
 static void put_le(uint8_t *p, uint64_t value, unsigned size)
@@ -213,8 +232,7 @@ static uint32_t get_le(const uint8_t *p, unsigned size)
         return value;
 }
 
-/* Real-mode environments hold linear addresses, the others offsets and selectors (here 0: as on CPUs that do not
- * keep them). */
+/* Real-mode environments hold linear addresses, the others offsets and selectors. */
 static bool has_real_format(const struct dbt_vcpu *v)
 {
         return !(v->mode & DBT_MODE_PE) || (v->mode & DBT_MODE_VM86);
@@ -237,9 +255,9 @@ static void put_pointers(const struct dbt_vcpu *v, uint8_t *env, unsigned field)
                 return;
         }
         put_le(p, n->fip, field);
-        put_le(p + field, field == 4 ? (uint32_t)n->fop << 16 : 0, field);
+        put_le(p + field, n->fcs | (uint32_t)n->fop << 16, field);
         put_le(p + 2 * field, n->fdp, field);
-        put_le(p + 3 * field, 0, 2);
+        put_le(p + 3 * field, n->fds, 2);
 }
 
 static void get_pointers(struct dbt_vcpu *v, const uint8_t *env, unsigned field)
@@ -249,6 +267,8 @@ static void get_pointers(struct dbt_vcpu *v, const uint8_t *env, unsigned field)
 
         n->fip = get_le(p, field);
         n->fdp = get_le(p + 2 * field, field);
+        n->fcs = (uint16_t)get_le(p + field, 2);
+        n->fds = (uint16_t)get_le(p + 3 * field, 2);
         n->fop = field == 4 ? get_le(p + field, 4) >> 16 & 0x7ff : 0;
         if (has_real_format(v)) {
                 n->fop = get_le(p + field, field) & 0x7ff;
@@ -278,7 +298,7 @@ void native_run_save_env(struct dbt_vcpu *v, const struct dbt_insn *i)
         native_call(v, s, n->bounce);
         put_pointers(v, n->bounce, env_field(s));
         if (s->mem_size >= 94)
-                n->fip = n->fdp = n->fop = 0;
+                native_clear_pointers(n);
         dbt_write_bytes(v, lin, n->bounce, s->mem_size, v->mmu);
 }
 
@@ -291,6 +311,8 @@ void native_run_load_env(struct dbt_vcpu *v, const struct dbt_insn *i)
 
         native_enter(v, s);
         lin = operand_linear(v, i, s);
+        if (x87_exception_pending())
+                dbt_raise(v, X86_MF);
         dbt_read_bytes(v, lin, n->bounce, s->mem_size, v->mmu);
         native_enter(v, s);
         native_call(v, s, n->bounce);
@@ -302,7 +324,7 @@ void native_run_fninit(struct dbt_vcpu *v, const struct dbt_insn *i)
         struct dbt_native *n = v->native;
 
         native_run_reg(v, i);
-        n->fip = n->fdp = n->fop = 0;
+        native_clear_pointers(n);
 }
 
 /* --- Others -------------------------------------------------------------------------------------------------- */

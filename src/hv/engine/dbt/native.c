@@ -301,6 +301,13 @@ static bool needs_prefix_66(const struct prepare *p)
 
 /* --- Class, alignment ---------------------------------------------------------------------------------------- */
 
+/* From memory to an MMX register, but SSE instructions nevertheless. */
+static bool is_packed_conversion(ZydisMnemonic m)
+{
+        return m == ZYDIS_MNEMONIC_CVTPS2PI || m == ZYDIS_MNEMONIC_CVTTPS2PI || m == ZYDIS_MNEMONIC_CVTPD2PI ||
+                m == ZYDIS_MNEMONIC_CVTTPD2PI;
+}
+
 static enum native_class classify(const struct prepare *p)
 {
         const ZydisDecodedInstruction *z = p->plan.z;
@@ -313,7 +320,7 @@ static enum native_class classify(const struct prepare *p)
                         return NATIVE_AVX;
                 return NATIVE_GPR;
         }
-        if (p->has_xmm || p->has_mxcsr)
+        if (p->has_xmm || p->has_mxcsr || is_packed_conversion(z->mnemonic))
                 return NATIVE_SSE;
         if (p->has_mm || z->mnemonic == ZYDIS_MNEMONIC_EMMS)
                 return NATIVE_MMX;
@@ -351,6 +358,8 @@ static uint8_t alignment(const struct prepare *p)
                 return 15;
         if (z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
                 return z->meta.exception_class == ZYDIS_EXCEPTION_CLASS_AVX1 ? (uint8_t)(p->stub.mem_size - 1) : 0;
+        if (z->meta.isa_set == ZYDIS_ISA_SET_SHA)
+                return 0; /* left to the host: AMD's CPUs do not ask for it */
         if (p->stub.class == NATIVE_SSE && p->stub.mem_size == 16 && !allows_unaligned(z->mnemonic))
                 return 15;
         return 0;
@@ -373,6 +382,20 @@ static bool is_x87_control(ZydisMnemonic m)
                 return true;
         default:
                 return false;
+        }
+}
+
+/* Raises a pending #MF before it looks at its memory operand. */
+static bool is_waiting(const struct prepare *p)
+{
+        switch (p->plan.z->mnemonic) {
+        case ZYDIS_MNEMONIC_FNSTCW:
+        case ZYDIS_MNEMONIC_FNSTSW:
+        case ZYDIS_MNEMONIC_FNSTENV:
+        case ZYDIS_MNEMONIC_FNSAVE:
+                return false;
+        default:
+                return p->stub.class == NATIVE_X87 || p->has_mm;
         }
 }
 
@@ -513,6 +536,7 @@ static void describe(struct prepare *p, const struct dbt_vcpu *v)
         p->stub.lock = z->attributes & ZYDIS_ATTRIB_HAS_LOCK;
         if (z->mnemonic == ZYDIS_MNEMONIC_XCHG && p->mem)
                 p->stub.lock = true;
+        p->stub.waits = is_waiting(p);
         if (p->stub.class == NATIVE_X87) {
                 p->stub.tracks = !is_x87_control(z->mnemonic);
                 p->stub.fop = (uint16_t)((z->opcode & 7) << 8 | z->raw.modrm.mod << 6 | z->raw.modrm.reg << 3 |

@@ -42,6 +42,7 @@ struct native_stub {
         uint8_t access;        /* NATIVE_READ | NATIVE_WRITE */
         uint8_t class;         /* enum native_class */
         bool lock;
+        bool waits;            /* a pending x87 exception comes before faults of its memory operand */
         bool tracks;           /* x87: updates the last-instruction pointers */
         /* Gathers and masked moves. */
         uint8_t vec_dest, vec_index, vec_mask;
@@ -60,7 +61,7 @@ struct dbt_native {
         /* x87 last instruction and data pointer while v->fpu_live; in the XSAVE image otherwise. The host's own would be
          * those of the stub. */
         uint64_t fip, fdp;
-        uint16_t fop;
+        uint16_t fop, fcs, fds;
         uint8_t bounce[NATIVE_BOUNCE_SIZE] __attribute__((aligned(64)));
 };
 
@@ -102,7 +103,7 @@ void native_run_gather(struct dbt_vcpu *v, const struct dbt_insn *i);
 void native_check(struct dbt_vcpu *v, enum native_class class);
 /* Runs the stub with mem as its memory operand; raises what the host found. */
 void native_call(struct dbt_vcpu *v, const struct native_stub *s, void *mem);
-/* Installs the process's handlers for SIGFPE and SIGILL; may be repeated. */
+/* Installs the process's handlers for SIGFPE, SIGILL and SIGSEGV; may be repeated. */
 int native_install_signals(void);
 
 /* Before a vector or x87 instruction: checks, and the guest's state is in the host's registers afterwards. */
@@ -114,6 +115,12 @@ static inline void native_enter(struct dbt_vcpu *v, const struct native_stub *s)
                 native_check(v, s->class);
         if (unlikely(!v->fpu_live))
                 dbt_fpu_load(v);
+}
+
+static inline void native_clear_pointers(struct dbt_native *n)
+{
+        n->fip = n->fdp = 0;
+        n->fop = n->fcs = n->fds = 0;
 }
 
 /* libc's may use vector registers. */
