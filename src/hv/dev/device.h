@@ -17,9 +17,12 @@ enum device_event {
         DEVICE_EVENT_DEBUG_EXIT, /* value: what was written to port 0xf4 */
 };
 
+struct pci_bus;
+
 /* What a device gets from its machine; all of it outlives the device. */
 struct device_env {
         struct bus *bus;
+        struct pci_bus *pci;
         struct timer_loop *timers;
         struct irq_sink *irqs;
         uint64_t ram_low, ram_high; /* bytes of RAM below and above 4 GiB */

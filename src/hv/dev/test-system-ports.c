@@ -4,8 +4,10 @@
 #include "hv/dev/absent.h"
 #include "hv/dev/acpi-pm.h"
 #include "hv/dev/debug-exit.h"
+#include "hv/dev/pci-host.h"
 #include "hv/dev/reset.h"
 #include "hv/dev/test-env.h"
+#include "hv/pci/pci.h"
 
 static struct test_env t;
 
@@ -53,22 +55,48 @@ static void test_acpi(void)
         CHECK_EQ(in(ACPI_PM1A_CNT, 2), 0xffff);
 }
 
-static void test_reset_control(void)
+static void test_pci_host(void)
 {
         struct device *dev;
 
         t.events = 0;
-        CHECK_EQ(reset_control_new(&t.env, &dev), 0);
+        CHECK_EQ(pci_bus_new(t.env.bus, &t.sink, &t.env.pci), 0);
+        CHECK_EQ(pci_host_new(&t.env, &dev), 0);
+        out(0xcf8, 4, 0x80000000);
+        CHECK_EQ(in(0xcf8, 4), 0x80000000);
+        CHECK_EQ(in(0xcfc, 4), 0x12378086);
+        CHECK_EQ(in(0xcfe, 2), 0x1237);
+        out(0xcf8, 4, 0x80010000); /* bus 1 */
+        CHECK_EQ(in(0xcfc, 4), 0xffffffff);
+        out(0xcf8, 4, 0x80000800); /* slot 1 */
+        CHECK_EQ(in(0xcfc, 2), 0xffff);
+        out(0xcf8, 4, 0x00000000); /* not enabled */
+        CHECK_EQ(in(0xcfc, 4), 0xffffffff);
+        /* An address whose second byte would be a reset. */
+        out(0xcf8, 4, 0x80000600);
+        CHECK_EQ(t.events, 0);
         out(0xcf9, 1, 0x02);
         CHECK_EQ(t.events, 0);
         out(0xcf9, 1, 0x06);
         CHECK_EQ(t.events, 1);
         CHECK_EQ(t.event, DEVICE_EVENT_RESET);
+        CHECK_EQ(in(0xcf9, 1), 0x06);
         out(0xcf9, 1, 0x06);
         CHECK_EQ(t.events, 1);
+        dev->ops->free(dev);
+        pci_bus_free(t.env.pci);
+}
+
+static void test_system_control(void)
+{
+        struct device *dev;
+
+        t.events = 0;
+        CHECK_EQ(system_control_new(&t.env, &dev), 0);
         CHECK_EQ(in(0x92, 1), 0x02);
         out(0x92, 1, 0x03);
-        CHECK_EQ(t.events, 2);
+        CHECK_EQ(t.events, 1);
+        CHECK_EQ(t.event, DEVICE_EVENT_RESET);
         dev->ops->free(dev);
 }
 
@@ -128,7 +156,8 @@ int main(void)
 {
         test_env_init(&t);
         test_acpi();
-        test_reset_control();
+        test_pci_host();
+        test_system_control();
         test_keyboard();
         test_debug_exit();
         test_absent();

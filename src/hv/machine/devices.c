@@ -6,6 +6,7 @@
 #include "hv/dev/absent.h"
 #include "hv/dev/acpi-pm.h"
 #include "hv/dev/debug-exit.h"
+#include "hv/dev/pci-host.h"
 #include "hv/dev/reset.h"
 #include "hv/dev/rtc-cmos.h"
 #include "hv/dev/serial.h"
@@ -32,7 +33,8 @@ static const struct device_type {
         { "serial0", serial_com1_new, NULL, SLOT(serials[0]) },
         { "serial1", serial_com2_new, NULL, SLOT(serials[1]) },
         { "rtc", rtc_cmos_new },
-        { "reset-control", reset_control_new },
+        { "pci-host", pci_host_new },
+        { "system-control", system_control_new },
         { "i8042", keyboard_controller_new },
         { "acpi-pm", acpi_pm_new, with_acpi, SLOT(acpi_pm) },
         { "debug-exit", debug_exit_new, with_debug_exit },
@@ -73,6 +75,7 @@ int machine_devices_new(struct machine *m)
 {
         m->env = (struct device_env){
                 .bus = m->bus,
+                .pci = m->pci,
                 .timers = m->timers,
                 .irqs = &m->irqs,
                 .rtc_localtime = m->config.rtc_localtime,

@@ -17,6 +17,7 @@
 #include "hv/bus/timer.h"
 #include "hv/dev/device.h"
 #include "hv/machine/machine.h"
+#include "hv/pci/pci.h"
 #include "hv/x86/ioapic.h"
 #include "hv/x86/pic.h"
 #include "hv/x86/pit.h"
@@ -64,6 +65,7 @@ struct machine {
         struct guest_memory memory;
         struct timer_loop *timers;
         struct bus *bus;
+        struct pci_bus *pci;
 
         struct irq_sink irqs;
         unsigned irq_counts[IOAPIC_PINS]; /* devices that raise each GSI now */

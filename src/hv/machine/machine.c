@@ -198,6 +198,8 @@ static int build(struct machine *m, sd_event *loop, const char **ret_error)
         *ret_error = "the machine's devices cannot be made";
         r = machine_irqs_new(m);
         if (r == 0)
+                r = pci_bus_new(m->bus, &m->irqs, &m->pci);
+        if (r == 0)
                 r = machine_devices_new(m);
         if (r < 0)
                 return r;
@@ -264,6 +266,7 @@ void machine_free(struct machine *m)
         sd_event_source_disable_unref(m->timer_source);
         if (m->bus) {
                 machine_devices_free(m);
+                pci_bus_free(m->pci);
                 machine_irqs_free(m);
         }
         if (m->vm)
