@@ -100,12 +100,11 @@ static void test_latch(void)
         out(0x43, 0x00); /* a second latch before the read changes nothing */
         a = read16(0x40);
         b = read16(0x40);
-        CHECK(a > b && a - b >= 1190);
+        CHECK(((a - b) & 0xffff) >= 1190);
         /* Read-back of status and count together: status comes first. */
         out(0x43, 0xc2);
         CHECK_EQ(in(0x40), 0xb4);
-        a = read16(0x40);
-        CHECK(a < b);
+        CHECK(read16(0x40) != b);
         out(0x43, 0x35); /* BCD */
         out(0x40, 0x00);
         out(0x40, 0x10);
