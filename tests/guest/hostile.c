@@ -44,6 +44,11 @@ static void all_ports(void)
 
 static void pci_garbage(void)
 {
+        out32(0xcf8, 0x80000000u);
+        if (in32(0xcf8) != 0x80000000u) {
+                print("no PCI host bridge\n");
+                return;
+        }
         for (unsigned i = 0; i < 500; i++) {
                 out32(0xcf8, 0x80000000u | (random() & 0xfffffc));
                 in32(0xcfc);

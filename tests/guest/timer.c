@@ -42,8 +42,8 @@ static bool wait_hits(unsigned n)
 static void settle(void)
 {
         irq_enable();
-        for (unsigned i = 0; i < 200; i++)
-                pause();
+        for (unsigned i = 0; i < 20; i++)
+                in8(0x80);
         irq_disable();
 }
 
