@@ -152,6 +152,9 @@ static void run_blocks(struct dbt_vcpu *v)
         uint64_t start;
         bool behind;
 
+        /* Here, too: a loop with an instruction that ends blocks might never use up the budget. */
+        if (unlikely(dbt_host_tsc() >= v->timer_tsc))
+                timer_refresh(v);
         while (!atomic_load_explicit(&v->request, memory_order_relaxed)) {
                 if (unlikely(!--budget)) {
                         if (dbt_host_tsc() >= v->timer_tsc)
