@@ -258,6 +258,14 @@ static void take_hidden_source(struct dbt_decoding *d)
         }
 }
 
+/* push, ret and the like: their accesses count as those of the stack segment. */
+static void take_stack(struct dbt_decoding *d)
+{
+        for (unsigned n = d->z->operand_count_visible; n < d->z->operand_count; n++)
+                if (d->ops[n].type == ZYDIS_OPERAND_TYPE_MEMORY && d->ops[n].mem.segment == ZYDIS_REGISTER_SS)
+                        d->i->mem.seg = X86_SS;
+}
+
 /* --- The instruction ------------------------------------------------------------------------------------------- */
 
 static void init_decoder(const struct dbt_vcpu *v, ZydisDecoder *z)
@@ -296,6 +304,8 @@ static void fill_common(struct dbt_decoding *d)
         if (z->attributes & ZYDIS_ATTRIB_HAS_REPNE)
                 i->flags |= DBT_INSN_REPNE;
         take_operands(d);
+        if (!(i->flags & DBT_INSN_MEM))
+                take_stack(d);
 }
 
 /* movsd and cmpsd are also names of SSE instructions. */
@@ -341,4 +351,17 @@ unsigned dbt_decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, st
         if (!choose_handler(&d))
                 return raising(ret, dbt_exec_ud);
         return ret->length;
+}
+
+bool dbt_uses_stack(struct dbt_vcpu *v)
+{
+        struct dbt_insn i;
+        uint64_t gpa;
+        const uint8_t *bytes = dbt_fetch_ptr(v, v->rip, &gpa);
+        uint64_t room = DBT_PAGE_SIZE - (v->rip & ~DBT_PAGE_MASK);
+
+        dbt_fpu_save(v);
+        if (!bytes || !dbt_decode(v, bytes, room < ZYDIS_MAX_INSTRUCTION_LENGTH ? (unsigned)room : ZYDIS_MAX_INSTRUCTION_LENGTH, &i))
+                return false;
+        return i.mem.seg == X86_SS;
 }

@@ -81,6 +81,10 @@ static inline uint64_t dbt_mem_linear(struct dbt_vcpu *v, const struct dbt_insn 
  * handler that raises #UD. Not while v->fpu_live. */
 unsigned dbt_decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, struct dbt_insn *ret);
 
+/* Is the memory operand of the instruction at v->rip in the stack segment? 64-bit mode: for non-canonical addresses, which raise #SS there and #GP
+ * elsewhere. */
+bool dbt_uses_stack(struct dbt_vcpu *v);
+
 /* native.c: instructions whose semantics are the host's own: x87, MMX, SSE, AVX, BMI, and every other plain one that exec-*.c
  * does not handle itself. prepare is called by decode.c when it has no handler: it makes the stub, sets fn, aux, flags and native; false
  * means unknown here, too: #UD (or a feature the guest's CPUID does not offer). bytes are the instruction's. */

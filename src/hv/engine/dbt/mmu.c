@@ -320,6 +320,13 @@ static bool tlb_hit(const struct dbt_tlb_entry *e, uint64_t lin, enum dbt_access
         return true;
 }
 
+static _Noreturn void raise_not_canonical(struct dbt_vcpu *v, enum dbt_access access)
+{
+        bool stack = access != DBT_EXEC && (v->mode & DBT_MODE_CS64) && dbt_canonical(v->rip) && dbt_uses_stack(v);
+
+        dbt_raise_error(v, stack ? X86_SSF : X86_GP, 0);
+}
+
 /* Translates an access that stays in one page; raises #PF or #GP. */
 static void translate(struct dbt_vcpu *v, uint64_t lin, enum dbt_access access, unsigned mmu, struct xlat *x)
 {
@@ -327,8 +334,8 @@ static void translate(struct dbt_vcpu *v, uint64_t lin, enum dbt_access access, 
 
         if (tlb_hit(dbt_tlb_slot(v, mmu, lin), lin, access, x))
                 return;
-        if (!canonical(v, lin))
-                dbt_raise_gp0(v);
+        if (unlikely(!canonical(v, lin)))
+                raise_not_canonical(v, access);
         if (!walk(v, &w, lin, access, mmu))
                 dbt_raise_pf(v, lin, w.error);
         *x = (struct xlat){ .gpa = w.gpa | (lin & ~DBT_PAGE_MASK), .slot = dbt_slot_find(v->vm, w.gpa) };

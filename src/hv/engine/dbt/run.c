@@ -148,7 +148,7 @@ static bool same_page(uint64_t a, uint64_t b)
 static void run_blocks(struct dbt_vcpu *v)
 {
         struct dbt_block *b = dbt_block_lookup(v), *next;
-        unsigned budget = CLOCK_INTERVAL, flushes;
+        unsigned flushes;
         uint64_t start;
         bool behind;
 
@@ -156,10 +156,10 @@ static void run_blocks(struct dbt_vcpu *v)
         if (unlikely(dbt_host_tsc() >= v->timer_tsc))
                 timer_refresh(v);
         while (!atomic_load_explicit(&v->request, memory_order_relaxed)) {
-                if (unlikely(!--budget)) {
+                if (unlikely(++v->blocks >= CLOCK_INTERVAL)) {
+                        v->blocks = 0;
                         if (dbt_host_tsc() >= v->timer_tsc)
                                 timer_refresh(v);
-                        budget = CLOCK_INTERVAL;
                 }
                 if (unlikely(v->vm->trace))
                         trace_block(v);

@@ -8,6 +8,12 @@
 
 _Static_assert(sizeof(((struct dbt_fpu *)0)->xsave) == sizeof(((struct x86_state *)0)->xsave), "one XSAVE format");
 
+/* While the VM is paused its counters stand. */
+static uint64_t stopped_tsc(const struct dbt_vcpu *v)
+{
+        return v->vm->pause_tsc ? v->vm->pause_tsc : dbt_host_tsc();
+}
+
 void dbt_get_state(struct dbt_vcpu *v, struct x86_state *s)
 {
         dbt_fpu_save(v);
@@ -32,7 +38,7 @@ void dbt_get_state(struct dbt_vcpu *v, struct x86_state *s)
         s->dr6 = v->dr6;
         s->dr7 = v->dr7;
         s->apic_base = lapic_base_msr(v->lapic);
-        s->tsc = dbt_guest_tsc(v);
+        s->tsc = stopped_tsc(v) + (uint64_t)v->tsc_offset;
         s->msr[X86_MSR_TSC_DEADLINE] = lapic_tsc_deadline(v->lapic);
         s->mp_state = v->mp_state;
         s->nmi_pending = atomic_load(&v->nmi_pending);
@@ -68,7 +74,7 @@ static void set_registers(struct dbt_vcpu *v, const struct x86_state *s)
  * (as KVM has it), because a guest notices the smallest difference. */
 static int64_t tsc_offset_for(const struct dbt_vcpu *v, uint64_t tsc)
 {
-        int64_t offset = (int64_t)(tsc - dbt_host_tsc()), second = (int64_t)v->vm->tsc_khz * 1000, first, diff;
+        int64_t offset = (int64_t)(tsc - stopped_tsc(v)), second = (int64_t)v->vm->tsc_khz * 1000, first, diff;
 
         if (v->index == 0 || !v->vm->vcpus[0])
                 return offset;

@@ -49,6 +49,12 @@ void dbt_request(struct dbt_vcpu *c, uint32_t bits)
         atomic_fetch_or(&c->request, bits);
 }
 
+bool dbt_uses_stack(struct dbt_vcpu *c); /* insn.h needs Zydis */
+bool dbt_uses_stack(struct dbt_vcpu *c)
+{
+        return false;
+}
+
 void dbt_code_written(struct dbt_vcpu *c, uint64_t gpa, unsigned n)
 {
         code_written = gpa;

@@ -163,6 +163,7 @@ struct dbt_vcpu {
         struct dbt_vm *vm;
         unsigned index;
         unsigned pauses;           /* pause instructions so far */
+        unsigned blocks;           /* blocks run since the run loop last looked at the clock */
         struct dbt_decode *decode; /* decode cache, owned by block.c */
         struct dbt_native *native; /* code buffer for re-encoded instructions, owned by native.c */
 };

@@ -357,74 +357,22 @@ static void vcpu_kick(struct engine_vcpu *vcpu)
 
 /* --- State ------------------------------------------------------------------------------------------------------------------------- */
 
-static int vcpu_get_state(struct engine_vcpu *opaque, struct x86_state *ret)
+static int vcpu_get_state(struct engine_vcpu *vcpu, struct x86_state *ret)
 {
-        struct dbt_vcpu *v = vcpu_of(opaque);
-
-        *ret = (struct x86_state){ .rip = v->rip, .rflags = v->rflags, .ldtr = v->ldtr, .tr = v->tr, .gdtr = v->gdtr,
-                .idtr = v->idtr, .cr0 = v->cr0, .cr2 = v->cr2, .cr3 = v->cr3, .cr4 = v->cr4, .efer = v->efer, .xcr0 = v->xcr0,
-                .dr6 = v->dr6, .dr7 = v->dr7, .mp_state = v->mp_state };
-        memcpy(ret->gpr, v->gpr, sizeof(ret->gpr));
-        memcpy(ret->seg, v->seg, sizeof(ret->seg));
-        memcpy(ret->dr, v->dr, sizeof(ret->dr));
-        memcpy(ret->msr, v->msr, sizeof(ret->msr));
-        ret->msr[X86_MSR_TSC_DEADLINE] = lapic_tsc_deadline(v->lapic);
-        ret->apic_base = lapic_base_msr(v->lapic);
-        /* While paused the counter stands at where it was. */
-        ret->tsc = (v->vm->pause_tsc ? v->vm->pause_tsc : dbt_host_tsc()) + (uint64_t)v->tsc_offset;
-        ret->exception_pending = v->raise_pending;
-        ret->exception_vector = v->raised.vector;
-        ret->exception_has_error = v->raised.has_error;
-        ret->exception_error = v->raised.error;
-        ret->nmi_pending = atomic_load(&v->nmi_pending);
-        ret->nmi_blocked = v->nmi_blocked;
-        ret->interrupt_shadow = v->interrupt_shadow;
-        lapic_save(v->lapic, ret->lapic);
-        dbt_fpu_save(v);
-        memcpy(ret->xsave, v->fpu.xsave, sizeof(ret->xsave));
+        dbt_get_state(vcpu_of(vcpu), ret);
         return 0;
 }
 
-static int vcpu_set_state(struct engine_vcpu *opaque, const struct x86_state *s)
+static int vcpu_set_state(struct engine_vcpu *vcpu, const struct x86_state *state)
 {
-        struct dbt_vcpu *v = vcpu_of(opaque);
+        struct dbt_vcpu *v = vcpu_of(vcpu);
 
-        dbt_fpu_save(v);
-        memcpy(v->gpr, s->gpr, sizeof(s->gpr));
-        memcpy(v->seg, s->seg, sizeof(s->seg));
-        memcpy(v->dr, s->dr, sizeof(s->dr));
-        memcpy(v->msr, s->msr, sizeof(s->msr));
-        memcpy(v->fpu.xsave, s->xsave, sizeof(s->xsave));
-        v->rip = s->rip;
-        v->rflags = s->rflags | 2;
-        v->ldtr = s->ldtr;
-        v->tr = s->tr;
-        v->gdtr = s->gdtr;
-        v->idtr = s->idtr;
-        v->cr0 = s->cr0;
-        v->cr2 = s->cr2;
-        v->cr3 = s->cr3;
-        v->cr4 = s->cr4;
-        v->efer = s->efer;
-        v->xcr0 = s->xcr0;
-        v->dr6 = s->dr6;
-        v->dr7 = s->dr7;
-        v->tsc_offset = (int64_t)(s->tsc - (v->vm->pause_tsc ? v->vm->pause_tsc : dbt_host_tsc()));
-        v->mp_state = s->mp_state;
-        v->raise_pending = s->exception_pending;
-        v->raised.vector = s->exception_vector;
-        v->raised.has_error = s->exception_has_error;
-        v->raised.error = s->exception_error;
+        dbt_set_state(v, state);
+        v->raise_pending = state->exception_pending;
+        v->raised.vector = state->exception_vector;
+        v->raised.has_error = state->exception_has_error;
+        v->raised.error = state->exception_error;
         v->raised.software = false;
-        v->delivering = -1;
-        v->nmi_blocked = s->nmi_blocked;
-        v->interrupt_shadow = s->interrupt_shadow;
-        atomic_store(&v->nmi_pending, s->nmi_pending);
-        lapic_set_base_msr(v->lapic, s->apic_base);
-        lapic_load(v->lapic, s->lapic);
-        lapic_set_tsc_deadline(v->lapic, s->msr[X86_MSR_TSC_DEADLINE]);
-        dbt_mode_update(v);
-        dbt_tlb_flush(v);
         dbt_block_flush(v); /* memory may have been written by others than vCPUs */
         dbt_request(v, DBT_REQ_INTR | DBT_REQ_INIT | DBT_REQ_TIMER);
         return 0;
