@@ -21,6 +21,7 @@ import libvirt
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get('DOMUS_BUILD', ROOT / 'build')).resolve()
+VMM = os.environ.get('DOMUS_VMM', BUILD / 'src/hv/main/domus-vm')
 PEER = os.environ.get('DOMUS_PEER', '')
 TIMEOUT = float(os.environ.get("DOMUS_TEST_TIMEOUT", 120))
 PROMPT = b'ready> '
@@ -79,7 +80,7 @@ class Daemon:
         return f'qemu:///{self.mode}?socket={self.socket}'
 
     def argv(self):
-        args = [BUILD / 'src/daemon/virtdomusd', f'--{self.mode}', '--socket-dir', self.socket_dir, '--vmm', BUILD / 'src/hv/main/domus-vm']
+        args = [BUILD / 'src/daemon/virtdomusd', f'--{self.mode}', '--socket-dir', self.socket_dir, '--vmm', VMM]
         for d in ('config', 'run', 'state', 'log'):
             args += [f'--{d}-dir', self.dir / d]
         return [str(a) for a in args]
@@ -326,6 +327,17 @@ class Console:
     def ask(self, line, answer, timeout=TIMEOUT):
         self.send(line + '\r')
         return self.expect(answer, timeout)
+
+    def insist(self, line, answer):
+        """Sends the line until the answer comes: what arrives while a guest sets up its port is lost, as on a real one."""
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            self.send(line + '\r')
+            try:
+                return self.expect(answer, 3)
+            except AssertionError:
+                if self.ended or time.monotonic() > deadline:
+                    raise
 
     def close(self):
         with self.changed:

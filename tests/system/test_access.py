@@ -275,7 +275,7 @@ def test_stream_misuse(raw, conn, echo_xml, closing):
             return Console(dom)
         except libvirt.libvirtError:
             return None
-    closing(wait_until(get, what='a free console')).ask('fine', b'echo: fine')
+    closing(wait_until(get, what='a free console')).insist('fine', b'echo: fine')
 
 
 @domus

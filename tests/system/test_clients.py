@@ -112,7 +112,7 @@ def check_installed(conn):
     dom = conn.lookupByName('vi')
     assert (dom.isActive(), dom.isPersistent()) == (1, 1)
     console = harness.Console(dom)
-    console.ask('installed', b'echo: installed')
+    console.insist('installed', b'echo: installed')
     console.close()
     dom.destroy()
     dom.undefine()

@@ -17,7 +17,7 @@ def guest(conn, echo_xml):
     dom = conn.defineXML(echo_xml('con'))
     dom.create()
     console = Console(dom)
-    console.ask('up', b'echo: up')
+    console.insist('up', b'echo: up')
     console.expect(PROMPT)
     console.close()
     return dom

@@ -28,7 +28,7 @@ def boot(conn, echo_xml, closing):
         if not transient:
             dom.create()
         console = closing(Console(dom))
-        console.ask('hello', b'echo: hello')
+        console.insist('hello', b'echo: hello')
         console.expect(PROMPT)
         return dom, console
     return make
@@ -437,5 +437,5 @@ def test_parallel_guests(conn, echo_xml, closing):
     doms = [conn.createXML(echo_xml(f'par{i}', memory=16)) for i in range(6)]
     consoles = [closing(Console(d)) for d in doms]
     for i, c in enumerate(consoles):
-        c.ask(f'guest {i}', f'echo: guest {i}')
+        c.insist(f'guest {i}', f'echo: guest {i}')
     assert conn.numOfDomains() == 6

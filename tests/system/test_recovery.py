@@ -23,7 +23,7 @@ def start(conn, xml):
     dom = conn.defineXML(xml)
     dom.create()
     console = Console(dom)
-    console.ask('hello', b'echo: hello')
+    console.insist('hello', b'echo: hello')
     console.close()
     return dom
 
