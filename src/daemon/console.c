@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -144,6 +145,19 @@ DomusConsole *domus_console_open(sd_event *loop, const char *tty, void (*closed)
         g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_SYSTEM, "cannot open the console '%s': %s", tty, g_strerror(-r));
         domus_console_free(c);
         return NULL;
+}
+
+bool domus_console_abandoned(DomusConsole *c)
+{
+        struct pollfd p = { .fd = c->user.fd };
+
+        if (!c->user_left && (poll(&p, 1, 0) <= 0 || !(p.revents & POLLHUP)))
+                return false;
+        do {
+                flow_fill(&c->user.in, c->user.fd);
+                flow_drain(&c->user.in, c->guest.fd);
+        } while (flow_empty(&c->user.in) && !c->user.in.eof);
+        return true;
 }
 
 static void side_finish(Side *s)

@@ -37,7 +37,7 @@ int domus_domain_open_console(DomusDomain *d, const char *dev, unsigned flags, G
         }
         if (!domus_domain_require_active(d, error) || !find_device(d, dev, error))
                 return -1;
-        if (d->console && !(flags & VIR_DOMAIN_CONSOLE_FORCE)) {
+        if (d->console && !domus_console_abandoned(d->console) && !(flags & VIR_DOMAIN_CONSOLE_FORCE)) {
                 g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_FAILED, "Active console session exists for this domain");
                 return -1;
         }
