@@ -41,6 +41,16 @@ class Raw:
     def send(self, data):
         self.sock.sendall(data)
 
+    def send_to_the_end(self, *packets):
+        """The daemon may hang up at any of them."""
+        try:
+            for p in packets:
+                self.send(p)
+            self.sock.shutdown(socket.SHUT_WR)
+            self.wait_end()
+        except OSError as e:
+            assert not isinstance(e, TimeoutError)
+
     def read(self, n):
         data = b''
         while len(data) < n:
@@ -148,7 +158,7 @@ def test_socket_modes(daemon):
 # --- protocol --------------------------------------------------------------------------------------------------------
 
 @domus
-@pytest.mark.parametrize('length', [0, 1, 4, 27, 33554433, 0x7fffffff, 0xffffffff])
+@pytest.mark.parametrize('length', [0, 1, 4, 27, 33554437, 0x7fffffff, 0xffffffff])
 def test_bad_packet_length(raw, conn, length):
     r = raw()
     r.send(packet(length=length))
@@ -212,7 +222,7 @@ def test_bad_utf8(raw):
 @domus
 def test_call_before_open(raw):
     r = raw()
-    for procedure in (GET_TYPE, GET_VERSION, LOOKUP, CLOSE):
+    for procedure in (GET_TYPE, GET_VERSION, LOOKUP):
         assert r.call(procedure=procedure, body=string('x') if procedure == LOOKUP else b'')[2] == ERROR
 
 
@@ -236,10 +246,7 @@ def test_open_twice(raw):
 def test_calls_of_the_wrong_type(raw, conn):
     for kind in (REPLY, MESSAGE, 7, -1):
         r = raw().open()
-        r.send(packet(procedure=GET_TYPE, kind=kind, serial=9))
-        r.send(packet(procedure=GET_TYPE, serial=10))
-        r.sock.shutdown(socket.SHUT_WR)
-        r.wait_end()
+        r.send_to_the_end(packet(procedure=GET_TYPE, kind=kind, serial=9), packet(procedure=GET_TYPE, serial=10))
     assert conn.getLibVersion()
 
 
@@ -247,10 +254,8 @@ def test_calls_of_the_wrong_type(raw, conn):
 def test_stream_without_a_stream(raw, conn):
     for status in (OK, ERROR, CONTINUE, 5):
         r = raw().open()
-        r.send(packet(procedure=OPEN_CONSOLE, kind=STREAM, serial=42, status=status, body=b'data'))
-        r.send(packet(procedure=GET_TYPE, serial=43))
-        r.sock.shutdown(socket.SHUT_WR)
-        r.wait_end()
+        r.send_to_the_end(packet(procedure=OPEN_CONSOLE, kind=STREAM, serial=42, status=status, body=b'data'),
+                          packet(procedure=GET_TYPE, serial=43))
     assert conn.getLibVersion()
 
 
@@ -265,10 +270,8 @@ def test_stream_misuse(raw, conn, echo_xml, closing):
     for status, body in ((ERROR, b''), (ERROR, b'\xff' * 8), (5, b'x'), (OK, b'trailing'), (CONTINUE, b'')):
         r = raw().open()
         assert open_console(r, dom, 9)[2] == OK
-        r.send(packet(procedure=OPEN_CONSOLE, kind=STREAM, serial=9, status=CONTINUE, body=b'x\r'))
-        r.send(packet(procedure=OPEN_CONSOLE, kind=STREAM, serial=9, status=status, body=body))
-        r.send(packet(procedure=OPEN_CONSOLE, kind=STREAM, serial=9, status=CONTINUE, body=b'after the end\r'))
-        r.close()
+        r.send_to_the_end(*(packet(procedure=OPEN_CONSOLE, kind=STREAM, serial=9, status=s, body=b)
+                            for s, b in ((CONTINUE, b'x\r'), (status, body), (CONTINUE, b'after the end\r'))))
 
     def get():
         try:

@@ -116,7 +116,7 @@ def test_nobody_listens(guest, closing):
         c.send('x' * 150 + '\r')
     c.close()
     c = closing(Console(guest))
-    c.ask('there', b'echo: there')
+    c.insist('there', b'echo: there')
 
 
 @domus
