@@ -206,6 +206,11 @@ static void take_memory(struct dbt_decoding *d, const ZydisDecodedOperandMem *z)
         m->index = address_register(z->index);
         m->scale = z->scale ? (uint8_t)__builtin_ctz(z->scale) : 0;
         m->disp = (int32_t)z->disp.value;
+        /* Zydis 4.0 takes REX.B for a base where SIB says that there is none. */
+        if ((d->z->attributes & ZYDIS_ATTRIB_HAS_SIB) && d->z->raw.modrm.mod == 0 && d->z->raw.sib.base == 5) {
+                m->base = DBT_REG_NONE;
+                m->disp = (int32_t)d->z->raw.disp.value;
+        }
         if (m->base == DBT_REG_RIP)
                 m->disp += d->i->length;
         m->seg = segment_number(z->segment);

@@ -90,7 +90,8 @@ COMPARE(64, "q")
         {                                                                                                   \
                 uint##bits##_t acc = (uint##bits##_t)v->gpr[X86_RAX], old = dbt_reg##bits(v, i->reg[0]);    \
                                                                                                             \
-                dbt_set_reg##bits(v, i->reg[0], acc == old ? dbt_reg##bits(v, i->reg[1]) : old);            \
+                if (acc == old) /* else also the upper half of a 64-bit register keeps its value */         \
+                        dbt_set_reg##bits(v, i->reg[0], dbt_reg##bits(v, i->reg[1]));                       \
                 take_old##bits(v, acc, old);                                                                \
         }                                                                                                   \
         static __attribute__((noinline)) uint##bits##_t cmpxchg##bits##_slow(struct dbt_vcpu *v, uint64_t lin, \

@@ -359,15 +359,21 @@ static void check_fsgsbase(struct dbt_vcpu *v)
                 dbt_raise_ud(v);
 }
 
+/* The operand size prefix means nothing to these. */
+static unsigned base_size(const struct dbt_insn *i)
+{
+        return i->op_size == 8 ? 8 : 4;
+}
+
 static void exec_rdbase(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
         check_fsgsbase(v);
-        dbt_set_reg(v, i->reg[0], v->seg[i->aux].base, i->op_size);
+        dbt_set_reg(v, i->reg[0], v->seg[i->aux].base, base_size(i));
 }
 
 static void exec_wrbase(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
-        uint64_t base = dbt_truncate(v->gpr[i->reg[0]], i->op_size);
+        uint64_t base = dbt_truncate(v->gpr[i->reg[0]], base_size(i));
 
         check_fsgsbase(v);
         if ((uint64_t)((int64_t)(base << 16) >> 16) != base)

@@ -137,18 +137,17 @@ static unsigned half_bytes(const struct dbt_vcpu *v)
         return is_long_mode(v) ? 256 : 128;
 }
 
-/* Bytes 0..23 in the form of the instruction: with REX.W pointers of 64 bits, else 32 bits with selectors, which are
- * 0. AMD's CPUs leave the pointers out unless an exception is pending (AMD APM vol. 2, 11.4.4). */
+/* Bytes 0..23 in the form of the instruction: with REX.W pointers of 64 bits, else 32 bits and selectors. AMD's CPUs leave the pointers out unless an exception is pending (AMD APM vol. 2, 11.4.4). */
 static void x87_head_from_image(const struct dbt_vcpu *v, uint8_t *out, const uint8_t *image, bool wide)
 {
         native_copy(out, image, AREA_MXCSR);
+        if (!wide) {
+                put32(out + AREA_FIP + 4, get32(image + AREA_SELECTORS) & 0xffff);
+                put32(out + AREA_FDP + 4, get32(image + AREA_SELECTORS) >> 16);
+        }
         if (v->sys.amd && !(image[AREA_FSW] & FSW_ES)) {
                 put16(out + AREA_FOP, 0);
                 native_zero(out + AREA_FIP, AREA_MXCSR - AREA_FIP);
-        }
-        if (!wide) {
-                put32(out + AREA_FIP + 4, 0);
-                put32(out + AREA_FDP + 4, 0);
         }
 }
 
@@ -158,6 +157,8 @@ static void x87_to_image(uint8_t *image, const uint8_t *in, bool wide)
         put32(image + AREA_SELECTORS, 0);
         native_copy(image + AREA_ST, in + AREA_ST, 128);
         if (!wide) {
+                put16(image + AREA_SELECTORS, (uint16_t)get32(in + AREA_FIP + 4));
+                put16(image + AREA_SELECTORS + 2, (uint16_t)get32(in + AREA_FDP + 4));
                 put32(image + AREA_FIP + 4, 0);
                 put32(image + AREA_FDP + 4, 0);
         }
@@ -220,6 +221,7 @@ void dbt_fxrstor(struct dbt_vcpu *v, const struct dbt_insn *i)
         put32(image + AREA_MXCSR, get32(in + AREA_MXCSR));
         native_copy(image + AREA_XMM, in + AREA_XMM, n - AREA_XMM);
         set_in_use(image, X86_XCR0_X87 | X86_XCR0_SSE);
+        dbt_fpu_load(v); /* brings the control and status words into their architectural form */
 }
 
 /* --- XSAVE ----------------------------------------------------------------------------------------------------- */
@@ -370,4 +372,5 @@ void dbt_xrstor(struct dbt_vcpu *v, const struct dbt_insn *i)
         put64(image + AREA_HEADER, (get64(image + AREA_HEADER) & ~rfbm) | (bv & rfbm));
         if (!is_long_mode(v)) /* registers 8 and up were kept */
                 set_in_use(image, rfbm & (X86_XCR0_SSE | X86_XCR0_AVX));
+        dbt_fpu_load(v);
 }

@@ -117,17 +117,12 @@ static uint64_t operand_linear(struct dbt_vcpu *v, const struct dbt_insn *i, con
 {
         uint64_t lin = dbt_mem_linear(v, i, s->mem_size, s->access & NATIVE_WRITE ? DBT_WRITE : DBT_READ);
 
-        if (unlikely(lin & s->align_mask))
+        if (unlikely(lin & s->align_mask)) {
+                if (s->waits && native_x87_pending())
+                        dbt_raise(v, X86_MF);
                 dbt_raise_gp0(v);
+        }
         return lin;
-}
-
-static bool x87_exception_pending(void)
-{
-        uint16_t fsw;
-
-        __asm__ volatile("fnstsw %0" : "=a"(fsw));
-        return fsw & 0x80;
 }
 
 static uint64_t cached_tag(struct dbt_vcpu *v, const struct native_stub *s, uint64_t lin)
@@ -142,7 +137,7 @@ static void *operand_pointer(struct dbt_vcpu *v, const struct native_stub *s, ui
         if (likely(cached_tag(v, s, lin) == (lin & DBT_PAGE_MASK) &&
                     (lin & ~DBT_PAGE_MASK) + s->mem_size <= DBT_PAGE_SIZE))
                 return dbt_tlb_slot(v, v->mmu, lin)->host + (lin & ~DBT_PAGE_MASK);
-        if (s->waits && x87_exception_pending())
+        if (s->waits && native_x87_pending())
                 dbt_raise(v, X86_MF);
         return dbt_host_ptr(v, lin, s->mem_size, s->access & NATIVE_WRITE ? DBT_WRITE : DBT_READ, v->mmu);
 }
@@ -157,7 +152,8 @@ static void run_bounced(struct dbt_vcpu *v, const struct native_stub *s, uint64_
                 dbt_exclusive_begin(v);
         if (s->access & NATIVE_WRITE)
                 dbt_probe(v, lin, s->mem_size, DBT_WRITE, v->mmu);
-        if (s->access & NATIVE_READ)
+        /* x87 does not store at all if it raises an unmasked exception. */
+        if ((s->access & NATIVE_READ) || s->class == NATIVE_X87)
                 dbt_read_bytes(v, lin, bounce, s->mem_size, v->mmu);
         native_enter(v, s); /* a device's callback may have taken the vector registers */
         native_call(v, s, bounce);
@@ -311,7 +307,7 @@ void native_run_load_env(struct dbt_vcpu *v, const struct dbt_insn *i)
 
         native_enter(v, s);
         lin = operand_linear(v, i, s);
-        if (x87_exception_pending())
+        if (native_x87_pending())
                 dbt_raise(v, X86_MF);
         dbt_read_bytes(v, lin, n->bounce, s->mem_size, v->mmu);
         native_enter(v, s);

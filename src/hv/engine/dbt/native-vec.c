@@ -128,6 +128,8 @@ void native_run_byte_mask(struct dbt_vcpu *v, const struct dbt_insn *i)
         native_enter(v, s);
         lin = dbt_mem_linear(v, i, s->mem_size, DBT_WRITE);
         p = cached_pointer(v, s, lin);
+        if (!p && s->waits && native_x87_pending())
+                dbt_raise(v, X86_MF);
         if (!p)
                 p = dbt_host_ptr(v, lin, s->mem_size, DBT_WRITE, v->mmu);
         if (p) {
@@ -167,15 +169,12 @@ void native_run_gather(struct dbt_vcpu *v, const struct dbt_insn *i)
         native_enter(v, s);
         dbt_fpu_save(v);
         *(uint64_t *)(v->fpu.xsave + XSAVE_BV) |= X86_XCR0_SSE | X86_XCR0_AVX;
-        /* Every mask element becomes all ones or zero before the first access. */
-        for (unsigned k = 0; k < s->elem_count; k++)
-                set_element(v, s->vec_mask, k, s->elem_size, is_selected(v, s, k) ? ~0ULL : 0);
-        clear_from(v, s->vec_mask, s->elem_count * s->elem_size);
         for (unsigned k = 0; k < s->elem_count; k++) {
-                if (!is_selected(v, s, k))
-                        continue;
-                set_element(v, s->vec_dest, k, s->elem_size, load_element(v, gather_linear(v, i, s, k), s->elem_size));
+                if (is_selected(v, s, k))
+                        set_element(v, s->vec_dest, k, s->elem_size,
+                                load_element(v, gather_linear(v, i, s, k), s->elem_size));
                 set_element(v, s->vec_mask, k, s->elem_size, 0);
         }
+        clear_from(v, s->vec_mask, 0);
         clear_from(v, s->vec_dest, s->elem_count * s->elem_size);
 }

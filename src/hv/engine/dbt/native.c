@@ -268,15 +268,18 @@ static bool scan_operands(struct prepare *p)
                 p->plan.z->mnemonic == ZYDIS_MNEMONIC_CLFLUSH;
 }
 
+/* All arithmetic flags are loaded and stored unless all are written: those that stay, are undefined, or that Zydis does not
+ * know about (vtestps clears AF and PF) are then right in any case. */
 static void scan_flags(struct prepare *p)
 {
         const ZydisAccessedFlags *f = p->plan.z->cpu_flags;
-        uint32_t written = (uint32_t)(f->modified | f->set_0 | f->set_1 | f->undefined) & NATIVE_FLAGS;
+        uint32_t set = (uint32_t)(f->modified | f->set_0 | f->set_1) & NATIVE_FLAGS;
         ZydisInstructionCategory c = p->plan.z->meta.category;
 
-        p->plan.flags_out = written;
-        /* Shifts by zero keep the flags; what is undefined may be kept. */
-        p->plan.flags_in = (f->tested & NATIVE_FLAGS) || (f->undefined & NATIVE_FLAGS) ||
+        if (set || (f->undefined & NATIVE_FLAGS))
+                p->plan.flags_out = NATIVE_FLAGS;
+        /* Shifts by zero keep the flags. */
+        p->plan.flags_in = (f->tested & NATIVE_FLAGS) || (p->plan.flags_out && set != NATIVE_FLAGS) ||
                 c == ZYDIS_CATEGORY_SHIFT || c == ZYDIS_CATEGORY_ROTATE;
 }
 
@@ -301,26 +304,40 @@ static bool needs_prefix_66(const struct prepare *p)
 
 /* --- Class, alignment ---------------------------------------------------------------------------------------- */
 
-/* From memory to an MMX register, but SSE instructions nevertheless. */
-static bool is_packed_conversion(ZydisMnemonic m)
+/* With a memory operand these name no XMM register and, in Zydis, no MXCSR. */
+static bool is_conversion(const ZydisDecodedInstruction *z)
 {
-        return m == ZYDIS_MNEMONIC_CVTPS2PI || m == ZYDIS_MNEMONIC_CVTTPS2PI || m == ZYDIS_MNEMONIC_CVTPD2PI ||
-                m == ZYDIS_MNEMONIC_CVTTPD2PI;
+        switch (z->mnemonic) {
+        case ZYDIS_MNEMONIC_CVTPS2PI:
+        case ZYDIS_MNEMONIC_CVTTPS2PI:
+        case ZYDIS_MNEMONIC_CVTPD2PI:
+        case ZYDIS_MNEMONIC_CVTTPD2PI:
+        case ZYDIS_MNEMONIC_CVTSS2SI:
+        case ZYDIS_MNEMONIC_CVTTSS2SI:
+        case ZYDIS_MNEMONIC_CVTSD2SI:
+        case ZYDIS_MNEMONIC_CVTTSD2SI:
+        case ZYDIS_MNEMONIC_VCVTSS2SI:
+        case ZYDIS_MNEMONIC_VCVTTSS2SI:
+        case ZYDIS_MNEMONIC_VCVTSD2SI:
+        case ZYDIS_MNEMONIC_VCVTTSD2SI:
+                return true;
+        default:
+                return false;
+        }
 }
 
 static enum native_class classify(const struct prepare *p)
 {
         const ZydisDecodedInstruction *z = p->plan.z;
+        bool vector = p->has_xmm || p->has_mxcsr || is_conversion(z);
 
         if (z->mnemonic == ZYDIS_MNEMONIC_FWAIT)
                 return NATIVE_FWAIT;
         if (z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX) {
-                if (p->has_xmm || p->has_mxcsr || z->mnemonic == ZYDIS_MNEMONIC_VZEROALL ||
-                        z->mnemonic == ZYDIS_MNEMONIC_VZEROUPPER)
-                        return NATIVE_AVX;
-                return NATIVE_GPR;
+                vector |= z->mnemonic == ZYDIS_MNEMONIC_VZEROALL || z->mnemonic == ZYDIS_MNEMONIC_VZEROUPPER;
+                return vector ? NATIVE_AVX : NATIVE_GPR;
         }
-        if (p->has_xmm || p->has_mxcsr || is_packed_conversion(z->mnemonic))
+        if (vector)
                 return NATIVE_SSE;
         if (p->has_mm || z->mnemonic == ZYDIS_MNEMONIC_EMMS)
                 return NATIVE_MMX;
@@ -379,6 +396,9 @@ static bool is_x87_control(ZydisMnemonic m)
         case ZYDIS_MNEMONIC_FLDENV:
         case ZYDIS_MNEMONIC_FNSAVE:
         case ZYDIS_MNEMONIC_FRSTOR:
+        case ZYDIS_MNEMONIC_FENI8087_NOP:
+        case ZYDIS_MNEMONIC_FDISI8087_NOP:
+        case ZYDIS_MNEMONIC_FSETPM287_NOP:
                 return true;
         default:
                 return false;

@@ -123,6 +123,15 @@ static inline void native_clear_pointers(struct dbt_native *n)
         n->fop = n->fcs = n->fds = 0;
 }
 
+/* Live state only. */
+static inline bool native_x87_pending(void)
+{
+        uint16_t fsw;
+
+        __asm__ volatile("fnstsw %0" : "=a"(fsw));
+        return fsw & 0x80;
+}
+
 /* libc's may use vector registers. */
 static inline void native_copy(void *dst, const void *src, size_t n)
 {
