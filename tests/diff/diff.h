@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* Differential test of the software engine: random instruction sequences run on the host's CPU and in the engine, in
+ * the same linear addresses, and must leave the same registers, memory and fault. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <Zydis/Zydis.h>
+
+#include "hv/x86/state.h"
+
+/* Linear addresses, the same on both sides. All of them are 32-bit, so that every addressing form reaches them. */
+#define DATA_ADDR 0x10000000ULL
+#define DATA_PAGES 8u    /* read-write; one read-only page follows, then nothing */
+#define DATA_SIZE ((DATA_PAGES + 1) * 4096u)
+#define CODE_ADDR 0x10100000ULL
+#define CODE_SIZE 4096u
+
+#define INSNS_MAX 10
+#define XSAVE_SIZE 832u
+
+struct cpu {
+        uint64_t gpr[X86_NGPRS];
+        uint64_t rip, rflags;
+        uint64_t fs_base, gs_base;
+        unsigned vector;   /* what ended it: 3 is the marker behind the sequence */
+        uint64_t error, cr2;
+        uint8_t xsave[XSAVE_SIZE] __attribute__((aligned(64))); /* standard format; components in their initial state spelled out */
+};
+
+struct sequence {
+        uint8_t code[400];
+        unsigned length;
+        unsigned n;                    /* instructions */
+        unsigned start[INSNS_MAX + 1]; /* offset of each one, and the end */
+        uint32_t branches;             /* bit per instruction */
+        struct cpu in;
+};
+
+struct rng {
+        uint64_t s;
+};
+
+static inline uint64_t rng_next(struct rng *r)
+{
+        uint64_t z = r->s += 0x9e3779b97f4a7c15ULL; /* splitmix64 */
+
+        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+        z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+        return z ^ (z >> 31);
+}
+
+static inline unsigned rng_below(struct rng *r, unsigned n)
+{
+        return (unsigned)((rng_next(r) >> 32) * n >> 32);
+}
+
+static inline bool rng_percent(struct rng *r, unsigned p)
+{
+        return rng_below(r, 100) < p;
+}
+
+/* main.c: of the sequence being run, for messages about crashes. */
+extern uint64_t current_seed;
+
+/* gen.c */
+void gen_init(void);
+void gen_sequence(struct sequence *s, uint64_t seed);
+/* Flags that hold nothing defined after an instruction. */
+uint32_t gen_undefined_after(const ZydisDecodedInstruction *z, uint32_t before);
+void gen_memory(uint8_t *mem, uint64_t seed);
+
+/* host.c: the oracle. */
+int host_init(void);
+/* Call when somebody else may have installed signal handlers: those are called for signals outside of sequences. */
+void host_take_signals(void);
+void host_run(const struct sequence *s, const uint8_t *mem, struct cpu *out);
+const uint8_t *host_memory(void);
+
+/* guest.c: the engine. */
+int guest_init(void);
+/* Returns 0, or a negative number if the engine gave up; *out is then undefined. */
+int guest_run(const struct sequence *s, const uint8_t *mem, struct cpu *out);
+const uint8_t *guest_page(unsigned page); /* of the data area */
+/* From a signal handler: the engine should return. */
+void guest_kick(void);
+
+/* Spells out what the bits of XSTATE_BV leave unsaid, and clears what is not compared. */
+void normalize_xsave(uint8_t *xsave);
