@@ -110,6 +110,10 @@ static const struct remote_proc *find_proc(struct client *client, const struct p
                 refuse(client, h, "Cannot find program %u version %u", h->program, h->version);
                 return NULL;
         }
+        if (h->type != PACKET_CALL) {
+                refuse(client, h, "Unexpected message type %u", h->type);
+                return NULL;
+        }
         if (h->status != PACKET_OK) {
                 refuse(client, h, "Unexpected message status %u", h->status);
                 return NULL;

@@ -23,8 +23,8 @@ struct call {
         struct arena arena;            /* holds the arguments; results may live here too */
 };
 
-/* Decodes and checks a CALL packet, runs its handler; answers with an error itself where it has none. The
- * packet stays the caller's. */
+/* Decodes and checks a packet that should be a CALL, runs its handler; answers with an error itself where it is not one, or
+ * has no handler. The packet stays the caller's. */
 void call_dispatch(struct client *client, const uint8_t *packet, size_t n);
 
 /* ret: the procedure's result struct; NULL if it has none. Borrowed. */

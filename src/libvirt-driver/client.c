@@ -179,17 +179,18 @@ static bool take_packet(struct client *c, const uint8_t *packet, size_t n)
                 return true;
         }
         switch (h.type) {
-        case PACKET_CALL:
-                take_call(c, packet, n);
-                return true;
         case PACKET_STREAM:
         case PACKET_STREAM_HOLE:
                 stream_packet(c, &h, packet + PACKET_HEADER, n - PACKET_HEADER);
                 return true;
-        default:
-                /* Among them calls with descriptors, which we never offered to take. */
+        case PACKET_CALL_FDS:
+        case PACKET_REPLY_FDS:
+                /* Descriptors would follow, which we never offered to take. */
                 log_warning("client %u: packet of type %u for procedure %u", c->id, h.type, h.procedure);
                 return false;
+        default:
+                take_call(c, packet, n);
+                return true;
         }
 }
 
