@@ -14,8 +14,8 @@
 #define PM1_TIMER 0x0001
 #define PM1_GLOBAL 0x0020
 #define PM1_POWER_BUTTON 0x0100
-#define PM1_STATUS_MASK (PM1_TIMER | PM1_GLOBAL | PM1_POWER_BUTTON)
-#define PM1_ENABLE_MASK PM1_STATUS_MASK
+#define PM1_RTC 0x0400 /* can be enabled, as systems insist; an alarm has nothing to wake here */
+#define PM1_ENABLE_MASK (PM1_TIMER | PM1_GLOBAL | PM1_POWER_BUTTON | PM1_RTC)
 
 /* PM1 control bits. */
 #define PM1_SCI_EN 0x0001

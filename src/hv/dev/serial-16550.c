@@ -114,11 +114,14 @@ static void timed_out(void *opaque)
         update(s);
 }
 
-/* The peer sends only when asked to: by RTS, or by somebody who waits for the interrupt. What is typed before a guest
- * has set the port up is not lost in its FIFO reset. In loopback the receiver is cut off from the line. */
+/* The peer sends only when asked to, by RTS: what is typed before a guest has set its port up is not lost in the FIFO
+ * reset. A guest that leaves the modem lines alone counts as listening when it enables the receive interrupt; all
+ * interrupts at once are a driver's probe for the register. In loopback the receiver is cut off from the line. */
 static bool listening(const struct serial *s)
 {
-        return !(s->mcr & MCR_LOOP) && ((s->mcr & MCR_RTS) || (s->ier & IER_RX));
+        bool ignores_lines = s->mcr == 0 && (s->ier & IER_RX) && s->ier != IER_MASK;
+
+        return !(s->mcr & MCR_LOOP) && ((s->mcr & MCR_RTS) || ignores_lines);
 }
 
 static unsigned room(const struct serial *s)

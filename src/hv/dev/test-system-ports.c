@@ -31,7 +31,7 @@ static void test_acpi(void)
         out(ACPI_SMI_CMD, 1, ACPI_ENABLE_VALUE);
         CHECK_EQ(in(ACPI_PM1A_CNT, 2), 1);
         out(ACPI_PM_BASE + 2, 2, 0xffff);
-        CHECK_EQ(in(ACPI_PM_BASE + 2, 2), 0x0121);
+        CHECK_EQ(in(ACPI_PM_BASE + 2, 2), 0x0521);
         acpi_pm_power_button(dev);
         CHECK_EQ(t.level[ACPI_SCI_GSI], 1);
         CHECK_EQ(in(ACPI_PM_BASE, 2), 0x0100);
