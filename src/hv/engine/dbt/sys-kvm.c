@@ -47,6 +47,7 @@ void dbt_clock_init(struct dbt_vm *vm)
 {
         vm->clock_tsc = dbt_host_tsc();
         vm->clock_ns = clock_ns(CLOCK_MONOTONIC);
+        vm->time_offset_ns = -(int64_t)vm->clock_ns; /* the guest's clock starts at 0 */
 }
 
 /* ns = (ticks << shift) * mul >> 32 for a counter of the given frequency. */
