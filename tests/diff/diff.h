@@ -37,8 +37,14 @@ struct sequence {
         unsigned n;                    /* instructions */
         unsigned start[INSNS_MAX + 1]; /* offset of each one, and the end */
         uint32_t branches;             /* bit per instruction */
+        bool mode32;                   /* compatibility mode */
         struct cpu in;
 };
+
+static inline ZydisMachineMode machine_mode(const struct sequence *s)
+{
+        return s->mode32 ? ZYDIS_MACHINE_MODE_LEGACY_32 : ZYDIS_MACHINE_MODE_LONG_64;
+}
 
 struct rng {
         uint64_t s;

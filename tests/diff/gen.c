@@ -7,11 +7,12 @@
 
 #include "diff.h"
 
-static ZydisDecoder decoder;
+static ZydisDecoder decoder64, decoder32;
 
 void gen_init(void)
 {
-        ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+        ZydisDecoderInit(&decoder64, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+        ZydisDecoderInit(&decoder32, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
 }
 
 /* --- State and memory ------------------------------------------------------------------------------------------ */
@@ -164,6 +165,8 @@ static void random_registers(struct gen *g)
                 } else {
                         in->gpr[k] = kind < 8 ? rng_next(&g->r) : special_integer(&g->r);
                 }
+                if (g->s->mode32)
+                        in->gpr[k] = (uint32_t)in->gpr[k];
         }
         in->gpr[X86_RSP] = DATA_ADDR + 4 * 4096 + (rng_below(&g->r, 512) * 8);
         in->rip = CODE_ADDR;
@@ -175,8 +178,10 @@ static void random_registers(struct gen *g)
 
 static unsigned pick_register(struct gen *g, uint16_t set)
 {
-        unsigned r = rng_below(&g->r, 16);
+        unsigned r = rng_below(&g->r, g->s->mode32 ? 8 : 16);
 
+        if (g->s->mode32)
+                set &= 0xff;
         if (!set || rng_percent(&g->r, 8))
                 return r;
         while (!(set >> r & 1))
@@ -191,7 +196,6 @@ struct modrm {
         uint8_t b[6];
         unsigned n;
         bool x, bb; /* index and base (or rm) are registers 8..15 */
-        bool rip;
 };
 
 static unsigned random_scale(struct gen *g)
@@ -218,8 +222,8 @@ static void memory_modrm(struct gen *g, struct modrm *m, unsigned reg)
         if (rng_percent(&g->r, 60)) /* keeps what alignment the base has */
                 disp &= ~15;
         if (kind == 0) {
-                *m = (struct modrm){.b = {(uint8_t)(reg << 3 | 5)}, .n = 1, .rip = true};
-                put_disp(m, 0, 4);
+                *m = (struct modrm){.b = {(uint8_t)(reg << 3 | 5)}, .n = 1};
+                put_disp(m, (int32_t)data_pointer(&g->r), 4); /* in 64-bit mode relative to RIP, see below */
                 return;
         }
         if (kind == 1) { /* absolute, SIB without base and index */
@@ -249,7 +253,7 @@ static void random_modrm(struct gen *g, struct modrm *m)
 
         if (rng_percent(&g->r, 45)) {
                 *m = (struct modrm){.b = {(uint8_t)(0xc0 | reg << 3 | rng_below(&g->r, 8))}, .n = 1};
-                m->bb = rng_percent(&g->r, 30);
+                m->bb = !g->s->mode32 && rng_percent(&g->r, 30);
                 return;
         }
         memory_modrm(g, m, reg);
@@ -292,7 +296,11 @@ static void append_prefixes(struct gen *g, uint8_t *buf, unsigned *n, bool vecto
 
 static void append_rex(struct gen *g, uint8_t *buf, unsigned *n, const struct modrm *m)
 {
-        uint8_t rex = (uint8_t)(0x40 | (m->x ? 2 : 0) | (m->bb ? 1 : 0));
+        uint8_t rex;
+
+        if (g->s->mode32)
+                return;
+        rex = (uint8_t)(0x40 | (m->x ? 2 : 0) | (m->bb ? 1 : 0));
 
         if (rng_percent(&g->r, 40))
                 rex |= 8;
@@ -344,9 +352,10 @@ static void vex_candidate(struct gen *g, uint8_t *buf)
                 append(buf, &n, 0xc5);
         } else {
                 append(buf, &n, 0xc4);
-                append(buf, &n, (uint8_t)((rng_next(&g->r) & 0x80) | (m.x ? 0 : 0x40) | (m.bb ? 0 : 0x20) | map));
+                append(buf, &n, (uint8_t)((g->s->mode32 ? 0x80 : rng_next(&g->r) & 0x80) | (m.x ? 0 : 0x40) | (m.bb ? 0 : 0x20) | map));
         }
-        append(buf, &n, (uint8_t)(rng_percent(&g->r, 25) ? rng_next(&g->r) | 0x78 : rng_next(&g->r)));
+        append(buf, &n, (uint8_t)((rng_percent(&g->r, 25) ? 0x78 : 0) | (g->s->mode32 && buf[n - 1] == 0xc5 ? 0xc0 : 0) |
+                rng_next(&g->r)));
         append(buf, &n, (uint8_t)rng_next(&g->r));
         append_tail(g, buf, &n, &m);
 }
@@ -442,6 +451,9 @@ static bool wanted_category(struct rng *r, const ZydisDecodedInstruction *z)
                 return false;
         case ZYDIS_MNEMONIC_NOP: /* 0f 0d with a register is one on some CPUs only */
                 return z->opcode_map != ZYDIS_OPCODE_MAP_0F || z->opcode != 0x0d;
+        case ZYDIS_MNEMONIC_VPINSRD: /* outside of 64-bit mode W is invalid or ignored */
+        case ZYDIS_MNEMONIC_VPEXTRD:
+                return !z->raw.vex.W;
         case ZYDIS_MNEMONIC_PAUSE: /* with REX.B it is xchg r8, rax, which Zydis does not know */
                 return !z->raw.rex.B;
         case ZYDIS_MNEMONIC_IN:
@@ -472,7 +484,7 @@ static bool track_registers(struct gen *g, const ZydisDecodedInstruction *z, con
                         return false;
                 if (ZydisRegisterGetClass(r) < ZYDIS_REGCLASS_GPR8 || ZydisRegisterGetClass(r) > ZYDIS_REGCLASS_GPR64)
                         continue;
-                id = (unsigned)ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, r));
+                id = (unsigned)ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(machine_mode(g->s), r));
                 if (id == X86_RSP && ops[k].visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN)
                         continue;
                 if (id == X86_RSP && !rng_percent(&g->r, 10))
@@ -498,6 +510,8 @@ static void aim_rip_relative(struct gen *g, uint8_t *insn, const ZydisDecodedIns
 {
         int32_t disp;
 
+        if (g->s->mode32)
+                return;
         if (!(z->attributes & ZYDIS_ATTRIB_HAS_MODRM) || z->raw.modrm.mod != 0 || z->raw.modrm.rm != 5)
                 return;
         disp = (int32_t)(data_pointer(&g->r) - (CODE_ADDR + at + z->length));
@@ -537,7 +551,7 @@ static bool add_random(struct gen *g)
                 x87_candidate(g, buf);
         else
                 vex_candidate(g, buf);
-        if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, buf, 15, &z, ops)))
+        if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(s->mode32 ? &decoder32 : &decoder64, buf, 15, &z, ops)))
                 return false;
         if (z.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY && z.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
                 return false;
@@ -681,6 +695,7 @@ void gen_sequence(struct sequence *s, uint64_t seed)
         memset(s, 0, sizeof(*s));
         rng_next(&g.r);
         g.branches = rng_percent(&g.r, 40);
+        s->mode32 = rng_percent(&g.r, 20);
         random_registers(&g);
         while (s->n < n) {
                 s->start[s->n] = s->length;
@@ -689,7 +704,7 @@ void gen_sequence(struct sequence *s, uint64_t seed)
                         add_branch(&g);
                 } else if (rng_percent(&g.r, 1)) {
                         add_popf(&g);
-                } else if (rng_percent(&g.r, 1) && !areas) {
+                } else if (!areas && !s->mode32 && rng_percent(&g.r, 1)) {
                         areas = true;
                         add_area(&g);
                 } else {

@@ -99,6 +99,7 @@ static void make_tables(void)
 {
         put64(GDT + 0x10, 0x00209b0000000000ULL); /* kernel code; user segments at Linux's selectors */
         put64(GDT + 0x18, 0x0000930000000000ULL);
+        put64(GDT + 0x20, 0x00cffb000000ffffULL);
         put64(GDT + 0x28, 0x00cff3000000ffffULL);
         put64(GDT + 0x30, 0x0020fb0000000000ULL);
         put64(TSS + 4, SYSTEM_BASE + STACK_TOP);
@@ -132,8 +133,7 @@ static void make_start_state(void)
         s->xcr0 = X86_XCR0_X87 | X86_XCR0_SSE | X86_XCR0_AVX;
         for (unsigned k = 0; k < X86_NSREGS; k++)
                 s->seg[k] = segment(0, 0xf3 | X86_SEG_UNUSABLE);
-        s->seg[X86_CS] = segment(0x33, 0xfb | X86_SEG_L | X86_SEG_G);
-        s->seg[X86_SS] = segment(0x2b, 0xf3 | X86_SEG_DB | X86_SEG_G);
+        s->seg[X86_DS] = s->seg[X86_ES] = s->seg[X86_SS] = segment(0x2b, 0xf3 | X86_SEG_DB | X86_SEG_G);
         s->ldtr = segment(0, X86_SEG_UNUSABLE);
         s->tr = (struct x86_segment){.selector = 0x40, .base = SYSTEM_BASE + TSS, .limit = 0x67, .attr = 0x8b};
         s->gdtr = (struct x86_table){.base = SYSTEM_BASE + GDT, .limit = 0x37};
@@ -188,13 +188,15 @@ static void set_memory(const struct sequence *s, const uint8_t *mem)
         put64(PT_LOW + ((CODE_ADDR - DATA_ADDR) >> 12) * 8, code | PTE_P | PTE_U | PTE_A | PTE_D);
 }
 
-static void set_state(const struct cpu *in)
+static void set_state(const struct sequence *seq)
 {
+        const struct cpu *in = &seq->in;
         struct x86_state *s = &guest.start;
         const uint64_t components = 7;
 
         memcpy(s->gpr, in->gpr, sizeof(s->gpr));
         s->rip = CODE_ADDR;
+        s->seg[X86_CS] = seq->mode32 ? segment(0x23, 0xfb | X86_SEG_DB | X86_SEG_G) : segment(0x33, 0xfb | X86_SEG_L | X86_SEG_G);
         s->rflags = in->rflags;
         s->cr2 = 0;
         s->seg[X86_FS].base = in->fs_base;
@@ -240,7 +242,7 @@ int guest_run(const struct sequence *s, const uint8_t *mem, struct cpu *out)
         if (guest.next_code >= CODE_PAGES && (r = new_machine()) < 0)
                 return r;
         set_memory(s, mem);
-        set_state(&s->in);
+        set_state(s);
         guest.kicked_by_port = false;
         r = engine_dbt.vcpu_run(guest.vcpu);
         if (r != ENGINE_EXIT_KICK || !guest.kicked_by_port)

@@ -86,6 +86,7 @@ static void start(ucontext_t *uc)
                 regs[greg_of[r]] = (greg_t)in->gpr[r];
         regs[REG_RIP] = CODE_ADDR;
         regs[REG_EFL] = (greg_t)in->rflags;
+        regs[REG_CSGSFS] = (regs[REG_CSGSFS] & ~0xffffLL) | (host.seq->mode32 ? 0x23 : 0x33);
         memcpy(fp, in->xsave, FP_SW_RESERVED - 48);
         memcpy(&bv, fp + 512, 8);
         bv = (bv & ~0xffULL) | 7; /* AVX-512 state in its initial configuration */
@@ -195,6 +196,8 @@ int host_init(void)
         stack_t ss = {.ss_sp = stack, .ss_size = sizeof(stack)};
 
         __asm__ volatile("rdfsbase %0" : "=r"(host_c_fs));
+        /* For compatibility mode, where null selectors do not do. */
+        __asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(0x2b));
         if (sigaltstack(&ss, NULL) < 0 || map_arena() < 0)
                 return -errno;
         host_take_signals();

@@ -87,7 +87,7 @@ static uint32_t undefined_flags(const struct sequence *s, uint64_t rip)
                 ZydisDisassembledInstruction z;
                 uint32_t after;
 
-                if (!ZYAN_SUCCESS(ZydisDisassembleIntel(ZYDIS_MACHINE_MODE_LONG_64, CODE_ADDR + at, s->code + at,
+                if (!ZYAN_SUCCESS(ZydisDisassembleIntel(machine_mode(s), CODE_ADDR + at, s->code + at,
                             s->length - at, &z)))
                         break;
                 after = gen_undefined_after(&z.info, undefined);
@@ -110,7 +110,7 @@ static bool faulted_in(const struct sequence *s, const struct cpu *h, const Zydi
         uint64_t at = h->rip - CODE_ADDR;
 
         if (h->vector == X86_BP || at >= s->length ||
-                !ZYAN_SUCCESS(ZydisDisassembleIntel(ZYDIS_MACHINE_MODE_LONG_64, h->rip, s->code + at, s->length - at, &z)))
+                !ZYAN_SUCCESS(ZydisDisassembleIntel(machine_mode(s), h->rip, s->code + at, s->length - at, &z)))
                 return false;
         while (n-- > 0)
                 if (z.info.mnemonic == m[n])
@@ -135,6 +135,23 @@ static bool faulted_in_maskmovq(const struct sequence *s, const struct cpu *h)
         return faulted_in(s, h, m, 1);
 }
 
+static bool differ_fault(const struct sequence *s, const struct cpu *h, const struct cpu *g)
+{
+        bool d = false;
+
+        if (h->vector == X86_PF && g->vector == X86_PF) {
+                /* Linux hides whether kernel addresses are mapped. */
+                uint64_t mask = h->cr2 >> 47 ? ~1ULL : ~0ULL;
+
+                d |= differ("error", h->error & mask, g->error & mask);
+                mask = may_fault_anywhere(s, h) ? ~4095ULL : ~0ULL;
+                d |= differ("cr2", h->cr2 & mask, g->cr2 & mask);
+        } else if (h->vector != X86_BP) {
+                d |= differ("error", h->error, g->error);
+        }
+        return d;
+}
+
 static bool differ_registers(const struct sequence *s, const struct cpu *h, const struct cpu *g)
 {
         static const char *const names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
@@ -147,20 +164,12 @@ static bool differ_registers(const struct sequence *s, const struct cpu *h, cons
                 flags &= ~(uint64_t)undefined_flags(s, h->rip);
         d |= differ("rflags", h->rflags & flags, g->rflags & flags);
         for (unsigned k = 0; k < X86_NGPRS; k++)
-                d |= differ(names[k], h->gpr[k], g->gpr[k]);
+                d |= differ(names[k], s->mode32 ? (uint32_t)h->gpr[k] : h->gpr[k], s->mode32 ? (uint32_t)g->gpr[k] : g->gpr[k]);
+        if (s->mode32) /* compatibility mode cannot change them */
+                return d | differ_fault(s, h, g);
         d |= differ("fs", h->fs_base, g->fs_base);
         d |= differ("gs", h->gs_base, g->gs_base);
-        if (h->vector == X86_PF && g->vector == X86_PF) {
-                /* Linux hides whether kernel addresses are mapped. */
-                uint64_t mask = h->cr2 >> 47 ? ~1ULL : ~0ULL;
-
-                d |= differ("error", h->error & mask, g->error & mask);
-                mask = may_fault_anywhere(s, h) ? ~4095ULL : ~0ULL;
-                d |= differ("cr2", h->cr2 & mask, g->cr2 & mask);
-        } else if (h->vector != X86_BP) {
-                d |= differ("error", h->error, g->error);
-        }
-        return d;
+        return d | differ_fault(s, h, g);
 }
 
 static bool differ_vectors(const struct sequence *s, const struct cpu *h, const struct cpu *g)
@@ -235,7 +244,7 @@ static void disassemble(const struct sequence *s)
         for (unsigned at = 0; at < s->length;) {
                 ZydisDisassembledInstruction z;
 
-                if (!ZYAN_SUCCESS(ZydisDisassembleIntel(ZYDIS_MACHINE_MODE_LONG_64, CODE_ADDR + at, s->code + at,
+                if (!ZYAN_SUCCESS(ZydisDisassembleIntel(machine_mode(s), CODE_ADDR + at, s->code + at,
                             s->length - at, &z)))
                         break;
                 printf("  %llx ", (unsigned long long)CODE_ADDR + at);

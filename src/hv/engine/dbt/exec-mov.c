@@ -8,7 +8,8 @@ uint64_t dbt_mem_linear_slow(struct dbt_vcpu *v, const struct dbt_insn *i, unsig
 {
         uint64_t off = dbt_mem_offset(v, i);
 
-        if ((v->mode & DBT_MODE_FLAT) && !(v->mode & DBT_MODE_CS64) && i->mem.seg < X86_FS && off + n - 1 <= UINT32_MAX)
+        if ((v->mode & DBT_MODE_FLAT) && !(v->mode & DBT_MODE_CS64) && i->mem.seg < X86_FS && off + n - 1 <= UINT32_MAX &&
+                (access == DBT_READ || i->mem.seg != X86_CS))
                 return off;
         return dbt_seg_linear(v, (enum x86_sreg)i->mem.seg, off, n, access);
 }

@@ -152,7 +152,7 @@ static void exec_popa(struct dbt_vcpu *v, const struct dbt_insn *i)
         unsigned n = i->op_size;
         uint64_t value[8];
 
-        for (unsigned r = 0; r < 8; r++)
+        for (unsigned r = 8; r-- > 0;)
                 value[r] = dbt_stack_peek(v, (7 - r) * n, n);
         for (unsigned r = 0; r < 8; r++)
                 if (r != X86_RSP)

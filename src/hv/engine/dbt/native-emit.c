@@ -320,6 +320,8 @@ static bool vex_w(const struct native_plan *p)
         case ZYDIS_MNEMONIC_VMOVD:
         case ZYDIS_MNEMONIC_VPINSRD:
         case ZYDIS_MNEMONIC_VPEXTRD:
+        case ZYDIS_MNEMONIC_VPCMPESTRI: /* lengths in EAX and EDX */
+        case ZYDIS_MNEMONIC_VPCMPESTRM:
         case ZYDIS_MNEMONIC_VCVTSI2SS:
         case ZYDIS_MNEMONIC_VCVTSI2SD:
                 return false;

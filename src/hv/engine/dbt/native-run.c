@@ -115,11 +115,13 @@ void native_check(struct dbt_vcpu *v, enum native_class class)
 
 static uint64_t operand_linear(struct dbt_vcpu *v, const struct dbt_insn *i, const struct native_stub *s)
 {
-        uint64_t lin = dbt_mem_linear(v, i, s->mem_size, s->access & NATIVE_WRITE ? DBT_WRITE : DBT_READ);
+        uint64_t lin;
 
+        if (!i->mem.fast)
+                native_check_pending(v, s);
+        lin = dbt_mem_linear(v, i, s->mem_size, s->access & NATIVE_WRITE ? DBT_WRITE : DBT_READ);
         if (unlikely(lin & s->align_mask)) {
-                if (s->waits && native_x87_pending())
-                        dbt_raise(v, X86_MF);
+                native_check_pending(v, s);
                 dbt_raise_gp0(v);
         }
         return lin;
@@ -137,8 +139,7 @@ static void *operand_pointer(struct dbt_vcpu *v, const struct native_stub *s, ui
         if (likely(cached_tag(v, s, lin) == (lin & DBT_PAGE_MASK) &&
                     (lin & ~DBT_PAGE_MASK) + s->mem_size <= DBT_PAGE_SIZE))
                 return dbt_tlb_slot(v, v->mmu, lin)->host + (lin & ~DBT_PAGE_MASK);
-        if (s->waits && native_x87_pending())
-                dbt_raise(v, X86_MF);
+        native_check_pending(v, s);
         return dbt_host_ptr(v, lin, s->mem_size, s->access & NATIVE_WRITE ? DBT_WRITE : DBT_READ, v->mmu);
 }
 
@@ -307,8 +308,7 @@ void native_run_load_env(struct dbt_vcpu *v, const struct dbt_insn *i)
 
         native_enter(v, s);
         lin = operand_linear(v, i, s);
-        if (native_x87_pending())
-                dbt_raise(v, X86_MF);
+        native_check_pending(v, s);
         dbt_read_bytes(v, lin, n->bounce, s->mem_size, v->mmu);
         native_enter(v, s);
         native_call(v, s, n->bounce);

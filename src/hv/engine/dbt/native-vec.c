@@ -126,10 +126,9 @@ void native_run_byte_mask(struct dbt_vcpu *v, const struct dbt_insn *i)
         void *p;
 
         native_enter(v, s);
+        native_check_pending(v, s);
         lin = dbt_mem_linear(v, i, s->mem_size, DBT_WRITE);
         p = cached_pointer(v, s, lin);
-        if (!p && s->waits && native_x87_pending())
-                dbt_raise(v, X86_MF);
         if (!p)
                 p = dbt_host_ptr(v, lin, s->mem_size, DBT_WRITE, v->mmu);
         if (p) {
@@ -143,6 +142,19 @@ void native_run_byte_mask(struct dbt_vcpu *v, const struct dbt_insn *i)
         native_enter(v, s);
         native_call(v, s, bounce);
         dbt_write_bytes(v, lin, bounce, s->mem_size, v->mmu);
+}
+
+/* --- vzeroupper, vzeroall outside of 64-bit mode ----------------------------------------------------------------- */
+
+/* They leave registers 8 to 15 alone. */
+void native_run_vzero32(struct dbt_vcpu *v, const struct dbt_insn *i)
+{
+        const struct native_stub *s = i->native;
+
+        native_enter(v, s);
+        dbt_fpu_save(v);
+        for (unsigned reg = 0; reg < 8; reg++)
+                clear_from(v, reg, s->keep);
 }
 
 /* --- Gathers ------------------------------------------------------------------------------------------------- */

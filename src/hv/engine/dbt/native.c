@@ -188,7 +188,7 @@ static bool scan_register(struct prepare *p, const ZydisDecodedOperand *op)
         case ZYDIS_REGCLASS_GPR16:
         case ZYDIS_REGCLASS_GPR32:
         case ZYDIS_REGCLASS_GPR64:
-                gpr = (unsigned)ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(p->plan.z->machine_mode, r));
+                gpr = (unsigned)ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, r));
                 if (gpr >= X86_NGPRS || (gpr == X86_RSP && op->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN))
                         return false;
                 if (op->actions & ZYDIS_OPERAND_ACTION_MASK_READ)
@@ -513,6 +513,11 @@ static void choose_handler(struct prepare *p, struct dbt_insn *i)
         case ZYDIS_MNEMONIC_VMASKMOVDQU:
                 prepare_byte_mask(p, i);
                 return;
+        case ZYDIS_MNEMONIC_VZEROUPPER:
+        case ZYDIS_MNEMONIC_VZEROALL:
+                p->stub.keep = p->plan.z->mnemonic == ZYDIS_MNEMONIC_VZEROUPPER ? 16 : 0;
+                i->fn = p->plan.mode64 ? native_run_reg : native_run_vzero32;
+                return;
         case ZYDIS_MNEMONIC_VGATHERDPS:
         case ZYDIS_MNEMONIC_VPGATHERDD:
                 prepare_gather(p, i, 4, 4);
@@ -542,7 +547,8 @@ static void choose_handler(struct prepare *p, struct dbt_insn *i)
 
 static bool needs_code(dbt_handler fn)
 {
-        return fn != native_run_nop && fn != native_run_cache_line && fn != native_run_gather;
+        return fn != native_run_nop && fn != native_run_cache_line && fn != native_run_gather &&
+                fn != native_run_vzero32;
 }
 
 static void describe(struct prepare *p, const struct dbt_vcpu *v)

@@ -47,6 +47,7 @@ struct native_stub {
         /* Gathers and masked moves. */
         uint8_t vec_dest, vec_index, vec_mask;
         uint8_t elem_size, elem_count, index_size, scale;
+        uint8_t keep;          /* vzeroupper: 16 bytes of each register stay */
         uint8_t code[] __attribute__((aligned(16)));
 };
 
@@ -97,6 +98,7 @@ void native_run_cache_line(struct dbt_vcpu *v, const struct dbt_insn *i);
 void native_run_masked_load(struct dbt_vcpu *v, const struct dbt_insn *i);
 void native_run_masked_store(struct dbt_vcpu *v, const struct dbt_insn *i);
 void native_run_byte_mask(struct dbt_vcpu *v, const struct dbt_insn *i);
+void native_run_vzero32(struct dbt_vcpu *v, const struct dbt_insn *i);
 void native_run_gather(struct dbt_vcpu *v, const struct dbt_insn *i);
 
 /* Raises what the class of instruction asks for (CR0.EM, CR0.TS, CR4.OSFXSR, CR4.OSXSAVE, XCR0). */
@@ -123,13 +125,16 @@ static inline void native_clear_pointers(struct dbt_native *n)
         n->fop = n->fcs = n->fds = 0;
 }
 
-/* Live state only. */
-static inline bool native_x87_pending(void)
+/* Before its memory operand can fault: is an x87 exception pending that comes first? Live state only. */
+static inline void native_check_pending(struct dbt_vcpu *v, const struct native_stub *s)
 {
         uint16_t fsw;
 
+        if (!s->waits)
+                return;
         __asm__ volatile("fnstsw %0" : "=a"(fsw));
-        return fsw & 0x80;
+        if (fsw & 0x80)
+                dbt_raise(v, X86_MF);
 }
 
 /* libc's may use vector registers. */
