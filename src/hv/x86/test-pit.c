@@ -102,6 +102,7 @@ static void test_latch(void)
         b = read16(0x40);
         CHECK(((a - b) & 0xffff) >= 1190);
         /* Read-back of status and count together: status comes first. */
+        sleep_ns(10000); /* a dozen ticks, so that the latched count is another */
         out(0x43, 0xc2);
         CHECK_EQ(in(0x40), 0xb4);
         CHECK(read16(0x40) != b);
