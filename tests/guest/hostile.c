@@ -105,7 +105,9 @@ static void apic_garbage(void)
         for (unsigned i = 0; i < 300; i++) {
                 unsigned reg = random() % 0x40 * 0x10;
 
-                if (reg != APIC_ICR)
+                if (reg >= 0x2f0 && reg < 0x380)
+                        apic_write(reg, random() & ~0x700u); /* no local INIT */
+                else if (reg != APIC_ICR)
                         apic_write(reg, random());
                 apic_read(reg);
         }
