@@ -88,7 +88,7 @@ void dbt_block_flush(struct dbt_vcpu *v);
 static inline struct dbt_block *dbt_block_lookup(struct dbt_vcpu *v)
 {
         uint64_t lin = dbt_rip_linear(v), key;
-        struct dbt_tlb_entry *e = dbt_tlb_slot(v, v->mmu, lin);
+        struct dbt_tlb_entry *e = &v->tlb_now[(lin >> DBT_PAGE_SHIFT) & (DBT_TLB_SIZE - 1)];
         struct dbt_lookup *l;
 
         if (unlikely(e->tag_exec != (lin & DBT_PAGE_MASK)))

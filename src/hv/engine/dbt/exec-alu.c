@@ -80,8 +80,9 @@ SET_BUT_CF(dec)
 static inline void set_flags_not(struct dbt_vcpu *v, uint32_t f) {}
 
 /* Destination in a register; src is an expression. store: does the operation have a result? */
-#define TO_REG(form, name, bits, src, store)                                                                \
-        static void name##bits##_##form(struct dbt_vcpu *v, const struct dbt_insn *i)                       \
+#define TO_REG(form, name, bits, src, store) TO_REG_AS(static void, form, name, bits, src, store)
+#define TO_REG_AS(kind, form, name, bits, src, store)                                                       \
+        kind name##bits##_##form(struct dbt_vcpu *v, const struct dbt_insn *i)                       \
         {                                                                                                   \
                 uint##bits##_t b = (uint##bits##_t)(src), r;                                                \
                 uint32_t f;                                                                                 \
@@ -92,12 +93,39 @@ static inline void set_flags_not(struct dbt_vcpu *v, uint32_t f) {}
                 set_flags_##name(v, f);                                                                     \
         }
 
+/* Destination in a register, source in memory. */
+#define TO_REG_FROM_MEM(name, bits, store)                                                                  \
+        TO_REG_AS(DBT_SLOW, rm_slow, name, bits, dbt_mem_get##bits(v, i), store)                            \
+        static void name##bits##_rm(struct dbt_vcpu *v, const struct dbt_insn *i)                           \
+        {                                                                                                   \
+                uint##bits##_t r;                                                                           \
+                uint32_t f;                                                                                 \
+                                                                                                            \
+                DBT_FAST_LINEAR(name##bits##_rm_slow);                                                      \
+                DBT_FAST_HOST(bits, tag_read, name##bits##_rm_slow)                                         \
+                r = calc_##name##bits(v, dbt_reg##bits(v, i->reg[0]), *host, &f);                           \
+                if (store)                                                                                  \
+                        dbt_set_reg##bits(v, i->reg[0], r);                                                 \
+                set_flags_##name(v, f);                                                                     \
+        }
+
 /* Read-modify-write in memory. */
 #define TO_MEM(form, name, bits, src)                                                                       \
+        TO_MEM_SLOW(form##_slow, name, bits, src)                                                           \
         static void name##bits##_##form(struct dbt_vcpu *v, const struct dbt_insn *i)                       \
         {                                                                                                   \
+                uint32_t f;                                                                                 \
+                                                                                                            \
+                DBT_FAST_LINEAR(name##bits##_##form##_slow);                                                \
+                DBT_FAST_HOST(bits, tag_write, name##bits##_##form##_slow)                                  \
+                *host = calc_##name##bits(v, *host, (uint##bits##_t)(src), &f);                             \
+                set_flags_##name(v, f);                                                                     \
+        }
+#define TO_MEM_SLOW(form, name, bits, src)                                                                  \
+        DBT_SLOW name##bits##_##form(struct dbt_vcpu *v, const struct dbt_insn *i)                       \
+        {                                                                                                   \
                 uint64_t lin = dbt_mem_linear(v, i, bits / 8, DBT_WRITE);                                   \
-                volatile uint##bits##_t *p = dbt_rmw_ptr(v, lin, bits / 8);                                 \
+                volatile dbt_guest##bits *p = dbt_rmw_ptr(v, lin, bits / 8);                                \
                 uint##bits##_t b = (uint##bits##_t)(src);                                                   \
                 uint32_t f;                                                                                 \
                                                                                                             \
@@ -110,7 +138,18 @@ static inline void set_flags_not(struct dbt_vcpu *v, uint32_t f) {}
 
 /* Destination in memory that is only read: cmp, test. */
 #define FROM_MEM(form, name, bits, src)                                                                     \
+        FROM_MEM_SLOW(form##_slow, name, bits, src)                                                         \
         static void name##bits##_##form(struct dbt_vcpu *v, const struct dbt_insn *i)                       \
+        {                                                                                                   \
+                uint32_t f;                                                                                 \
+                                                                                                            \
+                DBT_FAST_LINEAR(name##bits##_##form##_slow);                                                \
+                DBT_FAST_HOST(bits, tag_read, name##bits##_##form##_slow)                                   \
+                calc_##name##bits(v, *host, (uint##bits##_t)(src), &f);                                     \
+                set_flags_##name(v, f);                                                                     \
+        }
+#define FROM_MEM_SLOW(form, name, bits, src)                                                                \
+        DBT_SLOW name##bits##_##form(struct dbt_vcpu *v, const struct dbt_insn *i)                       \
         {                                                                                                   \
                 uint##bits##_t a = dbt_mem_get##bits(v, i);                                                 \
                 uint32_t f;                                                                                 \
@@ -122,13 +161,13 @@ static inline void set_flags_not(struct dbt_vcpu *v, uint32_t f) {}
 #define HANDLERS(name, bits)                                                                                \
         TO_REG(rr, name, bits, dbt_reg##bits(v, i->reg[1]), true)                                           \
         TO_REG(ri, name, bits, i->imm, true)                                                                \
-        TO_REG(rm, name, bits, dbt_mem_get##bits(v, i), true)                                               \
+        TO_REG_FROM_MEM(name, bits, true)                                                                   \
         TO_MEM(mr, name, bits, dbt_reg##bits(v, i->reg[1]))                                                 \
         TO_MEM(mi, name, bits, i->imm)
 #define HANDLERS_READ(name, bits)                                                                           \
         TO_REG(rr, name, bits, dbt_reg##bits(v, i->reg[1]), false)                                          \
         TO_REG(ri, name, bits, i->imm, false)                                                               \
-        TO_REG(rm, name, bits, dbt_mem_get##bits(v, i), false)                                              \
+        TO_REG_FROM_MEM(name, bits, false)                                                                  \
         FROM_MEM(mr, name, bits, dbt_reg##bits(v, i->reg[1]))                                               \
         FROM_MEM(mi, name, bits, i->imm)
 #define HANDLERS_UNARY(name, bits)                                                                          \
@@ -192,7 +231,7 @@ TEST_SELF(64, "q")
         static void lock_##name##bits##_##form(struct dbt_vcpu *v, const struct dbt_insn *i)                \
         {                                                                                                   \
                 uint64_t lin = dbt_mem_linear(v, i, bits / 8, DBT_WRITE);                                   \
-                uint##bits##_t *p = dbt_rmw_ptr(v, lin, bits / 8);                                          \
+                dbt_guest##bits *p = dbt_rmw_ptr(v, lin, bits / 8);                                          \
                 uint##bits##_t b = (uint##bits##_t)(src);                                                   \
                 uint32_t f;                                                                                 \
                                                                                                             \
@@ -212,7 +251,7 @@ TEST_SELF(64, "q")
         static void lock_##name##bits##_m(struct dbt_vcpu *v, const struct dbt_insn *i)                     \
         {                                                                                                   \
                 uint64_t lin = dbt_mem_linear(v, i, bits / 8, DBT_WRITE);                                   \
-                uint##bits##_t *p = dbt_rmw_ptr(v, lin, bits / 8);                                          \
+                dbt_guest##bits *p = dbt_rmw_ptr(v, lin, bits / 8);                                          \
                 uint32_t f;                                                                                 \
                                                                                                             \
                 if (unlikely(!p)) {                                                                         \

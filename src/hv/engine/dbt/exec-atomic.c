@@ -35,7 +35,8 @@
         static void xadd##bits##_m(struct dbt_vcpu *v, const struct dbt_insn *i)                            \
         {                                                                                                   \
                 uint64_t lin = dbt_mem_linear(v, i, bits / 8, DBT_WRITE);                                   \
-                uint##bits##_t *p = dbt_rmw_ptr(v, lin, bits / 8), b = dbt_reg##bits(v, i->reg[1]);         \
+                dbt_guest##bits *p = dbt_rmw_ptr(v, lin, bits / 8);                                         \
+                uint##bits##_t b = dbt_reg##bits(v, i->reg[1]);                                             \
                 uint32_t f;                                                                                 \
                                                                                                             \
                 if (likely(p))                                                                              \
@@ -158,7 +159,7 @@ static bool cmpxchg8b_host(struct dbt_vcpu *v, void *p, uint64_t old[2])
         bool equal;
 
         __asm__ volatile("lock cmpxchg8b %[p]"
-                         : [p] "+m"(*(uint64_t *)p), "+a"(lo), "+d"(hi), "=@ccz"(equal)
+                         : [p] "+m"(*(dbt_guest64 *)p), "+a"(lo), "+d"(hi), "=@ccz"(equal)
                          : "b"((uint32_t)v->gpr[X86_RBX]), "c"((uint32_t)v->gpr[X86_RCX]) : "memory");
         old[0] = lo;
         old[1] = hi;

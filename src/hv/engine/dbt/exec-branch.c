@@ -177,10 +177,20 @@ static inline void push_return64(struct dbt_vcpu *v, const struct dbt_insn *i)
         v->gpr[X86_RSP] = sp;
 }
 
-static void call64_rel(struct dbt_vcpu *v, const struct dbt_insn *i)
+DBT_SLOW call64_rel_slow(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
         push_return64(v, i);
         v->rip += i->imm;
+}
+
+static void call64_rel(struct dbt_vcpu *v, const struct dbt_insn *i)
+{
+        uint64_t lin = v->gpr[X86_RSP] - 8, rip = v->rip;
+
+        DBT_FAST_HOST(64, tag_write, call64_rel_slow)
+        *host = rip + i->length;
+        v->gpr[X86_RSP] = lin;
+        v->rip = rip + i->imm;
 }
 
 static void call64_r(struct dbt_vcpu *v, const struct dbt_insn *i)
@@ -245,12 +255,19 @@ bool dbt_setup_call(struct dbt_decoding *d, unsigned arg)
 
 /* --- ret: imm is the number of bytes to drop ------------------------------------------------------------------- */
 
+DBT_SLOW ret64_slow(struct dbt_vcpu *v, const struct dbt_insn *i)
+{
+        v->rip = dbt_stack_peek(v, 0, 8);
+        v->gpr[X86_RSP] += 8 + i->imm;
+}
+
 static void ret64(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
-        uint64_t sp = v->gpr[X86_RSP];
+        uint64_t lin = v->gpr[X86_RSP];
 
-        v->rip = dbt_load64(v, sp, v->mmu);
-        v->gpr[X86_RSP] = sp + 8 + i->imm;
+        DBT_FAST_HOST(64, tag_read, ret64_slow)
+        v->rip = *host;
+        v->gpr[X86_RSP] = lin + 8 + i->imm;
 }
 
 static void ret_any(struct dbt_vcpu *v, const struct dbt_insn *i)

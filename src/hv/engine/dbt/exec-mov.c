@@ -25,17 +25,35 @@ uint64_t dbt_mem_linear_slow(struct dbt_vcpu *v, const struct dbt_insn *i, unsig
         {                                                                                                   \
                 dbt_set_reg##bits(v, i->reg[0], (uint##bits##_t)i->imm);                                    \
         }                                                                                                   \
-        static void mov##bits##_rm(struct dbt_vcpu *v, const struct dbt_insn *i)                            \
+        DBT_SLOW mov##bits##_rm_slow(struct dbt_vcpu *v, const struct dbt_insn *i)                          \
         {                                                                                                   \
                 dbt_set_reg##bits(v, i->reg[0], dbt_mem_get##bits(v, i));                                   \
         }                                                                                                   \
-        static void mov##bits##_mr(struct dbt_vcpu *v, const struct dbt_insn *i)                            \
+        static void mov##bits##_rm(struct dbt_vcpu *v, const struct dbt_insn *i)                            \
+        {                                                                                                   \
+                DBT_FAST_LINEAR(mov##bits##_rm_slow);                                                       \
+                DBT_FAST_HOST(bits, tag_read, mov##bits##_rm_slow)                                          \
+                dbt_set_reg##bits(v, i->reg[0], *host);                                                     \
+        }                                                                                                   \
+        DBT_SLOW mov##bits##_mr_slow(struct dbt_vcpu *v, const struct dbt_insn *i)                            \
         {                                                                                                   \
                 dbt_mem_set##bits(v, i, dbt_reg##bits(v, i->reg[1]));                                       \
         }                                                                                                   \
-        static void mov##bits##_mi(struct dbt_vcpu *v, const struct dbt_insn *i)                            \
+        static void mov##bits##_mr(struct dbt_vcpu *v, const struct dbt_insn *i)                            \
+        {                                                                                                   \
+                DBT_FAST_LINEAR(mov##bits##_mr_slow);                                                       \
+                DBT_FAST_HOST(bits, tag_write, mov##bits##_mr_slow)                                         \
+                *host = dbt_reg##bits(v, i->reg[1]);                                                \
+        }                                                                                                   \
+        DBT_SLOW mov##bits##_mi_slow(struct dbt_vcpu *v, const struct dbt_insn *i)                            \
         {                                                                                                   \
                 dbt_mem_set##bits(v, i, (uint##bits##_t)i->imm);                                            \
+        }                                                                                                   \
+        static void mov##bits##_mi(struct dbt_vcpu *v, const struct dbt_insn *i)                            \
+        {                                                                                                   \
+                DBT_FAST_LINEAR(mov##bits##_mi_slow);                                                       \
+                DBT_FAST_HOST(bits, tag_write, mov##bits##_mi_slow)                                         \
+                *host = (uint##bits##_t)i->imm;                                                     \
         }                                                                                                   \
         /* mov accumulator, [absolute address] and back: the address is in imm */                           \
         static void mov##bits##_load_abs(struct dbt_vcpu *v, const struct dbt_insn *i)                      \
@@ -104,9 +122,15 @@ bool dbt_setup_mov(struct dbt_decoding *d, unsigned arg)
         {                                                                                                   \
                 dbt_set_reg##to(v, i->reg[0], (uint##to##_t)(type)dbt_reg##from(v, i->reg[1]));             \
         }                                                                                                   \
-        static void name##to##_##from##_rm(struct dbt_vcpu *v, const struct dbt_insn *i)                    \
+        DBT_SLOW name##to##_##from##_slow(struct dbt_vcpu *v, const struct dbt_insn *i)                     \
         {                                                                                                   \
                 dbt_set_reg##to(v, i->reg[0], (uint##to##_t)(type)dbt_mem_get##from(v, i));                 \
+        }                                                                                                   \
+        static void name##to##_##from##_rm(struct dbt_vcpu *v, const struct dbt_insn *i)                    \
+        {                                                                                                   \
+                DBT_FAST_LINEAR(name##to##_##from##_slow);                                                  \
+                DBT_FAST_HOST(from, tag_read, name##to##_##from##_slow)                                     \
+                dbt_set_reg##to(v, i->reg[0], (uint##to##_t)(type)*host);                                   \
         }
 #define MOVX_FROM(from) \
         MOVX(movzx, 16, from, uint##from##_t) MOVX(movzx, 32, from, uint##from##_t) MOVX(movzx, 64, from, uint##from##_t) \
@@ -169,7 +193,7 @@ bool dbt_setup_lea(struct dbt_decoding *d, unsigned arg)
         static void xchg##bits##_m(struct dbt_vcpu *v, const struct dbt_insn *i)                            \
         {                                                                                                   \
                 uint64_t lin = dbt_mem_linear(v, i, bits / 8, DBT_WRITE);                                   \
-                uint##bits##_t *p = dbt_rmw_ptr(v, lin, bits / 8);                                          \
+                dbt_guest##bits *p = dbt_rmw_ptr(v, lin, bits / 8);                                          \
                 uint##bits##_t a = dbt_reg##bits(v, i->reg[i->aux]);                                        \
                                                                                                             \
                 if (likely(p)) {                                                                            \

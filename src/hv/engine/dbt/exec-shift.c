@@ -31,7 +31,7 @@
         static void name##bits##_##form(struct dbt_vcpu *v, const struct dbt_insn *i)                       \
         {                                                                                                   \
                 uint64_t lin = dbt_mem_linear(v, i, bits / 8, DBT_WRITE);                                   \
-                volatile uint##bits##_t *p = dbt_rmw_ptr(v, lin, bits / 8);                                 \
+                volatile dbt_guest##bits *p = dbt_rmw_ptr(v, lin, bits / 8);                                 \
                 uint8_t count = (count_expr) & (bits == 64 ? 63 : 31);                                      \
                 uint32_t f = dbt_flags_ax(v);                                                               \
                                                                                                             \
@@ -160,7 +160,7 @@ bool dbt_setup_shiftd(struct dbt_decoding *d, unsigned right)
                 return a;                                                                                   \
         }
 #define BIT_LOCK(name, suffix, bits)                                                                        \
-        static inline void lock_##name##bits(uint##bits##_t *p, uint##bits##_t bit, uint32_t *flags)        \
+        static inline void lock_##name##bits(dbt_guest##bits *p, uint##bits##_t bit, uint32_t *flags)        \
         {                                                                                                   \
                 __asm__ volatile(DBT_FLAGS_IN "lock " #name suffix " %[bit], %[p]" DBT_FLAGS_OUT            \
                                  : [p] "+m"(*p), "+a"(*flags) : [bit] "r"(bit) : "cc", "memory");           \
@@ -213,7 +213,7 @@ static uint64_t bit_linear(struct dbt_vcpu *v, const struct dbt_insn *i, unsigne
         {                                                                                                   \
                 uint##bits##_t bit = (i->aux ? dbt_reg##bits(v, i->reg[1]) : (uint##bits##_t)i->imm) & (bits - 1); \
                 uint64_t lin = bit_linear(v, i, bits, DBT_WRITE);                                           \
-                uint##bits##_t *p = dbt_rmw_ptr(v, lin, bits / 8);                                          \
+                dbt_guest##bits *p = dbt_rmw_ptr(v, lin, bits / 8);                                          \
                 uint32_t f = dbt_flags_ax(v);                                                               \
                                                                                                             \
                 if (unlikely(!p)) {                                                                         \

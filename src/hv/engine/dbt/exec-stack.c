@@ -6,12 +6,18 @@
 
 /* --- 64-bit mode, 64-bit operands: the common case ------------------------------------------------------------- */
 
+DBT_SLOW push64_r_slow(struct dbt_vcpu *v, const struct dbt_insn *i)
+{
+        dbt_push(v, v->gpr[i->reg[0]], 8);
+}
+
 static void push64_r(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
-        uint64_t sp = v->gpr[X86_RSP] - 8;
+        uint64_t lin = v->gpr[X86_RSP] - 8;
 
-        dbt_store64(v, sp, v->gpr[i->reg[0]], v->mmu);
-        v->gpr[X86_RSP] = sp;
+        DBT_FAST_HOST(64, tag_write, push64_r_slow)
+        *host = v->gpr[i->reg[0]];
+        v->gpr[X86_RSP] = lin;
 }
 
 static void push64_i(struct dbt_vcpu *v, const struct dbt_insn *i)
@@ -22,13 +28,21 @@ static void push64_i(struct dbt_vcpu *v, const struct dbt_insn *i)
         v->gpr[X86_RSP] = sp;
 }
 
+DBT_SLOW pop64_r_slow(struct dbt_vcpu *v, const struct dbt_insn *i)
+{
+        uint64_t value = dbt_stack_peek(v, 0, 8);
+
+        v->gpr[X86_RSP] += 8;
+        v->gpr[i->reg[0]] = value;
+}
+
 static void pop64_r(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
-        uint64_t sp = v->gpr[X86_RSP];
-        uint64_t value = dbt_load64(v, sp, v->mmu);
+        uint64_t lin = v->gpr[X86_RSP];
 
-        v->gpr[X86_RSP] = sp + 8;
-        v->gpr[i->reg[0]] = value;
+        DBT_FAST_HOST(64, tag_read, pop64_r_slow)
+        v->gpr[X86_RSP] = lin + 8;
+        v->gpr[i->reg[0]] = *host;
 }
 
 static void leave64(struct dbt_vcpu *v, const struct dbt_insn *i)

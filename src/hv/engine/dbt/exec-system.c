@@ -335,6 +335,7 @@ static void set_ac(struct dbt_vcpu *v, bool on)
                 dbt_raise_ud(v);
         v->rflags = on ? v->rflags | X86_FLAG_AC : v->rflags & ~(uint64_t)X86_FLAG_AC;
         v->mmu = on ? DBT_MMU_KERNEL : DBT_MMU_KERNEL_SMAP;
+        v->tlb_now = v->tlb[v->mmu];
 }
 
 static void exec_stac(struct dbt_vcpu *v, const struct dbt_insn *i)

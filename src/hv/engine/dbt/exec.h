@@ -160,14 +160,39 @@ static inline uint64_t dbt_truncate(uint64_t value, unsigned bytes)
 
 /* --- Memory --------------------------------------------------------------------------------------------------- */
 
+/* The slot of lin in the present view. */
+static inline struct dbt_tlb_entry *dbt_tlb_now(struct dbt_vcpu *v, uint64_t lin)
+{
+        return &v->tlb_now[(lin >> DBT_PAGE_SHIFT) & (DBT_TLB_SIZE - 1)];
+}
+
+/* Fast paths of handlers with a memory operand: declare lin and a reference to the host's memory, or hand over to the slow handler, which has
+ * all of the cases, as a tail call: so the fast one needs no stack frame. */
+#define DBT_FAST_LINEAR(slow)                                                                               \
+        uint64_t lin;                                                                                       \
+        if (unlikely(!i->mem.fast)) {                                                                       \
+                slow(v, i);                                                                                 \
+                return;                                                                                     \
+        }                                                                                                   \
+        lin = (uint64_t)i->mem.disp + v->regs[i->mem.base] + (v->regs[i->mem.index] << i->mem.scale) +      \
+                *(const uint64_t *)((const char *)v + i->mem.seg_base)
+#define DBT_FAST_HOST(bits, tag, slow)                                                                      \
+        const struct dbt_tlb_entry *e = dbt_tlb_now(v, lin);                                                \
+        volatile dbt_guest##bits *host = (volatile dbt_guest##bits *)(lin + e->addend);                     \
+        if (unlikely(!DBT_TLB_HIT(e, tag, lin, bits / 8))) {                                                \
+                slow(v, i);                                                                                 \
+                return;                                                                                     \
+        }
+#define DBT_SLOW static __attribute__((noinline, cold)) void
+
 /* Read-modify-write access to [lin, lin+n): the host address, or NULL if the caller has to use dbt_load and dbt_store. Raises #PF
  * as a write does. */
 static inline void *dbt_rmw_ptr(struct dbt_vcpu *v, uint64_t lin, unsigned n)
 {
-        struct dbt_tlb_entry *e = dbt_tlb_slot(v, v->mmu, lin);
+        struct dbt_tlb_entry *e = dbt_tlb_now(v, lin);
 
-        if (likely(e->tag_write == (lin & DBT_PAGE_MASK) && (lin & ~DBT_PAGE_MASK) <= DBT_PAGE_SIZE - n))
-                return e->host + (lin & ~DBT_PAGE_MASK);
+        if (DBT_TLB_HIT(e, tag_write, lin, n))
+                return (void *)(lin + e->addend);
         return dbt_host_ptr(v, lin, n, DBT_WRITE, v->mmu);
 }
 

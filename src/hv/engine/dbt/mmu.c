@@ -303,7 +303,7 @@ static void fill(struct dbt_vcpu *v, const struct walk *w, const struct xlat *x,
         e->gpa = w->gpa;
         e->global = w->global && ((v->cr4 & X86_CR4_PGE) || !(v->cr0 & X86_CR0_PG));
         e->shift = w->shift;
-        e->host = slot_host(x->slot, w->gpa);
+        e->addend = (uintptr_t)slot_host(x->slot, w->gpa) - page;
         e->tag_read = allowed(v, w, DBT_READ, mmu) ? page : DBT_TLB_INVALID;
         e->tag_exec = allowed(v, w, DBT_EXEC, mmu) ? page : DBT_TLB_INVALID;
         e->tag_write = allowed(v, w, DBT_WRITE, mmu) && direct_write(v, w, x->slot) ? page : DBT_TLB_INVALID;
@@ -316,7 +316,7 @@ static bool tlb_hit(const struct dbt_tlb_entry *e, uint64_t lin, enum dbt_access
 
         if (tag != (lin & DBT_PAGE_MASK))
                 return false;
-        *x = (struct xlat){ .gpa = e->gpa | (lin & ~DBT_PAGE_MASK), .host = e->host + (lin & ~DBT_PAGE_MASK) };
+        *x = (struct xlat){ .gpa = e->gpa | (lin & ~DBT_PAGE_MASK), .host = (uint8_t *)(lin + e->addend) };
         return true;
 }
 

@@ -138,7 +138,7 @@ static void *operand_pointer(struct dbt_vcpu *v, const struct native_stub *s, ui
 {
         if (likely(cached_tag(v, s, lin) == (lin & DBT_PAGE_MASK) &&
                     (lin & ~DBT_PAGE_MASK) + s->mem_size <= DBT_PAGE_SIZE))
-                return dbt_tlb_slot(v, v->mmu, lin)->host + (lin & ~DBT_PAGE_MASK);
+                return (void *)(lin + dbt_tlb_slot(v, v->mmu, lin)->addend);
         native_check_pending(v, s);
         return dbt_host_ptr(v, lin, s->mem_size, s->access & NATIVE_WRITE ? DBT_WRITE : DBT_READ, v->mmu);
 }

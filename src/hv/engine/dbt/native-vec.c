@@ -61,7 +61,7 @@ static void *cached_pointer(struct dbt_vcpu *v, const struct native_stub *s, uin
 
         if (tag != (lin & DBT_PAGE_MASK) || (lin & ~DBT_PAGE_MASK) + s->mem_size > DBT_PAGE_SIZE)
                 return NULL;
-        return e->host + (lin & ~DBT_PAGE_MASK);
+        return (void *)(lin + e->addend);
 }
 
 void native_run_masked_load(struct dbt_vcpu *v, const struct dbt_insn *i)

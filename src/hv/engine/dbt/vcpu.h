@@ -50,11 +50,10 @@ enum dbt_mmu {
 };
 
 /* A tag is the linear page address, or DBT_TLB_INVALID if that kind of access must take the slow path (no
- * permission known, MMIO, ROM on write, a page with cached code on write, A/D bit to be set). host + (linear - page) is the
- * host address. */
+ * permission known, MMIO, ROM on write, a page with cached code on write, A/D bit to be set). linear + addend is the host address. */
 struct dbt_tlb_entry {
         uint64_t tag_read, tag_write;
-        uint8_t *host;  /* of the page's first byte; NULL for MMIO */
+        uint64_t addend;
         uint64_t tag_exec; /* instruction fetches use the TLB of v->mmu, too; set only for RAM and ROM */
         uint64_t gpa;   /* of the page */
         bool global;    /* survives a CR3 load */
@@ -130,6 +129,7 @@ struct dbt_vcpu {
         bool raise_pending;        /* v->raised came with the state that was set: deliver it first */
         _Atomic bool sleeping;     /* in the futex of dbt_request */
 
+        struct dbt_tlb_entry *tlb_now; /* tlb[mmu] */
         struct dbt_tlb_entry tlb[DBT_NMMUS][DBT_TLB_SIZE];
         uint64_t tlb_used[DBT_NMMUS][DBT_TLB_SIZE / 64]; /* bit per entry that may hold something */
         uint64_t tlb_large[2];     /* mmu.c: filters of the 4M and 1G ranges with entries from large pages */
@@ -206,23 +206,25 @@ typedef uint16_t dbt_guest16 __attribute__((aligned(1), may_alias));
 typedef uint32_t dbt_guest32 __attribute__((aligned(1), may_alias));
 typedef uint64_t dbt_guest64 __attribute__((aligned(1), may_alias));
 
-/* The fast paths: aligned or not, as long as the access stays in its page. A tag compares unequal when the access crosses the page end
- * because (lin + size - 1) is then in the next page. */
+/* Does the entry of lin's slot allow the access of n bytes without more ado? One that crosses the page end does not: its last byte belongs to
+ * another slot. */
+#define DBT_TLB_HIT(e, tag, lin, n) likely((e)->tag == (((lin) + (n) - 1) & DBT_PAGE_MASK))
+#define DBT_HOST(e, lin, bits) (*(volatile dbt_guest##bits *)((lin) + (e)->addend))
+
+/* The fast paths: aligned or not, as long as the access stays in its page. */
 #define DBT_ACCESSORS(bits)                                                                                 \
         static inline uint##bits##_t dbt_load##bits(struct dbt_vcpu *v, uint64_t lin, unsigned mmu)         \
         {                                                                                                   \
                 struct dbt_tlb_entry *e = dbt_tlb_slot(v, mmu, lin);                                        \
-                if (likely(e->tag_read == (lin & DBT_PAGE_MASK) &&                                          \
-                            (lin & ~DBT_PAGE_MASK) <= DBT_PAGE_SIZE - bits / 8))                            \
-                        return *(volatile dbt_guest##bits *)(e->host + (lin & ~DBT_PAGE_MASK));              \
+                if (DBT_TLB_HIT(e, tag_read, lin, bits / 8))                                                \
+                        return DBT_HOST(e, lin, bits);                                                      \
                 return (uint##bits##_t)dbt_load_slow(v, lin, bits / 8, mmu);                                \
         }                                                                                                   \
         static inline void dbt_store##bits(struct dbt_vcpu *v, uint64_t lin, uint##bits##_t val, unsigned mmu) \
         {                                                                                                   \
                 struct dbt_tlb_entry *e = dbt_tlb_slot(v, mmu, lin);                                        \
-                if (likely(e->tag_write == (lin & DBT_PAGE_MASK) &&                                         \
-                            (lin & ~DBT_PAGE_MASK) <= DBT_PAGE_SIZE - bits / 8))                            \
-                        *(volatile dbt_guest##bits *)(e->host + (lin & ~DBT_PAGE_MASK)) = val;               \
+                if (DBT_TLB_HIT(e, tag_write, lin, bits / 8))                                               \
+                        DBT_HOST(e, lin, bits) = val;                                                       \
                 else                                                                                        \
                         dbt_store_slow(v, lin, val, bits / 8, mmu);                                         \
         }
