@@ -37,13 +37,25 @@ struct sequence {
         unsigned n;                    /* instructions */
         unsigned start[INSNS_MAX + 1]; /* offset of each one, and the end */
         uint32_t branches;             /* bit per instruction */
-        bool mode32;                   /* compatibility mode */
+        unsigned bits;                 /* 64, or compatibility mode with 32 or 16 */
         struct cpu in;
 };
 
 static inline ZydisMachineMode machine_mode(const struct sequence *s)
 {
-        return s->mode32 ? ZYDIS_MACHINE_MODE_LEGACY_32 : ZYDIS_MACHINE_MODE_LONG_64;
+        if (s->bits == 64)
+                return ZYDIS_MACHINE_MODE_LONG_64;
+        return s->bits == 32 ? ZYDIS_MACHINE_MODE_LEGACY_32 : ZYDIS_MACHINE_MODE_LEGACY_16;
+}
+
+/* 16-bit code runs in segments of 64K that begin at CODE_ADDR and DATA_ADDR. */
+#define SELECTOR_CODE16 0x07
+#define SELECTOR_DATA16 0x0f
+
+/* What RIP is at the start. */
+static inline uint64_t code_start(const struct sequence *s)
+{
+        return s->bits == 16 ? 0 : CODE_ADDR;
 }
 
 struct rng {

@@ -7,11 +7,12 @@
 
 #include "diff.h"
 
-static ZydisDecoder decoder64, decoder32;
+static ZydisDecoder decoder64, decoder32, decoder16;
 
 void gen_init(void)
 {
         ZydisDecoderInit(&decoder64, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+        ZydisDecoderInit(&decoder16, ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_32);
         ZydisDecoderInit(&decoder32, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
 }
 
@@ -165,11 +166,15 @@ static void random_registers(struct gen *g)
                 } else {
                         in->gpr[k] = kind < 8 ? rng_next(&g->r) : special_integer(&g->r);
                 }
-                if (g->s->mode32)
+                if (g->s->bits == 16 && (g->pointers >> k & 1))
+                        in->gpr[k] -= DATA_ADDR;
+                if (g->s->bits != 64)
                         in->gpr[k] = (uint32_t)in->gpr[k];
         }
         in->gpr[X86_RSP] = DATA_ADDR + 4 * 4096 + (rng_below(&g->r, 512) * 8);
-        in->rip = CODE_ADDR;
+        if (g->s->bits == 16)
+                in->gpr[X86_RSP] -= DATA_ADDR;
+        in->rip = code_start(g->s);
         in->rflags = 0x202 | (rng_next(&g->r) & 0x8d5) | (rng_percent(&g->r, 25) ? X86_FLAG_DF : 0);
         in->fs_base = rng_percent(&g->r, 70) ? rng_below(&g->r, 4096) : data_pointer(&g->r);
         in->gs_base = rng_percent(&g->r, 70) ? rng_below(&g->r, 4096) : data_pointer(&g->r);
@@ -178,9 +183,9 @@ static void random_registers(struct gen *g)
 
 static unsigned pick_register(struct gen *g, uint16_t set)
 {
-        unsigned r = rng_below(&g->r, g->s->mode32 ? 8 : 16);
+        unsigned r = rng_below(&g->r, g->s->bits != 64 ? 8 : 16);
 
-        if (g->s->mode32)
+        if (g->s->bits != 64)
                 set &= 0xff;
         if (!set || rng_percent(&g->r, 8))
                 return r;
@@ -247,16 +252,32 @@ static void memory_modrm(struct gen *g, struct modrm *m, unsigned reg)
                 put_disp(m, mod == 1 ? (int8_t)disp : disp, mod == 1 ? 1 : 4);
 }
 
+/* With 16-bit addressing: pairs of BX, BP, SI, DI. */
+static void memory_modrm16(struct gen *g, struct modrm *m, unsigned reg)
+{
+        unsigned mod = rng_below(&g->r, 3), rm = rng_percent(&g->r, 70) ? 4 + rng_below(&g->r, 4) : rng_below(&g->r, 8);
+        int32_t disp = random_disp(g);
+
+        *m = (struct modrm){.b = {(uint8_t)(mod << 6 | reg << 3 | rm)}, .n = 1};
+        if (mod == 0 && rm == 6)
+                put_disp(m, (int32_t)(data_pointer(&g->r) - DATA_ADDR), 2);
+        else if (mod)
+                put_disp(m, disp & ~15, mod);
+}
+
 static void random_modrm(struct gen *g, struct modrm *m)
 {
         unsigned reg = rng_below(&g->r, 8);
 
         if (rng_percent(&g->r, 45)) {
                 *m = (struct modrm){.b = {(uint8_t)(0xc0 | reg << 3 | rng_below(&g->r, 8))}, .n = 1};
-                m->bb = !g->s->mode32 && rng_percent(&g->r, 30);
+                m->bb = g->s->bits == 64 && rng_percent(&g->r, 30);
                 return;
         }
-        memory_modrm(g, m, reg);
+        if (g->s->bits == 16 && rng_percent(&g->r, 90))
+                memory_modrm16(g, m, reg);
+        else
+                memory_modrm(g, m, reg);
 }
 
 static void append(uint8_t *buf, unsigned *n, uint8_t byte)
@@ -298,7 +319,7 @@ static void append_rex(struct gen *g, uint8_t *buf, unsigned *n, const struct mo
 {
         uint8_t rex;
 
-        if (g->s->mode32)
+        if (g->s->bits != 64)
                 return;
         rex = (uint8_t)(0x40 | (m->x ? 2 : 0) | (m->bb ? 1 : 0));
 
@@ -352,9 +373,9 @@ static void vex_candidate(struct gen *g, uint8_t *buf)
                 append(buf, &n, 0xc5);
         } else {
                 append(buf, &n, 0xc4);
-                append(buf, &n, (uint8_t)((g->s->mode32 ? 0x80 : rng_next(&g->r) & 0x80) | (m.x ? 0 : 0x40) | (m.bb ? 0 : 0x20) | map));
+                append(buf, &n, (uint8_t)((g->s->bits != 64 ? 0x80 : rng_next(&g->r) & 0x80) | (m.x ? 0 : 0x40) | (m.bb ? 0 : 0x20) | map));
         }
-        append(buf, &n, (uint8_t)((rng_percent(&g->r, 25) ? 0x78 : 0) | (g->s->mode32 && buf[n - 1] == 0xc5 ? 0xc0 : 0) |
+        append(buf, &n, (uint8_t)((rng_percent(&g->r, 25) ? 0x78 : 0) | (g->s->bits != 64 && buf[n - 1] == 0xc5 ? 0xc0 : 0) |
                 rng_next(&g->r)));
         append(buf, &n, (uint8_t)rng_next(&g->r));
         append_tail(g, buf, &n, &m);
@@ -510,7 +531,7 @@ static void aim_rip_relative(struct gen *g, uint8_t *insn, const ZydisDecodedIns
 {
         int32_t disp;
 
-        if (g->s->mode32)
+        if (g->s->bits != 64)
                 return;
         if (!(z->attributes & ZYDIS_ATTRIB_HAS_MODRM) || z->raw.modrm.mod != 0 || z->raw.modrm.rm != 5)
                 return;
@@ -551,7 +572,7 @@ static bool add_random(struct gen *g)
                 x87_candidate(g, buf);
         else
                 vex_candidate(g, buf);
-        if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(s->mode32 ? &decoder32 : &decoder64, buf, 15, &z, ops)))
+        if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(s->bits == 64 ? &decoder64 : s->bits == 32 ? &decoder32 : &decoder16, buf, 15, &z, ops)))
                 return false;
         if (z.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY && z.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
                 return false;
@@ -590,10 +611,11 @@ static void add_popf(struct gen *g)
 {
         struct sequence *s = g->s;
         uint32_t flags = (uint32_t)rng_next(&g->r) & 0xcd5; /* sigreturn would keep ID */
+        unsigned size = s->bits == 16 ? 2 : 4;
 
         s->code[s->length++] = 0x68;
-        memcpy(s->code + s->length, &flags, 4);
-        s->length += 4;
+        memcpy(s->code + s->length, &flags, size);
+        s->length += size;
         s->code[s->length++] = 0x9d;
 }
 
@@ -695,7 +717,7 @@ void gen_sequence(struct sequence *s, uint64_t seed)
         memset(s, 0, sizeof(*s));
         rng_next(&g.r);
         g.branches = rng_percent(&g.r, 40);
-        s->mode32 = rng_percent(&g.r, 20);
+        s->bits = rng_percent(&g.r, 75) ? 64 : rng_percent(&g.r, 60) ? 32 : 16;
         random_registers(&g);
         while (s->n < n) {
                 s->start[s->n] = s->length;
@@ -704,7 +726,7 @@ void gen_sequence(struct sequence *s, uint64_t seed)
                         add_branch(&g);
                 } else if (rng_percent(&g.r, 1)) {
                         add_popf(&g);
-                } else if (!areas && !s->mode32 && rng_percent(&g.r, 1)) {
+                } else if (!areas && s->bits == 64 && rng_percent(&g.r, 1)) {
                         areas = true;
                         add_area(&g);
                 } else {

@@ -133,7 +133,6 @@ static void make_start_state(void)
         s->xcr0 = X86_XCR0_X87 | X86_XCR0_SSE | X86_XCR0_AVX;
         for (unsigned k = 0; k < X86_NSREGS; k++)
                 s->seg[k] = segment(0, 0xf3 | X86_SEG_UNUSABLE);
-        s->seg[X86_DS] = s->seg[X86_ES] = s->seg[X86_SS] = segment(0x2b, 0xf3 | X86_SEG_DB | X86_SEG_G);
         s->ldtr = segment(0, X86_SEG_UNUSABLE);
         s->tr = (struct x86_segment){.selector = 0x40, .base = SYSTEM_BASE + TSS, .limit = 0x67, .attr = 0x8b};
         s->gdtr = (struct x86_table){.base = SYSTEM_BASE + GDT, .limit = 0x37};
@@ -188,6 +187,22 @@ static void set_memory(const struct sequence *s, const uint8_t *mem)
         put64(PT_LOW + ((CODE_ADDR - DATA_ADDR) >> 12) * 8, code | PTE_P | PTE_U | PTE_A | PTE_D);
 }
 
+static void set_segments(struct x86_state *s, unsigned bits)
+{
+        struct x86_segment data = segment(0x2b, 0xf3 | X86_SEG_DB | X86_SEG_G), code = segment(0x33, 0xfb | X86_SEG_L | X86_SEG_G);
+
+        if (bits == 32)
+                code = segment(0x23, 0xfb | X86_SEG_DB | X86_SEG_G);
+        if (bits == 16) {
+                code = (struct x86_segment){.selector = SELECTOR_CODE16, .base = CODE_ADDR, .limit = 0xffff, .attr = 0xfb};
+                data = (struct x86_segment){
+                        .selector = SELECTOR_DATA16, .base = DATA_ADDR, .limit = 0xffff, .attr = 0xf3 | X86_SEG_DB
+                };
+        }
+        s->seg[X86_CS] = code;
+        s->seg[X86_DS] = s->seg[X86_ES] = s->seg[X86_SS] = data;
+}
+
 static void set_state(const struct sequence *seq)
 {
         const struct cpu *in = &seq->in;
@@ -195,8 +210,8 @@ static void set_state(const struct sequence *seq)
         const uint64_t components = 7;
 
         memcpy(s->gpr, in->gpr, sizeof(s->gpr));
-        s->rip = CODE_ADDR;
-        s->seg[X86_CS] = seq->mode32 ? segment(0x23, 0xfb | X86_SEG_DB | X86_SEG_G) : segment(0x33, 0xfb | X86_SEG_L | X86_SEG_G);
+        s->rip = code_start(seq);
+        set_segments(s, seq->bits);
         s->rflags = in->rflags;
         s->cr2 = 0;
         s->seg[X86_FS].base = in->fs_base;

@@ -4,13 +4,14 @@
  * that sigreturn starts it with all state loaded. The next signal, be it the marker's or a fault's, holds the
  * result, and the handler puts C's registers back. */
 
-#include <cpuid.h>
+#include <asm/ldt.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -71,6 +72,18 @@ static size_t frame_fp_size(const uint8_t *fp)
         return size && size <= FP_IMAGE_MAX ? size : 512;
 }
 
+/* CS in bits 0..15, SS in bits 48..63. */
+static void set_selectors(greg_t *regs)
+{
+        uint64_t cs = host.seq->bits == 64 ? 0x33 : 0x23, ss = 0x2b;
+
+        if (host.seq->bits == 16) {
+                cs = SELECTOR_CODE16;
+                ss = SELECTOR_DATA16;
+        }
+        regs[REG_CSGSFS] = (greg_t)(((uint64_t)regs[REG_CSGSFS] & 0x0000ffffffff0000) | cs | ss << 48);
+}
+
 static void start(ucontext_t *uc)
 {
         greg_t *regs = uc->uc_mcontext.gregs;
@@ -84,9 +97,9 @@ static void start(ucontext_t *uc)
 
         for (unsigned r = 0; r < X86_NGPRS; r++)
                 regs[greg_of[r]] = (greg_t)in->gpr[r];
-        regs[REG_RIP] = CODE_ADDR;
+        regs[REG_RIP] = (greg_t)code_start(host.seq);
         regs[REG_EFL] = (greg_t)in->rflags;
-        regs[REG_CSGSFS] = (regs[REG_CSGSFS] & ~0xffffLL) | (host.seq->mode32 ? 0x23 : 0x33);
+        set_selectors(regs);
         memcpy(fp, in->xsave, FP_SW_RESERVED - 48);
         memcpy(&bv, fp + 512, 8);
         bv = (bv & ~0xffULL) | 7; /* AVX-512 state in its initial configuration */
@@ -190,15 +203,21 @@ static int map_arena(void)
         return host.code == MAP_FAILED ? -1 : 0;
 }
 
+static int make_ldt(void)
+{
+        struct user_desc code = {.entry_number = 0, .base_addr = CODE_ADDR, .limit = 0xffff, .contents = MODIFY_LDT_CONTENTS_CODE};
+        struct user_desc data = {.entry_number = 1, .base_addr = DATA_ADDR, .limit = 0xffff, .seg_32bit = 1};
+
+        return syscall(SYS_modify_ldt, 1, &code, sizeof(code)) < 0 || syscall(SYS_modify_ldt, 1, &data, sizeof(data)) < 0 ? -1 : 0;
+}
+
 int host_init(void)
 {
         static uint8_t stack[65536];
         stack_t ss = {.ss_sp = stack, .ss_size = sizeof(stack)};
 
         __asm__ volatile("rdfsbase %0" : "=r"(host_c_fs));
-        /* For compatibility mode, where null selectors do not do. */
-        __asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(0x2b));
-        if (sigaltstack(&ss, NULL) < 0 || map_arena() < 0)
+        if (sigaltstack(&ss, NULL) < 0 || map_arena() < 0 || make_ldt() < 0)
                 return -errno;
         host_take_signals();
         return 0;
@@ -215,6 +234,8 @@ void host_run(const struct sequence *s, const uint8_t *mem, struct cpu *out)
         memcpy(host.code, s->code, s->length);
         host.seq = s;
         host.out = out;
+        /* Not a part of signal frames, and unused by 64-bit code. */
+        __asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(s->bits == 16 ? SELECTOR_DATA16 : 0x2b));
         host.phase = START;
         __asm__ volatile("int3" : : : "memory");
 }

@@ -83,11 +83,11 @@ static uint32_t undefined_flags(const struct sequence *s, uint64_t rip)
 {
         uint32_t undefined = 0;
 
-        for (unsigned at = 0; at < s->length && (s->branches || CODE_ADDR + at < rip);) {
+        for (unsigned at = 0; at < s->length && (s->branches || code_start(s) + at < rip);) {
                 ZydisDisassembledInstruction z;
                 uint32_t after;
 
-                if (!ZYAN_SUCCESS(ZydisDisassembleIntel(machine_mode(s), CODE_ADDR + at, s->code + at,
+                if (!ZYAN_SUCCESS(ZydisDisassembleIntel(machine_mode(s), code_start(s) + at, s->code + at,
                             s->length - at, &z)))
                         break;
                 after = gen_undefined_after(&z.info, undefined);
@@ -107,7 +107,7 @@ static unsigned vector_class(const struct cpu *c)
 static bool faulted_in(const struct sequence *s, const struct cpu *h, const ZydisMnemonic *m, unsigned n)
 {
         ZydisDisassembledInstruction z;
-        uint64_t at = h->rip - CODE_ADDR;
+        uint64_t at = h->rip - code_start(s);
 
         if (h->vector == X86_BP || at >= s->length ||
                 !ZYAN_SUCCESS(ZydisDisassembleIntel(machine_mode(s), h->rip, s->code + at, s->length - at, &z)))
@@ -157,15 +157,20 @@ static bool differ_registers(const struct sequence *s, const struct cpu *h, cons
         static const char *const names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
                 "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"};
         uint64_t flags = ~(uint64_t)X86_FLAG_RF;
-        bool d = differ("vector", vector_class(h), vector_class(g));
+        bool d;
+
+        /* Whether such an operand first meets the end of its segment or of its page. */
+        if (s->bits != 64 && h->vector != g->vector && h->rip == g->rip && may_fault_anywhere(s, h))
+                return false;
+        d = differ("vector", vector_class(h), vector_class(g));
 
         d |= differ("rip", h->rip, g->rip);
         if ((h->rflags ^ g->rflags) & flags)
                 flags &= ~(uint64_t)undefined_flags(s, h->rip);
         d |= differ("rflags", h->rflags & flags, g->rflags & flags);
         for (unsigned k = 0; k < X86_NGPRS; k++)
-                d |= differ(names[k], s->mode32 ? (uint32_t)h->gpr[k] : h->gpr[k], s->mode32 ? (uint32_t)g->gpr[k] : g->gpr[k]);
-        if (s->mode32) /* compatibility mode cannot change them */
+                d |= differ(names[k], s->bits != 64 ? (uint32_t)h->gpr[k] : h->gpr[k], s->bits != 64 ? (uint32_t)g->gpr[k] : g->gpr[k]);
+        if (s->bits != 64) /* compatibility mode cannot change them */
                 return d | differ_fault(s, h, g);
         d |= differ("fs", h->fs_base, g->fs_base);
         d |= differ("gs", h->gs_base, g->gs_base);
@@ -244,10 +249,10 @@ static void disassemble(const struct sequence *s)
         for (unsigned at = 0; at < s->length;) {
                 ZydisDisassembledInstruction z;
 
-                if (!ZYAN_SUCCESS(ZydisDisassembleIntel(machine_mode(s), CODE_ADDR + at, s->code + at,
+                if (!ZYAN_SUCCESS(ZydisDisassembleIntel(machine_mode(s), code_start(s) + at, s->code + at,
                             s->length - at, &z)))
                         break;
-                printf("  %llx ", (unsigned long long)CODE_ADDR + at);
+                printf("  %llx ", (unsigned long long)code_start(s) + at);
                 for (unsigned k = 0; k < 15; k++)
                         k < z.info.length ? printf("%02x", s->code[at + k]) : printf("  ");
                 printf(" %s\n", z.text);

@@ -64,16 +64,32 @@ static void *cached_pointer(struct dbt_vcpu *v, const struct native_stub *s, uin
         return (void *)(lin + e->addend);
 }
 
+/* Of the byte at the operand's beginning + k. Segments are checked per element. */
+static uint64_t element_linear(struct dbt_vcpu *v, const struct dbt_insn *i, unsigned k, unsigned size, enum dbt_access access)
+{
+        uint64_t offset = dbt_mem_offset(v, i) + k;
+
+        if (i->mem.fast)
+                return dbt_mem_linear(v, i, size, access) + k;
+        if (i->mem.addr_size == 4)
+                offset = (uint32_t)offset;
+        return dbt_seg_linear(v, (enum x86_sreg)i->mem.seg, offset, size, access);
+}
+
+/* The whole operand, if no fault is possible. */
+static void *whole_pointer(struct dbt_vcpu *v, const struct dbt_insn *i, const struct native_stub *s)
+{
+        return i->mem.fast ? cached_pointer(v, s, dbt_mem_linear(v, i, s->mem_size, DBT_READ)) : NULL;
+}
+
 void native_run_masked_load(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
         const struct native_stub *s = i->native;
         uint8_t *bounce = v->native->bounce;
-        uint64_t lin;
         void *p;
 
         native_enter(v, s);
-        lin = dbt_mem_linear(v, i, s->mem_size, DBT_READ);
-        p = cached_pointer(v, s, lin);
+        p = whole_pointer(v, i, s);
         if (p) {
                 native_call(v, s, p);
                 return;
@@ -85,7 +101,7 @@ void native_run_masked_load(struct dbt_vcpu *v, const struct dbt_insn *i)
 
                 if (!is_selected(v, s, k / s->elem_size))
                         continue;
-                value = load_element(v, lin + k, s->elem_size);
+                value = load_element(v, element_linear(v, i, k, s->elem_size, DBT_READ), s->elem_size);
                 native_copy(bounce + k, &value, s->elem_size);
         }
         native_enter(v, s);
@@ -96,12 +112,10 @@ void native_run_masked_store(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
         const struct native_stub *s = i->native;
         uint8_t *bounce = v->native->bounce;
-        uint64_t lin;
         void *p;
 
         native_enter(v, s);
-        lin = dbt_mem_linear(v, i, s->mem_size, DBT_WRITE);
-        p = cached_pointer(v, s, lin);
+        p = whole_pointer(v, i, s);
         if (p) {
                 native_call(v, s, p);
                 return;
@@ -110,10 +124,12 @@ void native_run_masked_store(struct dbt_vcpu *v, const struct dbt_insn *i)
         dbt_fpu_save(v);
         for (unsigned k = 0; k < s->mem_size; k += s->elem_size)
                 if (is_selected(v, s, k / s->elem_size))
-                        dbt_probe(v, lin + k, s->elem_size, DBT_WRITE, v->mmu);
+                        dbt_probe(v, element_linear(v, i, k, s->elem_size, DBT_WRITE), s->elem_size, DBT_WRITE,
+                                v->mmu);
         for (unsigned k = 0; k < s->mem_size; k += s->elem_size)
                 if (is_selected(v, s, k / s->elem_size))
-                        dbt_write_bytes(v, lin + k, bounce + k, s->elem_size, v->mmu);
+                        dbt_write_bytes(v, element_linear(v, i, k, s->elem_size, DBT_WRITE), bounce + k,
+                                s->elem_size, v->mmu);
 }
 
 /* --- maskmovq, maskmovdqu -------------------------------------------------------------------------------------- */

@@ -297,8 +297,10 @@ static bool needs_prefix_66(const struct prepare *p)
         case ZYDIS_MNEMONIC_FNSAVE:
         case ZYDIS_MNEMONIC_FRSTOR:
                 return true;
+        case ZYDIS_MNEMONIC_MOVNTI:
+                return false;
         default:
-                return !p->has_x87 && !p->has_mm && !p->has_xmm && !p->has_mxcsr;
+                return p->stub.class == NATIVE_GPR;
         }
 }
 
@@ -556,8 +558,8 @@ static void describe(struct prepare *p, const struct dbt_vcpu *v)
         const ZydisDecodedInstruction *z = p->plan.z;
 
         p->plan.mode64 = v->mode & DBT_MODE_CS64;
-        p->plan.prefix_66 = needs_prefix_66(p);
         p->stub.class = (uint8_t)classify(p);
+        p->plan.prefix_66 = needs_prefix_66(p);
         p->stub.align_mask = alignment(p);
         p->stub.lock = z->attributes & ZYDIS_ATTRIB_HAS_LOCK;
         if (z->mnemonic == ZYDIS_MNEMONIC_XCHG && p->mem)
