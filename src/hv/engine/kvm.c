@@ -1049,13 +1049,39 @@ static void stop_time(struct engine_vm *vm)
         }
 }
 
+static int tsc_offset(struct engine_vcpu *v, unsigned long request, uint64_t *value)
+{
+        struct kvm_device_attr attr = { .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)value };
+
+        return kvm_ioctl(v->fd, request, &attr);
+}
+
+/* By the offset, the same distance for every CPU: a value written to the MSR that is less than a second away from what KVM expects
+ * counts as an attempt to synchronize CPUs and changes nothing. Before Linux 5.16 there is only the MSR. */
+static void move_tsc(struct engine_vcpu *v, uint64_t distance)
+{
+        uint64_t offset;
+
+        if (tsc_offset(v, KVM_GET_DEVICE_ATTR, &offset) == 0) {
+                offset -= distance;
+                if (tsc_offset(v, KVM_SET_DEVICE_ATTR, &offset) == 0)
+                        return;
+        }
+        set_msr(v, MSR_TSC, v->paused_tsc);
+}
+
 static void start_time(struct engine_vm *vm)
 {
         struct kvm_clock_data clock = { .clock = vm->clock.clock };
+        uint64_t now = 0, distance = 0;
 
-        for (unsigned i = 0; i < vm->config.cpus; i++)
-                if (vm->vcpus[i])
-                        set_msr(vm->vcpus[i], MSR_TSC, vm->vcpus[i]->paused_tsc);
+        for (unsigned i = 0; i < vm->config.cpus; i++) {
+                if (!vm->vcpus[i])
+                        continue;
+                if (distance == 0 && get_msr(vm->vcpus[i], MSR_TSC, &now) == 1)
+                        distance = now - vm->vcpus[i]->paused_tsc;
+                move_tsc(vm->vcpus[i], distance);
+        }
         kvm_ioctl(vm->fd, KVM_SET_CLOCK, &clock);
         for (unsigned i = 0; i < vm->config.cpus; i++) {
                 if (!vm->vcpus[i])
