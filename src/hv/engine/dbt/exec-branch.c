@@ -344,7 +344,7 @@ static void exec_int3(struct dbt_vcpu *v, const struct dbt_insn *i)
 
 static void exec_int1(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
-        dbt_software_interrupt(v, X86_DB, next_rip(v, i));
+        dbt_icebp(v, next_rip(v, i));
 }
 
 static void exec_into(struct dbt_vcpu *v, const struct dbt_insn *i)

@@ -303,6 +303,13 @@ void dbt_software_interrupt(struct dbt_vcpu *v, unsigned vector, uint64_t next_r
         deliver(v, &ev);
 }
 
+void dbt_icebp(struct dbt_vcpu *v, uint64_t next_rip)
+{
+        struct event ev = { .vector = X86_DB, .rip = next_rip, .rflags = v->rflags };
+
+        deliver(v, &ev);
+}
+
 bool dbt_deliver_interrupt(struct dbt_vcpu *v, unsigned vector)
 {
         struct event ev = { .vector = vector, .rip = v->rip, .rflags = v->rflags };

@@ -50,6 +50,12 @@ void dbt_clock_init(struct dbt_vm *vm)
         vm->time_offset_ns = -(int64_t)vm->clock_ns; /* the guest's clock starts at 0 */
 }
 
+void dbt_clock_mark(struct dbt_vm *vm)
+{
+        vm->clock_tsc = vm->pause_tsc ? vm->pause_tsc : dbt_host_tsc();
+        vm->clock_ns = vm->pause_tsc ? vm->pause_ns : clock_ns(CLOCK_MONOTONIC);
+}
+
 /* ns = (ticks << shift) * mul >> 32 for a counter of the given frequency. */
 static void clock_scale(uint64_t hz, uint32_t *mul, int8_t *shift)
 {

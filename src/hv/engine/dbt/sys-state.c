@@ -88,6 +88,8 @@ void dbt_set_state(struct dbt_vcpu *v, const struct x86_state *s)
         dbt_fpu_save(v);
         set_registers(v, s);
         v->tsc_offset = tsc_offset_for(v, s->tsc);
+        if (v->index == 0)
+                dbt_clock_mark(v->vm);
         v->mp_state = s->mp_state;
         v->nmi_blocked = s->nmi_blocked;
         v->interrupt_shadow = s->interrupt_shadow;

@@ -42,8 +42,10 @@ bool dbt_efer_write(struct dbt_vcpu *v, uint64_t value);
 /* sys-kvm.c: the MSRs of the KVM paravirtual interface. */
 bool dbt_kvm_msr_read(struct dbt_vcpu *v, uint32_t msr, uint64_t *ret);
 bool dbt_kvm_msr_write(struct dbt_vcpu *v, uint32_t msr, uint64_t value);
-/* Takes the line that kvm-clock follows. */
+/* Starts kvm-clock at 0. */
 void dbt_clock_init(struct dbt_vm *vm);
+/* Takes the present moment as the point that kvm-clock's line goes through: the guest's TSC was set, and must not have been negative there. */
+void dbt_clock_mark(struct dbt_vm *vm);
 /* sys-cpuid.c: does the guest's CPUID have this bit of a leaf's register (0..3: EAX..EDX)? */
 bool dbt_cpuid_has(const struct dbt_vcpu *v, uint32_t leaf, unsigned reg, unsigned bit);
 /* Fills v->sys from v->cpuid. */

@@ -409,6 +409,18 @@ static void test_deliver_from_user(void)
         CHECK_EQ(v->cpl, 3);
 }
 
+static void test_icebp(void)
+{
+        setup_long();
+        to_user();
+        put_gate(X86_DB, DESC_INT32, 0, 0);
+        CHECK(!RAISES(dbt_icebp(v, 0x1240))); /* no gate privilege check */
+        CHECK_EQ(v->cpl, 0);
+        CHECK_EQ(get64(RSP0 - 40), 0x1240);
+        CHECK_EQ(get64(RSP0 - 24), 0x202); /* a trap: no RF */
+        CHECK_EQ(v->dr6, 0xffff0ff0);
+}
+
 static void test_ist_and_double_fault(void)
 {
         setup_long();
@@ -741,6 +753,7 @@ int main(void)
         test_legacy_paging();
         test_deliver_long();
         test_deliver_from_user();
+        test_icebp();
         test_ist_and_double_fault();
         test_deliver_real();
         test_deliver_protected();

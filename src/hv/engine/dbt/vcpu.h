@@ -245,7 +245,9 @@ _Noreturn void dbt_raise_pf(struct dbt_vcpu *v, uint64_t lin, uint32_t error);  
 /* Delivers v->raised (run loop, after the unwind): pushes the frame, loads CS:RIP; escalates to #DF. Returns false on
  * triple fault. May itself unwind to v->unwind with the nested fault in v->raised, which the run loop delivers next. */
 bool dbt_deliver_raised(struct dbt_vcpu *v);
-/* int n (0xcd), int3, into, icebp: software interrupt with the return address next_rip. Does not return normally to the
+/* icebp (0xf1): #DB as hardware raises it, without the gate's privilege check, and with nothing in DR6. */
+void dbt_icebp(struct dbt_vcpu *v, uint64_t next_rip);
+/* int n (0xcd), int3, into: software interrupt with the return address next_rip. Does not return normally to the
  * handler's caller semantics other than v->rip set to the handler's entry. */
 void dbt_software_interrupt(struct dbt_vcpu *v, unsigned vector, uint64_t next_rip);
 /* External interrupt or NMI delivery, between instructions; same rules as dbt_deliver_raised. */
