@@ -244,7 +244,8 @@ static void get_storage_pool_capabilities(struct call *call, const void *args)
 
 static const struct handler rows[] = {
         { REMOTE_PROC_AUTH_LIST, auth_list },
-        { REMOTE_PROC_CONNECT_OPEN, connect_open, VIR_CONNECT_RO | VIR_CONNECT_NO_ALIASES },
+        /* Clients send their own internal bits along (of a user's session: start the daemon yourself); libvirtd looks at RO only. */
+        { REMOTE_PROC_CONNECT_OPEN, connect_open, UINT32_MAX },
         { REMOTE_PROC_CONNECT_CLOSE, connect_close },
         { REMOTE_PROC_CONNECT_SUPPORTS_FEATURE, supports_feature },
         { REMOTE_PROC_CONNECT_REGISTER_CLOSE_CALLBACK, register_close_callback },

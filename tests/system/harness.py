@@ -60,7 +60,7 @@ class Daemon:
         self.socket_dir = pathlib.Path(socket_dir or self.dir / 'sock')
         self.socket_dir.mkdir(parents=True, exist_ok=True)
         self.log = self.dir / 'virtdomusd.log'
-        self.process = None
+        self.process = self.refusal = None
         self.mode = 'system' if os.geteuid() == 0 else 'session'
 
     @property
@@ -91,14 +91,20 @@ class Daemon:
     def start(self):
         with open(self.log, 'a') as log:
             self.process = subprocess.Popen(self.argv(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment())
-        wait_until(self.answers, what=f'answer of {self.argv()[0]}')
+        try:
+            wait_until(self.answers, what=f'answer of {self.argv()[0]}')
+        except AssertionError as e:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f'{e}; {self.refusal}\n{self.log.read_text()[-4000:]}') from None
         return self
 
     def answers(self):
-        assert self.process.poll() is None, f'the daemon ended with {self.process.returncode}:\n{self.log.read_text()[-4000:]}'
+        assert self.process.poll() is None, f'the daemon ended with {self.process.returncode}'
         try:
             conn = libvirt.open(self.uri)
-        except libvirt.libvirtError:
+        except libvirt.libvirtError as e:
+            self.refusal = e
             return False
         conn.close()
         return True

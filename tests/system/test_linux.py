@@ -48,11 +48,15 @@ def test_reboot(boot, events):
     dom, console = boot()
     console.send('reboot -f\r')
     console.expect(b'domus-guest: init reached', timeout=BOOT)
+    console.expect(SHELL, timeout=BOOT)
     events.wait('linux', 'reboot')
+    dom.reboot()  # by the power button: the guest shuts down and is started again
+    console.expect(b'domus-guest: power button', timeout=BOOT)
+    console.expect(b'domus-guest: init reached', timeout=BOOT)
     assert dom.state()[0] == libvirt.VIR_DOMAIN_RUNNING
 
 
-def test_panic_and_halt(boot):
+def test_panic_reboots(boot):
     """A kernel that panics and is told to reboot at once does so."""
     dom, console = boot(cmdline='console=ttyS0 panic=-1')
     console.send('echo c >/proc/sysrq-trigger\r')
