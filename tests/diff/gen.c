@@ -589,21 +589,34 @@ static bool add_random(struct gen *g)
         return true;
 }
 
-/* A short forward branch; its target is filled in when all instructions are there. */
+/* Operands of pushes and calls. */
+static unsigned word_size(const struct sequence *s)
+{
+        return s->bits == 16 ? 2 : 4;
+}
+
+/* A forward branch; its target is filled in when all instructions are there. */
 static void add_branch(struct gen *g)
 {
         struct sequence *s = g->s;
-        unsigned kind = rng_below(&g->r, 20);
+        unsigned kind = rng_below(&g->r, 24);
 
-        if (kind < 15 && !g->undefined)
+        if (kind < 15 && !g->undefined) {
                 s->code[s->length++] = (uint8_t)(0x70 | rng_below(&g->r, 16));
-        else if (kind < 19)
-                s->code[s->length++] = (uint8_t)(g->undefined ? 0xe2 + rng_below(&g->r, 2) : 0xe0 + rng_below(&g->r, 4)); /* loopne, loope, loop, jrcxz */
-        else
-                s->code[s->length++] = 0xeb;
-        s->code[s->length++] = 0;
-        if (kind < 19)
+        } else if (kind < 19) {
+                /* loopne, loope, loop, jrcxz */
+                s->code[s->length++] = (uint8_t)(g->undefined ? 0xe2 + rng_below(&g->r, 2) : 0xe0 + rng_below(&g->r, 4));
                 g->small &= (uint16_t)~(1u << X86_RCX);
+        } else if (kind < 20) {
+                s->code[s->length++] = 0xeb;
+        } else {
+                s->code[s->length++] = kind < 22 ? 0xe8 : 0x68; /* call; push, ret */
+                s->length += word_size(s);
+                if (kind >= 22)
+                        s->code[s->length++] = 0xc3;
+                return;
+        }
+        s->length++;
 }
 
 /* push imm32; popf, with flags that are harmless on the host. */
@@ -611,11 +624,10 @@ static void add_popf(struct gen *g)
 {
         struct sequence *s = g->s;
         uint32_t flags = (uint32_t)rng_next(&g->r) & 0xcd5; /* sigreturn would keep ID */
-        unsigned size = s->bits == 16 ? 2 : 4;
 
         s->code[s->length++] = 0x68;
-        memcpy(s->code + s->length, &flags, size);
-        s->length += size;
+        memcpy(s->code + s->length, &flags, word_size(s));
+        s->length += word_size(s);
         s->code[s->length++] = 0x9d;
 }
 
@@ -691,20 +703,26 @@ static void add_area(struct gen *g)
         g->small &= (uint16_t)~(1u << X86_RBX | 1u << X86_RAX | 1u << X86_RDX);
 }
 
+static void resolve_branch(struct sequence *s, unsigned k, unsigned target)
+{
+        uint8_t *code = s->code + s->start[k];
+        uint32_t relative = s->start[target] - s->start[k + 1], absolute = (uint32_t)code_start(s) + s->start[target];
+
+        if (code[0] == 0xe8)
+                memcpy(code + 1, &relative, word_size(s));
+        else if (code[0] == 0x68)
+                memcpy(code + 1, &absolute, word_size(s));
+        else
+                code[1] = relative < 128 ? (uint8_t)relative : 0;
+}
+
 static void resolve_branches(struct gen *g, uint32_t branches)
 {
         struct sequence *s = g->s;
 
-        for (unsigned k = 0; k < s->n; k++) {
-                unsigned target;
-
-                if (!(branches >> k & 1))
-                        continue;
-                target = k + 1 + rng_below(&g->r, s->n - k);
-                if (s->start[target] - s->start[k + 1] > 127)
-                        target = k + 1;
-                s->code[s->start[k] + 1] = (uint8_t)(s->start[target] - s->start[k + 1]);
-        }
+        for (unsigned k = 0; k < s->n; k++)
+                if (branches >> k & 1)
+                        resolve_branch(s, k, k + 1 + rng_below(&g->r, s->n - k));
 }
 
 void gen_sequence(struct sequence *s, uint64_t seed)
