@@ -31,7 +31,8 @@ ALLOWED = {
 }
 # virtdomusd's main file puts the presentations and the core together.
 # Tests of hv share bus/check.h.
-EXTRA = {'daemon/main.c': ['libvirt-driver'], 'hv/engine/dbt/test-system.c': ['hv/bus']}
+EXTRA = {'daemon/main.c': ['libvirt-driver'], 'hv/engine/dbt/test-system.c': ['hv/bus'],
+         'hv/engine/dbt/test-native.c': ['hv/bus']}
 # Libraries that a part may not see.
 FORBIDDEN = {
     'hv': ['glib', 'libxml/', 'libvirt/'],
