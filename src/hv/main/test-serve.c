@@ -105,25 +105,27 @@ static void wait_state(const char *wanted)
         CHECK(strcmp(state, wanted) == 0);
 }
 
-/* Reads the console until text comes. */
+/* Reads the console until text comes; what came after it is kept for the next time. */
 static void expect(const char *text)
 {
-        char buf[4096];
-        size_t n = 0;
+        static char buf[8192];
+        static size_t n;
+        char *found;
 
-        for (;;) {
+        while (!(found = strstr(buf, text))) {
                 struct pollfd p = { .fd = console, .events = POLLIN };
                 ssize_t got;
 
                 CHECK_EQ(poll(&p, 1, 10000), 1);
+                CHECK(n < sizeof(buf) - 1);
                 got = read(console, buf + n, sizeof(buf) - 1 - n);
                 CHECK(got > 0);
                 n += (size_t)got;
                 buf[n] = 0;
-                if (strstr(buf, text))
-                        return;
-                CHECK(n < sizeof(buf) - 1);
         }
+        found += strlen(text);
+        n -= (size_t)(found - buf);
+        memmove(buf, found, n + 1);
 }
 
 static void say(const char *text)
