@@ -270,9 +270,18 @@ static void test_state(struct test *t)
 /* The guest's clocks stand still. */
 static void test_pause(struct test *t)
 {
+        const uint64_t far = 1ull << 60;
         uint64_t before, khz;
 
+        t->state->tsc = far;
+        CHECK(engine_kvm.vcpu_set_state(t->vcpu, t->state) == 0);
         CHECK(engine_kvm.vcpu_get_state(t->vcpu, t->state) == 0);
+        if (t->state->tsc < far) {
+                printf("the guest's TSC is the host's on this emulating KVM: pauses are not tested\n");
+                engine_kvm.pause(t->vm, true);
+                engine_kvm.pause(t->vm, false);
+                return;
+        }
         before = t->state->tsc;
         usleep(20000);
         CHECK(engine_kvm.vcpu_get_state(t->vcpu, t->state) == 0);
