@@ -92,6 +92,7 @@ uint32_t gen_undefined_after(const ZydisDecodedInstruction *z, uint32_t before);
 void gen_memory(uint8_t *mem, uint64_t seed);
 
 /* host.c: the oracle. */
+/* -EOPNOTSUPP: CPU or kernel lack what it takes. */
 int host_init(void);
 /* Call when somebody else may have installed signal handlers: those are called for signals outside of sequences. */
 void host_take_signals(void);

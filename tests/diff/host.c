@@ -4,12 +4,14 @@
  * that sigreturn starts it with all state loaded. The next signal, be it the marker's or a fault's, holds the
  * result, and the handler puts C's registers back. */
 
+#include <asm/hwcap2.h>
 #include <asm/ldt.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
@@ -216,8 +218,10 @@ int host_init(void)
         static uint8_t stack[65536];
         stack_t ss = {.ss_sp = stack, .ss_size = sizeof(stack)};
 
+        if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) || make_ldt() < 0)
+                return -EOPNOTSUPP;
         __asm__ volatile("rdfsbase %0" : "=r"(host_c_fs));
-        if (sigaltstack(&ss, NULL) < 0 || map_arena() < 0 || make_ldt() < 0)
+        if (sigaltstack(&ss, NULL) < 0 || map_arena() < 0)
                 return -errno;
         host_take_signals();
         return 0;
