@@ -282,7 +282,6 @@ bool dbt_deliver_raised(struct dbt_vcpu *v)
         if (v->delivering >= 0 && ev.vector >= X86_TS && ev.vector <= X86_GP)
                 ev.error |= ev.has_error; /* EXT: raised while an event was delivered */
         if (ev.vector == X86_DB) {
-                v->dr6 |= 1 << 14; /* single step is the only source */
                 v->dr7 &= ~(1ULL << 13);
         } else if (!ev.software) {
                 ev.rflags |= X86_FLAG_RF;

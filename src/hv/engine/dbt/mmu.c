@@ -307,6 +307,8 @@ static void fill(struct dbt_vcpu *v, const struct walk *w, const struct xlat *x,
         e->tag_read = allowed(v, w, DBT_READ, mmu) ? page : DBT_TLB_INVALID;
         e->tag_exec = allowed(v, w, DBT_EXEC, mmu) ? page : DBT_TLB_INVALID;
         e->tag_write = allowed(v, w, DBT_WRITE, mmu) && direct_write(v, w, x->slot) ? page : DBT_TLB_INVALID;
+        if (unlikely(v->sys.watch) && dbt_debug_watched(v, page))
+                e->tag_read = e->tag_write = DBT_TLB_INVALID;
         note_entry(v, mmu, lin, w->shift);
 }
 
@@ -566,11 +568,20 @@ void dbt_probe(struct dbt_vcpu *v, uint64_t lin, unsigned n, enum dbt_access acc
         }
 }
 
+/* translate() for an access of n bytes in one page, which meets data breakpoints. */
+static void translate_access(struct dbt_vcpu *v, uint64_t lin, unsigned n, enum dbt_access access, unsigned mmu,
+        struct xlat *x)
+{
+        translate(v, lin, access, mmu, x);
+        if (unlikely(v->sys.watch))
+                dbt_debug_access(v, lin, n, access);
+}
+
 static void read_part(struct dbt_vcpu *v, uint64_t lin, uint8_t *buf, unsigned n, unsigned mmu)
 {
         struct xlat x;
 
-        translate(v, lin, DBT_READ, mmu, &x);
+        translate_access(v, lin, n, DBT_READ, mmu, &x);
         if (x.host)
                 copy_bytes(buf, x.host, n);
         else
@@ -596,7 +607,7 @@ static void write_part(struct dbt_vcpu *v, uint64_t lin, const uint8_t *buf, uns
 {
         struct xlat x;
 
-        translate(v, lin, DBT_WRITE, mmu, &x);
+        translate_access(v, lin, n, DBT_WRITE, mmu, &x);
         if (!x.host) {
                 mmio_write_bytes(v, x.gpa, buf, n);
                 return;
@@ -662,7 +673,7 @@ uint64_t dbt_load_slow(struct dbt_vcpu *v, uint64_t lin, unsigned size, unsigned
                 dbt_read_bytes(v, lin, &value, size, mmu);
                 return value;
         }
-        translate(v, lin, DBT_READ, mmu, &x);
+        translate_access(v, lin, size, DBT_READ, mmu, &x);
         return x.host ? host_load(x.host, size) : mmio_read(v, x.gpa, size);
 }
 
@@ -674,7 +685,7 @@ void dbt_store_slow(struct dbt_vcpu *v, uint64_t lin, uint64_t value, unsigned s
                 dbt_write_bytes(v, lin, &value, size, mmu);
                 return;
         }
-        translate(v, lin, DBT_WRITE, mmu, &x);
+        translate_access(v, lin, size, DBT_WRITE, mmu, &x);
         if (!x.host) {
                 mmio_write(v, x.gpa, value, size);
                 return;
@@ -692,7 +703,7 @@ void *dbt_host_ptr(struct dbt_vcpu *v, uint64_t lin, unsigned n, enum dbt_access
                 dbt_probe(v, lin, n, access, mmu);
                 return NULL;
         }
-        translate(v, lin, access, mmu, &x);
+        translate_access(v, lin, n, access, mmu, &x);
         return x.code ? NULL : x.host;
 }
 

@@ -25,6 +25,11 @@ static inline unsigned dbt_cpl_mmu(const struct dbt_vcpu *v, unsigned cpl, uint6
         return (v->cr4 & X86_CR4_SMAP) && !(rflags & X86_FLAG_AC) ? DBT_MMU_KERNEL_SMAP : DBT_MMU_KERNEL;
 }
 
+/* sys-debug.c: does an enabled data breakpoint lie in the page? */
+bool dbt_debug_watched(const struct dbt_vcpu *v, uint64_t page);
+/* Notes which data breakpoints an access meets. */
+void dbt_debug_access(struct dbt_vcpu *v, uint64_t lin, unsigned size, enum dbt_access access);
+
 /* Before the first use of a new vCPU's TLB. */
 void dbt_tlb_init(struct dbt_vcpu *v);
 /* Is gpa in the local APIC's register page? */

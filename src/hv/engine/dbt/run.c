@@ -124,19 +124,19 @@ static inline bool run_block(struct dbt_vcpu *v, const struct dbt_block *b)
         return v->rip == behind;
 }
 
-/* One instruction, for single stepping and interrupt shadows. */
+/* One instruction, for single stepping, breakpoints and interrupt shadows. */
 static void run_one(struct dbt_vcpu *v)
 {
         bool trap = v->rflags & X86_FLAG_TF;
         const struct dbt_insn *i;
 
         v->interrupt_shadow = false;
+        dbt_debug_before(v);
         i = dbt_block_lookup(v)->insn;
         i->fn(v, i);
         if (!(i->flags & DBT_INSN_TRANSFER))
                 v->rip += i->length;
-        if (trap && (v->rflags & X86_FLAG_TF))
-                dbt_raise(v, X86_DB);
+        dbt_debug_after(v, trap && (v->rflags & X86_FLAG_TF));
 }
 
 static bool same_page(uint64_t a, uint64_t b)
@@ -222,7 +222,7 @@ static int run(struct dbt_vcpu *v)
                         return ENGINE_EXIT_SHUTDOWN;
                 if (unlikely(v->mp_state != X86_MP_RUNNABLE))
                         continue;
-                if (unlikely(v->interrupt_shadow || (v->rflags & X86_FLAG_TF)))
+                if (unlikely(v->interrupt_shadow || (v->rflags & X86_FLAG_TF) || v->sys.breaks || v->sys.watch))
                         run_one(v);
                 else
                         run_blocks(v);

@@ -311,17 +311,19 @@ void dbt_far_return(struct dbt_vcpu *v, unsigned opsize, unsigned pop_bytes)
 
 /* --- iret ---------------------------------------------------------------------------------------------------- */
 
-static uint64_t iret_flags(unsigned opsize)
+static uint64_t iret_flags(const struct dbt_vcpu *v, unsigned opsize)
 {
+        bool breakpoints = v->sys.breaks | v->sys.watch;
         uint64_t flags = X86_FLAG_CF | X86_FLAG_PF | X86_FLAG_AF | X86_FLAG_ZF | X86_FLAG_SF | X86_FLAG_TF | X86_FLAG_IF |
                 X86_FLAG_DF | X86_FLAG_OF | X86_FLAG_IOPL | X86_FLAG_NT;
 
-        return opsize == 2 ? flags : flags | X86_FLAG_RF | X86_FLAG_AC | X86_FLAG_ID;
+        /* RF means something while breakpoints are enabled only: nobody clears it otherwise. */
+        return opsize == 2 ? flags : flags | (breakpoints ? X86_FLAG_RF : 0) | X86_FLAG_AC | X86_FLAG_ID;
 }
 
 static void iret_real(struct dbt_vcpu *v, unsigned opsize)
 {
-        uint64_t rip, flags, may_change = iret_flags(opsize);
+        uint64_t rip, flags, may_change = iret_flags(v, opsize);
         struct dbt_stack st;
         uint16_t selector;
 
@@ -347,7 +349,7 @@ static void iret_to_vm86(struct dbt_vcpu *v, struct dbt_stack *st, uint32_t rip,
 
         for (unsigned i = 0; i < ARRAY_SIZE(order); i++)
                 selectors[i] = (uint16_t)dbt_stack_pop(v, st, 4);
-        v->rflags = (flags & (iret_flags(4) | X86_FLAG_VM)) | 2;
+        v->rflags = (flags & (iret_flags(v, 4) | X86_FLAG_VM)) | 2;
         v->gpr[X86_RSP] = esp;
         v->seg[X86_CS] = (struct x86_segment){ .limit = 0xffff, .attr = 0xf3 };
         for (unsigned i = 0; i < ARRAY_SIZE(order); i++)
@@ -383,7 +385,7 @@ static void iret_protected(struct dbt_vcpu *v, unsigned opsize)
                 sp = dbt_stack_rsp(v, &st);
         }
         enter_target(v, &t);
-        dbt_set_rflags(v, flags, iret_flags(opsize)); /* by the rules of the level that is left */
+        dbt_set_rflags(v, flags, iret_flags(v, opsize)); /* by the rules of the level that is left */
         v->seg[X86_SS] = ss;
         v->gpr[X86_RSP] = sp;
         dbt_mode_update(v);

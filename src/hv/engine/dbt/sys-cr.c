@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Control, debug and table registers, EFER, XCR0, TLB instructions (Intel SDM vol. 3, 2.5 and 4.10; AMD APM vol. 2, 3.1). */
+/* Control and table registers, EFER, XCR0, TLB instructions (Intel SDM vol. 3, 2.5 and 4.10; AMD APM vol. 2, 3.1). */
 
 #include "hv/engine/dbt/sys.h"
 
@@ -218,43 +218,6 @@ bool dbt_efer_write(struct dbt_vcpu *v, uint64_t value)
         if (changed & X86_EFER_NXE)
                 mapping_changed(v);
         return true;
-}
-
-/* --- Debug registers: storage, no breakpoints match ---------------------------------------------------------- */
-
-/* DR4 and DR5 are aliases unless CR4.DE is set. */
-static unsigned debug_register(struct dbt_vcpu *v, unsigned dr)
-{
-        dbt_check_cpl0(v);
-        if (dr == 4 || dr == 5) {
-                if (v->cr4 & X86_CR4_DE)
-                        dbt_raise_ud(v);
-                dr += 2;
-        }
-        if (dr > 7)
-                dbt_raise_ud(v);
-        return dr;
-}
-
-uint64_t dbt_mov_from_dr(struct dbt_vcpu *v, unsigned dr)
-{
-        dr = debug_register(v, dr);
-        return dr < 4 ? v->dr[dr] : dr == 6 ? v->dr6 : v->dr7;
-}
-
-void dbt_mov_to_dr(struct dbt_vcpu *v, unsigned dr, uint64_t value)
-{
-        dr = debug_register(v, dr);
-        if (dr < 4) {
-                v->dr[dr] = value;
-                return;
-        }
-        if (value >> 32)
-                dbt_raise_gp0(v);
-        if (dr == 6)
-                v->dr6 = (value & 0xe00f) | 0xffff0ff0;
-        else
-                v->dr7 = (value & ~0xd800ULL) | 0x400;
 }
 
 /* --- Table registers ----------------------------------------------------------------------------------------- */

@@ -171,6 +171,7 @@ void dbt_vcpu_reset(struct dbt_vcpu *v, bool init)
         atomic_store(&v->nmi_pending, false);
         atomic_store(&v->sys.pv_kick, false);
         v->delivering = -1;
+        dbt_debug_update(v);
         lapic_reset(v->lapic, v->index == 0, init);
         dbt_mode_update(v);
         dbt_end_block(v);

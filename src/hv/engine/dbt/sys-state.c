@@ -98,6 +98,7 @@ void dbt_set_state(struct dbt_vcpu *v, const struct x86_state *s)
         lapic_load(v->lapic, s->lapic);
         lapic_set_tsc_deadline(v->lapic, s->msr[X86_MSR_TSC_DEADLINE]);
         v->delivering = -1;
+        dbt_debug_update(v);
         dbt_tlb_flush(v);
         dbt_block_cache_flush(v);
         dbt_mode_update(v);

@@ -39,6 +39,8 @@ bool dbt_msr_read(struct dbt_vcpu *v, uint32_t msr, uint64_t *ret);
 bool dbt_msr_write(struct dbt_vcpu *v, uint32_t msr, uint64_t value);
 /* sys-cr.c: EFER's write rules. */
 bool dbt_efer_write(struct dbt_vcpu *v, uint64_t value);
+/* sys-debug.c: DR7 or an address changed. */
+void dbt_debug_update(struct dbt_vcpu *v);
 /* sys-kvm.c: the MSRs of the KVM paravirtual interface. */
 bool dbt_kvm_msr_read(struct dbt_vcpu *v, uint32_t msr, uint64_t *ret);
 bool dbt_kvm_msr_write(struct dbt_vcpu *v, uint32_t msr, uint64_t value);

@@ -380,7 +380,7 @@ static void test_deliver_long(void)
         dbt_iret(v, 8);
         CHECK_EQ(v->rip, 0x1000);
         CHECK_EQ(v->gpr[X86_RSP], STACK + 8);
-        CHECK_EQ(v->rflags, 0x10202);
+        CHECK_EQ(v->rflags, 0x202); /* RF only while there are breakpoints */
 }
 
 static void test_deliver_from_user(void)
@@ -619,6 +619,37 @@ static void test_registers(void)
         CHECK_EQ(v->mp_state, X86_MP_RUNNABLE);
 }
 
+static void test_breakpoints(void)
+{
+        setup_long();
+        dbt_mov_to_dr(v, 0, 0x100010);
+        dbt_mov_to_dr(v, 1, 0x1000);
+        dbt_mov_to_dr(v, 7, 0xd0000 | 1); /* writes of 4 bytes */
+        dbt_store8(v, 0x10000f, 1, v->mmu);
+        dbt_load64(v, 0x100010, v->mmu);
+        CHECK(!RAISES(dbt_debug_after(v, false)));
+        dbt_store8(v, 0x100013, 1, v->mmu);
+        CHECK(RAISES(dbt_debug_after(v, false)));
+        CHECK_EQ(v->raised.vector, X86_DB);
+        CHECK_EQ(v->dr6, 0xffff0ff1);
+        dbt_debug_before(v);
+        dbt_mov_to_dr(v, 7, 0xf0000 | 1); /* and reads */
+        dbt_load8(v, 0x100000, v->mmu);   /* fills the TLB */
+        dbt_load64(v, 0x10000c, v->mmu);
+        CHECK(RAISES(dbt_debug_after(v, true)));
+        CHECK_EQ(v->dr6, 0xffff4ff1);
+        dbt_mov_to_dr(v, 7, 4); /* DR1: execution */
+        v->rip = 0x1001;
+        CHECK(!RAISES(dbt_debug_before(v)));
+        v->rip = 0x1000;
+        CHECK(RAISES(dbt_debug_before(v)));
+        v->rflags |= X86_FLAG_RF;
+        CHECK(!RAISES(dbt_debug_before(v)));
+        CHECK_EQ(v->rflags & X86_FLAG_RF, 0);
+        dbt_mov_to_dr(v, 7, 0);
+        CHECK(!v->sys.breaks && !v->sys.watch);
+}
+
 static void test_io(void)
 {
         setup_long();
@@ -760,6 +791,7 @@ int main(void)
         test_segments();
         test_calls();
         test_registers();
+        test_breakpoints();
         test_io();
         test_clock();
         test_events();

@@ -96,6 +96,8 @@ struct dbt_sys {
         uint64_t tsc_adjust;
         uint64_t mtrr_var[16], mtrr_fix[11];
         uint64_t bios_sign, syscfg, hwcr, de_cfg;
+        uint8_t breaks, watch;     /* DR0..3 that are enabled as instruction, as data breakpoints */
+        uint8_t hits;              /* data breakpoints that the current instruction met */
         bool task_gate_logged;
         _Atomic bool pv_kick;      /* KVM_HC_KICK_CPU: ends one HLT whatever IF says */
 };
@@ -268,6 +270,11 @@ uint64_t dbt_seg_linear(struct dbt_vcpu *v, enum x86_sreg reg, uint64_t offset, 
 void dbt_mode_update(struct dbt_vcpu *v);
 /* popf, iret and friends: which bits may change at this CPL; updates mode for AC and VM. */
 void dbt_set_rflags(struct dbt_vcpu *v, uint64_t value, uint64_t may_change);
+
+/* sys-debug.c: before an instruction, while v->sys.breaks or v->sys.watch is set: raises #DB for an instruction breakpoint at v->rip. */
+void dbt_debug_before(struct dbt_vcpu *v);
+/* After it; single_step: RFLAGS.TF was set. Raises #DB if there is reason to. */
+void dbt_debug_after(struct dbt_vcpu *v, bool single_step);
 
 /* --- sys-*.c: one function per system instruction group, called by handlers -------------------------------- */
 
