@@ -1,28 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/macros.h"
 #include "hv/main/sandbox.h"
 
-/* What the main loop, the control server, the devices and the engines call once the machine is built. */
+/* What the main loop, the control server, the loaders, the devices and the engines call. */
 static const int allowed[] = {
         /* Files that are already open. */
         SCMP_SYS(read), SCMP_SYS(readv), SCMP_SYS(pread64), SCMP_SYS(preadv), SCMP_SYS(write), SCMP_SYS(writev),
         SCMP_SYS(pwrite64), SCMP_SYS(pwritev), SCMP_SYS(close), SCMP_SYS(close_range), SCMP_SYS(lseek), SCMP_SYS(fstat),
-        SCMP_SYS(newfstatat), SCMP_SYS(fcntl), SCMP_SYS(dup), SCMP_SYS(dup3), SCMP_SYS(ioctl), SCMP_SYS(fallocate),
+        SCMP_SYS(newfstatat), SCMP_SYS(dup), SCMP_SYS(dup3), SCMP_SYS(fallocate),
         SCMP_SYS(ftruncate), SCMP_SYS(fsync), SCMP_SYS(fdatasync), SCMP_SYS(pipe2), SCMP_SYS(fadvise64),
         /* Memory. */
         SCMP_SYS(mmap), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(mprotect), SCMP_SYS(madvise), SCMP_SYS(brk),
         SCMP_SYS(memfd_create), SCMP_SYS(mincore), SCMP_SYS(membarrier), SCMP_SYS(msync), SCMP_SYS(mlock),
         SCMP_SYS(munlock),
         /* Threads and signals. */
-        SCMP_SYS(futex), SCMP_SYS(clone), SCMP_SYS(clone3), SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(set_robust_list),
-        SCMP_SYS(rseq), SCMP_SYS(gettid), SCMP_SYS(getpid), SCMP_SYS(getppid), SCMP_SYS(tgkill), SCMP_SYS(sched_yield),
-        SCMP_SYS(sched_getaffinity), SCMP_SYS(sched_setaffinity), SCMP_SYS(getcpu), SCMP_SYS(set_tid_address),
+        SCMP_SYS(futex), SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(set_robust_list), SCMP_SYS(rseq), SCMP_SYS(gettid),
+        SCMP_SYS(getpid), SCMP_SYS(getppid), SCMP_SYS(sched_yield), SCMP_SYS(sched_getaffinity), SCMP_SYS(getcpu),
+        SCMP_SYS(set_tid_address),
         SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigtimedwait),
         SCMP_SYS(rt_sigsuspend), SCMP_SYS(rt_sigpending), SCMP_SYS(sigaltstack), SCMP_SYS(restart_syscall),
         SCMP_SYS(arch_prctl), SCMP_SYS(pause),
@@ -38,8 +42,18 @@ static const int allowed[] = {
         SCMP_SYS(getsockopt), SCMP_SYS(setsockopt), SCMP_SYS(getsockname), SCMP_SYS(getpeername),
         /* Itself. */
         SCMP_SYS(getrandom), SCMP_SYS(getrusage), SCMP_SYS(getuid), SCMP_SYS(geteuid), SCMP_SYS(getgid), SCMP_SYS(getegid),
-        SCMP_SYS(uname), SCMP_SYS(sysinfo), SCMP_SYS(getrlimit), SCMP_SYS(prlimit64),
+        SCMP_SYS(uname), SCMP_SYS(sysinfo), SCMP_SYS(getrlimit),
 };
+
+/* Without those that direct signals (F_SETOWN, F_SETSIG) at whoever has the same user. */
+static const int fcntl_commands[] = {
+        F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_ADD_SEALS, F_GET_SEALS,
+};
+
+/* What the console does with its pty. KVM's are let through as a whole: only its own descriptors know them. */
+static const unsigned ioctl_requests[] = { TCGETS, TCSETS, TCFLSH };
+#define IOCTL_TYPE_MASK 0xff00u
+#define IOCTL_TYPE_KVM 0xae00u
 
 /* Looking for a file is met by libraries with a fallback. */
 static const int refused[] = {
@@ -66,6 +80,46 @@ static int add(scmp_filter_ctx ctx, uint32_t action, const int *calls, unsigned 
         return r;
 }
 
+/* Only threads of this process, in its namespaces. The flags of clone3 lie in memory, where no filter sees them: that call stays
+ * refused, and the C library falls back to clone. */
+static int allow_threads(scmp_filter_ctx ctx)
+{
+        const uint64_t wanted = CLONE_VM | CLONE_THREAD | CLONE_SIGHAND;
+        const uint64_t mask = wanted | CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |
+                              CLONE_NEWPID | CLONE_NEWNET | CLONE_PTRACE;
+
+        return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, mask, wanted));
+}
+
+/* The kernel looks at the lower 32 bits of these arguments only, so does the filter. */
+static int allow_descriptors(scmp_filter_ctx ctx)
+{
+        int r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+                SCMP_A1(SCMP_CMP_MASKED_EQ, IOCTL_TYPE_MASK, IOCTL_TYPE_KVM));
+
+        for (unsigned i = 0; r >= 0 && i < ARRAY_SIZE(ioctl_requests); i++)
+                r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+                        SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, ioctl_requests[i]));
+        for (unsigned i = 0; r >= 0 && i < ARRAY_SIZE(fcntl_commands); i++)
+                r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
+                        SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, (unsigned)fcntl_commands[i]));
+        return r;
+}
+
+/* Its own threads may be signalled (abort, pthread_kill), and its own limits read. */
+static int allow_self(scmp_filter_ctx ctx)
+{
+        int r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+                SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, (unsigned)getpid()));
+
+        if (r >= 0)
+                r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 2,
+                        SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, 0), SCMP_A2(SCMP_CMP_EQ, 0));
+        if (r >= 0)
+                r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME));
+        return r;
+}
+
 int sandbox_filter(void)
 {
         scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
@@ -79,7 +133,11 @@ int sandbox_filter(void)
         if (r >= 0)
                 r = add(ctx, SCMP_ACT_ERRNO(EACCES), refused, ARRAY_SIZE(refused));
         if (r >= 0)
-                r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME));
+                r = allow_threads(ctx);
+        if (r >= 0)
+                r = allow_descriptors(ctx);
+        if (r >= 0)
+                r = allow_self(ctx);
         if (r >= 0)
                 r = add(ctx, SCMP_ACT_KILL_PROCESS, deadly, ARRAY_SIZE(deadly));
         if (r >= 0)

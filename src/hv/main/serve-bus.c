@@ -96,6 +96,7 @@ static int method_reset(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 return r;
         if (machine_get_state(s->machine) == MACHINE_CREATED)
                 return reply_result(s, m, -EBUSY, error);
+        s->restart_timer = sd_event_source_disable_unref(s->restart_timer);
         for (unsigned i = 0; i < s->config.n_serials; i++)
                 console_restart_log(s->consoles[i]);
         r = machine_reset(s->machine);

@@ -23,6 +23,10 @@
 /* Between the last signal and the end: the daemon reads the signal before it sees the process go. */
 #define EXIT_DELAY_USEC 100000
 
+/* A guest may restart itself once in this time, and so many times before that counts. */
+#define RESTART_INTERVAL_USEC 1000000ull
+#define RESTARTS_AT_ONCE 10
+
 /* --- What the guest does --- */
 
 void serve_set_state(struct server *s, const char *state, const char *reason)
@@ -49,7 +53,7 @@ static void exit_soon(struct server *s)
                 on_exit_timer(NULL, 0, s);
 }
 
-static void restart(struct server *s)
+static void restart_now(struct server *s)
 {
         for (unsigned i = 0; i < s->config.n_serials; i++)
                 console_restart_log(s->consoles[i]);
@@ -63,6 +67,29 @@ static void restart(struct server *s)
                 sd_bus_emit_signal(s->bus, VM_PATH, VM_INTERFACE, VM_REBOOTED, NULL);
         if (machine_get_state(s->machine) == MACHINE_RUNNING && strcmp(s->state, VM_STATE_RUNNING) != 0)
                 serve_set_state(s, VM_STATE_RUNNING, VM_REASON_BOOTED);
+}
+
+static int on_restart_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        restart_now(userdata);
+        return 0;
+}
+
+/* A restart costs much more than asking for one: the kernel is loaded, the daemon and its clients are told. A guest that does
+ * nothing else has to wait. */
+static void restart(struct server *s)
+{
+        uint64_t now = 0;
+
+        sd_event_now(s->loop, CLOCK_MONOTONIC, &now);
+        if (s->restart_due < now)
+                s->restart_due = now;
+        s->restart_due += RESTART_INTERVAL_USEC;
+        s->restart_timer = sd_event_source_disable_unref(s->restart_timer);
+        if (s->restart_due <= now + RESTARTS_AT_ONCE * RESTART_INTERVAL_USEC ||
+                sd_event_add_time(s->loop, &s->restart_timer, CLOCK_MONOTONIC,
+                        s->restart_due - RESTARTS_AT_ONCE * RESTART_INTERVAL_USEC, 0, on_restart_timer, s) < 0)
+                restart_now(s);
 }
 
 /* The guest has stopped: do as on_poweroff, on_reboot or on_crash says. */
@@ -182,6 +209,9 @@ int serve_configure(struct server *s, sd_bus_error *error)
 
         if (r < 0)
                 return r;
+        /* From here on bytes of the guest are looked at. */
+        if (!s->confined)
+                s->confined = sandbox_filter() == 0;
         r = make_machine(s, engine, &why);
         if (r < 0) {
                 for (unsigned i = 0; i < SERVE_SERIALS; i++)
@@ -195,7 +225,6 @@ int serve_configure(struct server *s, sd_bus_error *error)
         }
         log_info("machine '%s' configured: %u CPUs, %llu MiB, engine %s", s->config.name, s->config.cpus,
                 (unsigned long long)(s->config.memory >> 20), s->config.engine);
-        sandbox_filter();
         return 0;
 }
 
@@ -405,6 +434,7 @@ int command_serve(int argc, char **argv)
         machine_free(s.machine);
         free_consoles(&s);
         sd_event_source_disable_unref(s.exit_timer);
+        sd_event_source_disable_unref(s.restart_timer);
         sd_event_source_disable_unref(s.accept_source);
         drop_bus(&s);
         sd_event_unref(s.loop);

@@ -33,6 +33,9 @@ struct server {
         int statm_fd;               /* /proc/self/statm */
         uid_t start_uid;            /* who started us, besides root, may connect */
         sd_event_source *accept_source, *exit_timer;
+        sd_event_source *restart_timer; /* the guest's own restart that waits, if enabled */
+        uint64_t restart_due;       /* CLOCK_MONOTONIC, usec: when all restarts so far are paid for */
+        bool confined;              /* the system call filter is in place */
         sd_bus *bus;                /* the daemon's connection; NULL: away */
         struct serve_config config;
         struct machine *machine;

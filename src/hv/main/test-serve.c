@@ -256,6 +256,45 @@ static void test_preserve_and_quit(void)
         end(VM_EXIT_OK);
 }
 
+/* A multiboot kernel that does nothing but write 6 to port 0xcf9. */
+static void write_resetter(const char *path)
+{
+        static const uint32_t kernel[] = {
+                0x1badb002, 0x00010000, 0u - 0x1badb002 - 0x00010000, 0x100000, 0x100000, 0, 0, 0x100020,
+                0x0cf9ba66, 0xebee06b0, 0xfe,
+        };
+        int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+        CHECK(fd >= 0);
+        CHECK_EQ(write(fd, kernel, sizeof(kernel)), sizeof(kernel));
+        close(fd);
+}
+
+/* A guest that only restarts itself is slowed down, and its process answers meanwhile. */
+static void test_restarts(void)
+{
+        const char *echo = guest;
+        char path[64];
+
+        snprintf(path, sizeof(path), "%s/resetter", dir);
+        write_resetter(path);
+        guest = path;
+        reboots = 0;
+        begin("destroy", false);
+        for (unsigned i = 0; i < 200 && reboots < 11; i++) {
+                pump(50);
+                CHECK(call(VM_GET_STATUS) >= 0);
+        }
+        CHECK(reboots >= 11);
+        pump(100);
+        CHECK(reboots <= 13);
+        CHECK(call(VM_PAUSE) >= 0);
+        CHECK(call(VM_QUIT) >= 0);
+        end(VM_EXIT_OK);
+        unlink(path);
+        guest = echo;
+}
+
 int main(int argc, char **argv)
 {
         CHECK_EQ(argc, 4);
@@ -273,6 +312,7 @@ int main(int argc, char **argv)
         test_life();
         test_crash();
         test_preserve_and_quit();
+        test_restarts();
         unlink(addr.sun_path);
         unlink(log_path);
         rmdir(dir);
