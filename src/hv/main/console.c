@@ -39,9 +39,16 @@ struct console {
         uint8_t ring[BACKLOG_SIZE];
 };
 
-void console_output(struct console *c, const uint8_t *buf, size_t len)
+static void wake(struct console *c)
 {
         uint64_t one = 1;
+
+        if (write(c->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+                log_error("cannot wake the main loop: %m");
+}
+
+void console_output(struct console *c, const uint8_t *buf, size_t len)
+{
         bool idle;
 
         pthread_mutex_lock(&c->lock);
@@ -55,8 +62,27 @@ void console_output(struct console *c, const uint8_t *buf, size_t len)
         if (c->logged < c->tail)
                 c->logged = c->tail;
         pthread_mutex_unlock(&c->lock);
-        if (idle && write(c->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-                log_error("cannot wake the main loop: %m");
+        if (idle)
+                wake(c);
+}
+
+static uint64_t position(struct console *c, const uint64_t *pos)
+{
+        uint64_t value;
+
+        pthread_mutex_lock(&c->lock);
+        value = *pos;
+        pthread_mutex_unlock(&c->lock);
+        return value;
+}
+
+static void advance(struct console *c, uint64_t *pos, uint64_t to)
+{
+        pthread_mutex_lock(&c->lock);
+        /* Output that came meanwhile may have pushed it further. */
+        if (*pos < to)
+                *pos = to;
+        pthread_mutex_unlock(&c->lock);
 }
 
 /* Copies out up to n bytes that begin at *pos, without moving anything. */
@@ -71,12 +97,14 @@ static size_t peek(struct console *c, const uint64_t *pos, uint8_t *buf, size_t 
         return got;
 }
 
-static void write_log(struct console *c)
+/* As far as end: a guest that prints without a pause does not keep the main loop here. */
+static void write_log(struct console *c, uint64_t end)
 {
         uint8_t buf[4096];
+        uint64_t from;
         size_t n;
 
-        while ((n = peek(c, &c->logged, buf, sizeof(buf))) > 0) {
+        while ((from = position(c, &c->logged)) < end && (n = peek(c, &from, buf, sizeof(buf))) > 0) {
                 uint64_t left = c->log_left < c->log_total_left ? c->log_left : c->log_total_left;
                 size_t keep = n < left ? n : (size_t)left;
 
@@ -84,9 +112,7 @@ static void write_log(struct console *c)
                         keep = 0;
                 c->log_left -= keep;
                 c->log_total_left -= keep;
-                pthread_mutex_lock(&c->lock);
-                c->logged += n;
-                pthread_mutex_unlock(&c->lock);
+                advance(c, &c->logged, from + n);
         }
 }
 
@@ -103,43 +129,33 @@ static void drop_stale(struct console *c)
                 tcflush(c->slave, TCIFLUSH);
 }
 
-static void advance(struct console *c, uint64_t from, size_t n)
-{
-        pthread_mutex_lock(&c->lock);
-        /* Output that came meanwhile may have pushed the tail further. */
-        if (c->tail < from + n)
-                c->tail = from + n;
-        pthread_mutex_unlock(&c->lock);
-}
-
-static void write_pty(struct console *c)
+static void write_pty(struct console *c, uint64_t end)
 {
         uint8_t buf[4096];
         ssize_t done = 0;
+        uint64_t from;
 
         drop_stale(c);
-        for (;;) {
-                uint64_t from;
-                size_t n;
+        while ((from = position(c, &c->tail)) < end) {
+                size_t n = peek(c, &from, buf, sizeof(buf));
 
-                pthread_mutex_lock(&c->lock);
-                from = c->tail;
-                pthread_mutex_unlock(&c->lock);
-                n = peek(c, &from, buf, sizeof(buf));
-                if (n == 0)
-                        break;
                 done = write(c->master, buf, n);
                 if (done <= 0)
                         break;
-                advance(c, from, (size_t)done);
+                advance(c, &c->tail, from + (uint64_t)done);
         }
         sd_event_source_set_enabled(c->room_source, done < 0 && errno == EAGAIN ? SD_EVENT_ON : SD_EVENT_OFF);
 }
 
+/* What comes while this runs is for the next turn of the main loop. */
 void console_flush(struct console *c)
 {
-        write_log(c);
-        write_pty(c);
+        uint64_t end = position(c, &c->head);
+
+        write_log(c, end);
+        write_pty(c, end);
+        if (position(c, &c->head) != end)
+                wake(c);
 }
 
 static int on_wake(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -154,7 +170,9 @@ static int on_wake(sd_event_source *source, int fd, uint32_t revents, void *user
 
 static int on_room(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
-        write_pty(userdata);
+        struct console *c = userdata;
+
+        write_pty(c, position(c, &c->head));
         return 0;
 }
 

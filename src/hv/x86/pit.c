@@ -8,6 +8,10 @@
 
 #define NS_PER_S 1000000000ull
 
+/* Clocks: what lies closer to the last interrupt is lost to it. Shorter than every use of the PIT, and long enough that a
+ * hostile reload value does not keep the main loop busy. */
+#define INTERRUPT_GAP 60u
+
 #define PORT_BASE 0x40
 #define PORT_B 0x61
 #define PORT_B_GATE 0x01
@@ -143,7 +147,7 @@ static void rise(void *opaque)
 
         irq_pulse(&p->irq);
         /* Periods that passed unseen are lost, as when interrupts are disabled for too long. */
-        schedule(p, elapsed(&p->channels[0], timer_now(p->timers)));
+        schedule(p, elapsed(&p->channels[0], timer_now(p->timers)) + (periodic(&p->channels[0]) ? INTERRUPT_GAP : 0));
 }
 
 static void start(struct pit *p, struct channel *c)
