@@ -28,7 +28,7 @@
 
 #define ARENA_SIZE MiB(96)
 /* Room that one more block needs at most, with its pages. */
-#define ARENA_RESERVE (sizeof(struct dbt_block) + DBT_BLOCK_MAX * sizeof(struct dbt_insn) + 4 * sizeof(struct dbt_code_page))
+#define ARENA_RESERVE (sizeof(struct dbt_block) + (DBT_BLOCK_MAX + 1) * sizeof(struct dbt_insn) + 4 * sizeof(struct dbt_code_page))
 
 struct dbt_code_page {
         uint64_t gpa;
@@ -352,10 +352,24 @@ static void decode_block(struct dbt_vcpu *v, struct fill *f)
         }
 }
 
+static void fuse_last(struct dbt_block *b)
+{
+        struct dbt_insn alone;
+
+        if (b->n < 2)
+                return;
+        alone = b->insn[b->n - 2];
+        if (!dbt_fuse(&b->insn[b->n - 2], &b->insn[b->n - 1]))
+                return;
+        b->n--;
+        b->insn[b->n] = alone;
+        b->fused = true;
+}
+
 static struct dbt_block *block_enter(struct dbt_vcpu *v, const struct fill *f)
 {
         struct dbt_decode *d = v->decode;
-        struct dbt_block *b = arena_alloc(d, sizeof(*b) + f->n * sizeof(b->insn[0])), **bucket;
+        struct dbt_block *b = arena_alloc(d, sizeof(*b) + (f->n + 1) * sizeof(b->insn[0])), **bucket;
         const struct dbt_insn *last = &f->insn[f->n - 1];
 
         *b = (struct dbt_block){ .key = dbt_block_key(f->gpa, v->mode), .n = (uint16_t)f->n, .size = (uint16_t)f->size,
@@ -364,6 +378,7 @@ static struct dbt_block *block_enter(struct dbt_vcpu *v, const struct fill *f)
         b->direct = !b->ends && (!(last->flags & DBT_INSN_TRANSFER) || (last->flags & DBT_INSN_DIRECT));
         for (unsigned i = 0; i < f->n; i++)
                 b->insn[i] = f->insn[i];
+        fuse_last(b);
         bucket = &d->hash[dbt_block_hash(b->key) & (DBT_HASH_SIZE - 1)];
         b->hash_next = *bucket;
         *bucket = b;

@@ -30,11 +30,12 @@ struct dbt_block {
         struct dbt_block *hash_next;
         struct dbt_block *page_next[2]; /* further blocks of the first and the second page */
         uint64_t second;           /* second page of a block of one instruction that crosses a page end, else DBT_NO_PAGE */
-        uint16_t n;                /* instructions */
+        uint16_t n;                /* elements of insn that make up the block */
         uint16_t size;             /* bytes */
         bool dead;                 /* dropped */
         bool ends;                 /* the last instruction may change mode, mapping or interrupt state */
         bool direct;               /* successors can be chained */
+        bool fused;                /* the last of insn is two of the guest's; insn[n] has the first of them alone */
         struct dbt_insn insn[];
 };
 

@@ -347,3 +347,50 @@ bool dbt_setup_unary(struct dbt_decoding *d, unsigned op)
         i->fn = unary_handlers[op][dbt_size_index(i->op_size)][i->flags & DBT_INSN_LOCK ? 2 : mem];
         return true;
 }
+
+/* --- Together with a conditional jump ---------------------------------------------------------------------------- */
+
+/* What often comes right before jcc, fused with it into one handler: it saves a dispatch, and the condition need not come from memory. aux is the
+ * distance from this instruction to the target, length that of both. */
+#define FUSED_OPS(M)                                                                                        \
+        M(cmp8_rr) M(cmp8_ri) M(cmp8_rm) M(cmp8_mr) M(cmp8_mi) M(cmp16_ri) M(cmp16_rm) M(cmp16_mi)          \
+        M(cmp32_rr) M(cmp32_ri) M(cmp32_rm) M(cmp32_mr) M(cmp32_mi)                                         \
+        M(cmp64_rr) M(cmp64_ri) M(cmp64_rm) M(cmp64_mr) M(cmp64_mi)                                         \
+        M(test8_rr) M(test8_ri) M(test8_mi) M(test32_rr) M(test32_ri) M(test32_mi) M(test64_rr)             \
+        M(test_self32) M(test_self64) M(and32_ri) M(sub32_ri) M(sub64_ri) M(sub32_rr) M(sub64_rr)           \
+        M(add32_ri) M(add64_ri) M(dec32_r) M(dec64_r)
+
+#define FUSED(op, cc)                                                                                       \
+        static __attribute__((flatten)) void op##_then_j##cc(struct dbt_vcpu *v, const struct dbt_insn *i)  \
+        {                                                                                                   \
+                op(v, i);                                                                                   \
+                v->rip += dbt_condition(v, cc) ? (uint64_t)(int32_t)i->aux : i->length;                     \
+        }
+#define FUSED_CONDITIONS(op)                                                                                \
+        FUSED(op, 0) FUSED(op, 1) FUSED(op, 2) FUSED(op, 3) FUSED(op, 4) FUSED(op, 5) FUSED(op, 6) FUSED(op, 7) \
+        FUSED(op, 8) FUSED(op, 9) FUSED(op, 10) FUSED(op, 11) FUSED(op, 12) FUSED(op, 13) FUSED(op, 14) FUSED(op, 15)
+FUSED_OPS(FUSED_CONDITIONS)
+
+#define FUSED_ROW(op)                                                                                       \
+        { op, { op##_then_j0, op##_then_j1, op##_then_j2, op##_then_j3, op##_then_j4, op##_then_j5,         \
+                op##_then_j6, op##_then_j7, op##_then_j8, op##_then_j9, op##_then_j10, op##_then_j11,       \
+                op##_then_j12, op##_then_j13, op##_then_j14, op##_then_j15 } },
+static const struct {
+        dbt_handler op, fused[16];
+} fused_handlers[] = { FUSED_OPS(FUSED_ROW) };
+
+bool dbt_fuse(struct dbt_insn *op, const struct dbt_insn *jump)
+{
+        if (!dbt_is_jcc64(jump))
+                return false;
+        for (unsigned k = 0; k < ARRAY_SIZE(fused_handlers); k++) {
+                if (fused_handlers[k].op != op->fn)
+                        continue;
+                op->fn = fused_handlers[k].fused[jump->cond];
+                op->aux = (uint32_t)(jump->imm + op->length);
+                op->length += jump->length;
+                op->flags |= DBT_INSN_TRANSFER | DBT_INSN_DIRECT;
+                return true;
+        }
+        return false;
+}

@@ -82,15 +82,20 @@ static void jcc_any(struct dbt_vcpu *v, const struct dbt_insn *i)
         jump_relative(v, i, dbt_condition(v, i->cond));
 }
 
+static const dbt_handler jcc64[16] = {
+        jcc64_0, jcc64_1, jcc64_2, jcc64_3, jcc64_4, jcc64_5, jcc64_6, jcc64_7,
+        jcc64_8, jcc64_9, jcc64_10, jcc64_11, jcc64_12, jcc64_13, jcc64_14, jcc64_15,
+};
+
+bool dbt_is_jcc64(const struct dbt_insn *i)
+{
+        return i->cond < 16 && i->fn == jcc64[i->cond];
+}
+
 bool dbt_setup_jcc(struct dbt_decoding *d, unsigned cond)
 {
-        static const dbt_handler handlers[16] = {
-                jcc64_0, jcc64_1, jcc64_2, jcc64_3, jcc64_4, jcc64_5, jcc64_6, jcc64_7,
-                jcc64_8, jcc64_9, jcc64_10, jcc64_11, jcc64_12, jcc64_13, jcc64_14, jcc64_15,
-        };
-
         d->i->cond = (uint8_t)cond;
-        return direct(d, d->mode64 ? handlers[cond] : jcc_any);
+        return direct(d, d->mode64 ? jcc64[cond] : jcc_any);
 }
 
 /* --- jmp ------------------------------------------------------------------------------------------------------ */

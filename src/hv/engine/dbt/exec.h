@@ -66,6 +66,9 @@ bool dbt_setup_mov_control(struct dbt_decoding *d, unsigned arg);
 void dbt_exec_ud(struct dbt_vcpu *v, const struct dbt_insn *i);
 void dbt_exec_gp(struct dbt_vcpu *v, const struct dbt_insn *i);
 
+/* exec-branch.c: a conditional jump of 64-bit mode? */
+bool dbt_is_jcc64(const struct dbt_insn *i);
+
 /* enum values of the arg of the tables above */
 enum { DBT_ADD, DBT_OR, DBT_ADC, DBT_SBB, DBT_AND, DBT_SUB, DBT_XOR, DBT_CMP, DBT_TEST, DBT_NALU };
 enum { DBT_INC, DBT_DEC, DBT_NEG, DBT_NOT, DBT_NUNARY };

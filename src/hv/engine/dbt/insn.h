@@ -81,6 +81,9 @@ static inline uint64_t dbt_mem_linear(struct dbt_vcpu *v, const struct dbt_insn 
  * handler that raises #UD. Not while v->fpu_live. */
 unsigned dbt_decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, struct dbt_insn *ret);
 
+/* exec-alu.c: makes op do also what the conditional jump behind it does; false, and op unchanged, if there is no handler for the pair. */
+bool dbt_fuse(struct dbt_insn *op, const struct dbt_insn *jump);
+
 /* Is the memory operand of the instruction at v->rip in the stack segment? 64-bit mode: for non-canonical addresses, which raise #SS there and #GP
  * elsewhere. */
 bool dbt_uses_stack(struct dbt_vcpu *v);
