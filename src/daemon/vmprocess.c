@@ -17,6 +17,9 @@
 #include "model/error.h"
 #include "vmproto/vmproto.h"
 
+/* Messages that are still taken from a process that has ended: some it sent before, and what sd-bus makes of the end. */
+#define LAST_WORDS_MAX 256
+
 static int connect_bus(DomusVm *vm);
 
 struct DomusVm {
@@ -245,7 +248,7 @@ static int on_process_exit(sd_event_source *source, int fd, uint32_t revents, vo
         vm->watch = sd_event_source_disable_unref(vm->watch);
         reap(vm);
         /* What it said last is still in the socket. */
-        while (vm->bus && sd_bus_process(vm->bus, NULL) > 0)
+        for (unsigned i = 0; i < LAST_WORDS_MAX && vm->bus && sd_bus_process(vm->bus, NULL) > 0; i++)
                 ;
         sd_bus_close_unref(g_steal_pointer(&vm->bus));
         fail_calls(vm, DOMUS_ERROR_INTERNAL, "domus-vm has exited");

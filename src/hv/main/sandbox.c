@@ -54,6 +54,14 @@ static int drop_user(const struct sandbox_user *user)
         return 0;
 }
 
+/* While this user may still do so; what runs later could not use them anyhow. */
+static void drop_bounding_set(void)
+{
+        for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+                if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+                        return;
+}
+
 static void limit(void)
 {
         struct rlimit none = { 0 };
@@ -71,6 +79,7 @@ int sandbox_enter(const struct sandbox_user *user)
         /* The time zone's file is read now or never. */
         tzset();
         isolate();
+        drop_bounding_set();
         r = drop_user(user);
         limit();
         return r;
