@@ -148,6 +148,16 @@ class Daemon:
             self.stop()
         for pid in self.vmm_pids():
             os.kill(pid, signal.SIGKILL)
+        self.check_end()
+
+    def check_end(self):
+        """A daemon that was told to end did so without complaint, and no sanitizer said anything."""
+        code = self.process.returncode if self.process else 0
+        assert code in (0, -signal.SIGKILL), f'the daemon ended with {code}:\n{self.log.read_text()[-4000:]}'
+        for f in [self.log] + list(self.dir.glob('log/*.log')):
+            text = f.read_text(errors='replace')
+            found = re.search(r'(ERROR: \w+Sanitizer|runtime error:).*', text)
+            assert not found, f'{f}: …{text[max(found.start() - 200, 0):][:6000]}'
 
     def logs(self):
         """(title, tail) of every log."""
@@ -164,6 +174,9 @@ class Libvirtd(Daemon):
             (self.dir / d).mkdir(exist_ok=True)
         if os.geteuid() == 0:
             subprocess.run(['chown', '-R', 'nobody:', self.dir], check=True)
+
+    def check_end(self):
+        pass
 
     @property
     def socket(self):
