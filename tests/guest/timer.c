@@ -191,7 +191,7 @@ static void test_shadow(void)
         self_ipi(LOW_VECTOR);
         low_hits = 0;
         asm volatile("sti\n\tcli" : : : "memory");
-        CHECK(low_hits == 0);
+        CHECK_STRICT(low_hits == 0);
         settle();
         CHECK(low_hits == 1);
 }
