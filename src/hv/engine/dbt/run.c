@@ -99,7 +99,7 @@ static void sleep_until_wakeup(struct dbt_vcpu *v)
 
 /* --- Running ---------------------------------------------------------------------------------------------------------------- */
 
-static void trace_block(struct dbt_vcpu *v)
+static __attribute__((noinline, cold)) void trace_block(struct dbt_vcpu *v)
 {
         dbt_fpu_save(v);
         log_debug("vCPU %u: %#llx mode %#x rax %#llx rsp %#llx rflags %#llx", v->index, (unsigned long long)v->rip, v->mode,
@@ -144,8 +144,8 @@ static bool same_page(uint64_t a, uint64_t b)
         return ((a ^ b) & DBT_PAGE_MASK) == 0;
 }
 
-/* Runs blocks until something else wants attention. */
-static void run_blocks(struct dbt_vcpu *v)
+/* Runs blocks until something else wants attention. Not inlined: beside a sigsetjmp nothing stays in registers. */
+static __attribute__((noinline)) void run_blocks(struct dbt_vcpu *v)
 {
         struct dbt_block *b = dbt_block_lookup(v), *next;
         unsigned flushes;
