@@ -299,6 +299,58 @@ static void test_modes(void)
         guest_free(&g);
 }
 
+/* The pages that blob_strings writes, each once. */
+static void test_dirty_log(void)
+{
+        uint8_t bits[MEMORY / 4096 / 8], again[sizeof(bits)];
+        struct guest g;
+
+        guest_new(&g, 1);
+        check(RUN_ONE(&g, blob_strings) == 10001, "strings before the log");
+        check(engine_dbt.dirty_log(g.vm, 0, true, NULL) == 0, "dirty_log on");
+        check(RUN_ONE(&g, blob_strings) == 10001, "strings with the log");
+        check(engine_dbt.dirty_log(g.vm, 0, true, bits) == 0, "dirty_log fetch");
+        for (unsigned page = 0; page < MEMORY / 4096; page++) {
+                bool want = (page >= 0x100 && page <= 0x102) || (page >= 0x110 && page <= 0x112);
+
+                if (page >= 0x100)
+                        check((bits[page / 8] >> page % 8 & 1) == want, "dirty bits");
+        }
+        check(engine_dbt.dirty_log(g.vm, 0, false, again) == 0, "dirty_log off");
+        for (unsigned i = 0; i < sizeof(again); i++)
+                check(again[i] == 0, "dirty bits are cleared");
+        guest_free(&g);
+}
+
+static uint64_t guest_tsc(struct guest *g)
+{
+        struct x86_state *s = calloc(1, sizeof(*s));
+        uint64_t tsc;
+
+        check(engine_dbt.vcpu_get_state(g->vcpu[0], s) == 0, "get_state");
+        tsc = s->tsc;
+        free(s);
+        return tsc;
+}
+
+static void test_kick_and_pause(void)
+{
+        struct guest g;
+        uint64_t tsc;
+
+        guest_new(&g, 1);
+        LOAD(&g, blob_speed);
+        start_long_mode(&g, 0, CODE);
+        engine_dbt.vcpu_kick(g.vcpu[0]);
+        check(engine_dbt.vcpu_run(g.vcpu[0]) == ENGINE_EXIT_KICK && !g.result[0], "a kick before the run is not lost");
+        engine_dbt.pause(g.vm, true);
+        tsc = guest_tsc(&g);
+        check(guest_tsc(&g) == tsc, "the counter stands while paused");
+        engine_dbt.pause(g.vm, false);
+        check(guest_tsc(&g) - tsc < 1000000000, "the counter goes on where it was");
+        guest_free(&g);
+}
+
 struct runner {
         struct guest *g;
         unsigned cpu;
@@ -359,6 +411,8 @@ int main(void)
 {
         test_basic();
         test_modes();
+        test_dirty_log();
+        test_kick_and_pause();
         test_smp();
         print_speed();
         return 0;
