@@ -29,6 +29,16 @@ static bool change(DomusDomainDef *def, int type, const char *text, const char *
         }
 }
 
+/* What was put together must be read again, by the next daemon at the latest: parts that are well-formed by themselves may
+ * be nested too deeply as a whole, or carry a namespace that no document can. */
+static bool readable(const DomusDomainDef *def, GError **error)
+{
+        g_autofree char *xml = domus_domain_def_format(def, -1, DOMUS_DEF_SECURE);
+        g_autoptr(DomusDomainDef) again = domus_domain_def_parse(xml, DOMUS_DEF_LIVE, error);
+
+        return again;
+}
+
 /* Both copies are changed before either is kept. */
 bool domus_domain_set_metadata(DomusDomain *d, int type, const char *text, const char *key, const char *uri,
         unsigned flags, GError **error)
@@ -41,8 +51,9 @@ bool domus_domain_set_metadata(DomusDomain *d, int type, const char *text, const
                 return false;
         new_live = live ? domus_domain_def_copy(d->live) : NULL;
         new_config = config ? domus_domain_def_copy(d->config) : NULL;
-        if ((live && !change(new_live, type, text, key, uri, error)) ||
-                (config && !change(new_config, type, text, key, uri, error)))
+        if (live && (!change(new_live, type, text, key, uri, error) || !readable(new_live, error)))
+                return false;
+        if (config && (!change(new_config, type, text, key, uri, error) || !readable(new_config, error)))
                 return false;
         if (config && !domus_domain_save_config(d, g_steal_pointer(&new_config), error))
                 return false;

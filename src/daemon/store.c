@@ -62,7 +62,8 @@ bool domus_store_save(DomusStore *s, const DomusDomainDef *def, GError **error)
 {
         g_autofree char *path = file_of(s->domains, def->name);
         g_autofree char *xml = domus_domain_def_format(def, -1, DOMUS_DEF_SECURE | DOMUS_DEF_INACTIVE);
-        int r = file_replace(path, xml, strlen(xml), 0600);
+        size_t n = strlen(xml);
+        int r = n > DEFINITION_MAX ? -EFBIG : file_replace(path, xml, n, 0600);
 
         if (r == 0)
                 return true;

@@ -296,6 +296,8 @@ static void test_config_changes(Fixture *f, gconstpointer unused)
         g_assert_true(domus_domain_set_vcpus(a, 4, VIR_DOMAIN_AFFECT_CONFIG | VIR_DOMAIN_VCPU_MAXIMUM, NULL));
         g_assert_true(domus_domain_set_vcpus(a, 2, VIR_DOMAIN_AFFECT_CONFIG, NULL));
         g_assert_false(domus_domain_set_vcpus(a, 9, VIR_DOMAIN_VCPU_MAXIMUM, NULL));
+        g_assert_false(domus_domain_set_metadata(a, VIR_DOMAIN_METADATA_TITLE, "a\x1b[0m", NULL, NULL, 0, NULL));
+        g_assert_false(domus_domain_set_metadata(a, VIR_DOMAIN_METADATA_ELEMENT, "<a/>", "k", "http://\x01", 0, NULL));
         g_assert_true(domus_domain_set_metadata(a, VIR_DOMAIN_METADATA_TITLE, "hello", NULL, NULL, 0, NULL));
         start(f, a, 0);
         g_assert_false(domus_domain_set_memory(a, 65536, 0, &error));

@@ -39,6 +39,8 @@ bool domus_domain_def_set_title(DomusDomainDef *def, const char *title, GError *
 
 bool domus_domain_def_set_description(DomusDomainDef *def, const char *description, GError **error)
 {
+        if (description && !domain_check_text(description, "description", error))
+                return false;
         put_text(def, "description", &def->description, description);
         return true;
 }

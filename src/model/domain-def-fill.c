@@ -42,6 +42,20 @@ static xmlNode *root_of(const DomusDomainDef *def)
 
 /* --- Name, uuid, title, description, metadata --- */
 
+/* UTF-8 without control characters but line breaks and tabs: what XML can hold, and what does no harm on a terminal. */
+static bool is_text(const char *s)
+{
+        if (!g_utf8_validate(s, -1, NULL))
+                return false;
+        for (const char *p = s; *p; p = g_utf8_next_char(p)) {
+                gunichar c = g_utf8_get_char(p);
+
+                if ((g_unichar_iscntrl(c) && !strchr("\n\r\t", (int)c)) || c == 0xfffe || c == 0xffff)
+                        return false;
+        }
+        return true;
+}
+
 /* The name is also that of the definition's file and of the log, so it has a file name's limits. */
 bool domain_check_name(const char *name, GError **error)
 {
@@ -51,6 +65,8 @@ bool domain_check_name(const char *name, GError **error)
                 return domain_fail(error, DOMUS_ERROR_XML, "name %s cannot contain '/'", name);
         if (strpbrk(name, "\n\r\t"))
                 return domain_fail(error, DOMUS_ERROR_XML, "domain name must not contain line breaks or tabs");
+        if (!is_text(name))
+                return domain_fail(error, DOMUS_ERROR_XML, "domain name must not contain control characters");
         if (strspn(name, " ") == strlen(name))
                 return domain_fail(error, DOMUS_ERROR_XML, "name must contain at least one character other than a space");
         if (strlen(name) > 240)
@@ -64,7 +80,12 @@ bool domain_check_title(const char *title, GError **error)
 {
         if (strchr(title, '\n'))
                 return domain_fail(error, DOMUS_ERROR_XML, "Domain title can't contain newlines");
-        return true;
+        return domain_check_text(title, "title", error);
+}
+
+bool domain_check_text(const char *text, const char *what, GError **error)
+{
+        return is_text(text) || domain_fail(error, DOMUS_ERROR_XML, "domain %s must not contain control characters", what);
 }
 
 static bool fill_uuid(DomusDomainDef *def, xmlNode *root, GError **error)

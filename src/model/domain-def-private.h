@@ -25,6 +25,7 @@ bool domain_fill_devices(DomusDomainDef *def, GError **error);
 bool domain_value_listed(const char *values, const char *value);
 bool domain_check_name(const char *name, GError **error);
 bool domain_check_title(const char *title, GError **error);
+bool domain_check_text(const char *text, const char *what, GError **error);
 bool domain_check_metadata(const xmlNode *metadata, GError **error);
 
 /* Against libvirt's domain.rng, where installed. */

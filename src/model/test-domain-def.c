@@ -246,6 +246,10 @@ static void test_edit(void)
 
         g_assert_true(domus_domain_def_set_name(def, "new", &error));
         g_assert_false(domus_domain_def_set_name(def, "a/b", NULL));
+        g_assert_false(domus_domain_def_set_name(def, "a\xc2\x9b" "b", NULL)); /* CSI */
+        g_assert_false(domus_domain_def_set_title(def, "a\x1b[31m", NULL));
+        g_assert_false(domus_domain_def_set_title(def, "a\xff", NULL));
+        g_assert_false(domus_domain_def_set_description(def, "a\x01", NULL));
         g_assert_true(domus_domain_def_set_title(def, "T <1>", &error));
         g_assert_false(domus_domain_def_set_title(def, "a\nb", NULL));
         g_assert_true(domus_domain_def_set_description(def, "line\nline", &error));
