@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fd.h"
 #include "daemon/domain-private.h"
+#include "daemon/vmspawn.h"
 
 static void on_closed(gpointer opaque)
 {
@@ -43,5 +45,14 @@ int domus_domain_open_console(DomusDomain *d, const char *dev, unsigned flags, G
         }
         g_clear_pointer(&d->console, domus_console_free);
         d->console = domus_console_open(d->manager->loop, d->ttys->pdata[0], on_closed, d, &fd, error);
-        return d->console ? fd : -1;
+        if (!d->console)
+                return -1;
+        /* The pty's number is held now. Had the VM let go of it before, it could be anybody's by now. */
+        if (domus_proc_lacks_file(domus_vm_pid(d->vm), d->ttys->pdata[0])) {
+                g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_FAILED, "the VM has closed its side of '%s'",
+                        (const char *)d->ttys->pdata[0]);
+                g_clear_pointer(&d->console, domus_console_free);
+                return fd_close(fd);
+        }
+        return fd;
 }

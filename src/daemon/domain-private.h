@@ -143,7 +143,8 @@ void domus_domain_kill(DomusDomain *d, DomusDomainJob *job, int reason, int deta
 /* The process is gone: cleans up, sends the events, finishes the job that waits. */
 void domus_domain_stopped(DomusDomain *d);
 /* Writes the run state, so that the next daemon finds the VM; failure is logged. */
-void domus_domain_save_status(DomusDomain *d);
+bool domus_domain_write_status(DomusDomain *d, GError **error);
+void domus_domain_save_status(DomusDomain *d); /* logs what goes wrong */
 /* RUN/vm/<uuid>; g_free. */
 char *domus_domain_run_dir(const DomusDomain *d);
 /* Tells the VM what to do on VM_ON_*, without waiting. */

@@ -25,12 +25,11 @@ char *domus_domain_run_dir(const DomusDomain *d)
         return g_build_filename(d->manager->paths.run_dir, "vm", uuid, NULL);
 }
 
-void domus_domain_save_status(DomusDomain *d)
+bool domus_domain_write_status(DomusDomain *d, GError **error)
 {
         g_autofree char *dir = domus_domain_run_dir(d);
         g_autofree char *xml = domus_domain_def_format(d->live, -1, DOMUS_DEF_SECURE);
         g_autoptr(GPtrArray) ttys = g_ptr_array_new();
-        g_autoptr(GError) error = NULL;
         DomusRunState s = {
                 .xml = xml, .id = d->id, .pid = domus_vm_pid(d->vm), .start_time = domus_vm_start_time(d->vm),
                 .state = d->state, .reason = d->reason, .started = d->started, .reboot_wanted = d->reboot_wanted,
@@ -41,8 +40,15 @@ void domus_domain_save_status(DomusDomain *d)
                 g_ptr_array_add(ttys, d->ttys->pdata[i]);
         g_ptr_array_add(ttys, NULL);
         s.ttys = (char **)ttys->pdata;
-        if (!domus_run_state_save(dir, &s, &error))
-                log_error("domain '%s' will not be found by the next daemon: %s", d->name, error->message);
+        return domus_run_state_save(dir, &s, error);
+}
+
+void domus_domain_save_status(DomusDomain *d)
+{
+        g_autoptr(GError) error = NULL;
+
+        if (!domus_domain_write_status(d, &error))
+                log_error("domain '%s': the next daemon will not know its present state: %s", d->name, error->message);
 }
 
 /* --- Timers --- */

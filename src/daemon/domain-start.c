@@ -183,14 +183,15 @@ static bool prepare(DomusDomain *d, DomusDomainDef *def, GError **error)
         return false;
 }
 
-static void become_active(DomusDomain *d)
+/* A VM that is not on record would be out of reach for the next daemon. */
+static bool become_active(DomusDomain *d, GError **error)
 {
         d->id = d->manager->next_id++;
         d->started = d->guest_stopped = d->reboot_wanted = d->updated = false;
         d->stop_reason = VIR_DOMAIN_SHUTOFF_CRASHED;
         d->stop_detail = VIR_DOMAIN_EVENT_STOPPED_CRASHED;
         domus_domain_set_state(d, VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_STARTING_UP);
-        domus_domain_save_status(d);
+        return domus_domain_write_status(d, error);
 }
 
 void domus_domain_run_start(DomusJob *j)
@@ -213,8 +214,12 @@ void domus_domain_run_start(DomusJob *j)
                 fail_early(job, error);
                 return;
         }
-        become_active(d);
-        domus_vm_call_simple(d->vm, VM_GET_STATUS, HELLO_SECONDS, on_hello, job);
+        if (become_active(d, &error)) {
+                domus_vm_call_simple(d->vm, VM_GET_STATUS, HELLO_SECONDS, on_hello, job);
+                return;
+        }
+        fail_late(job, error);
+        g_error_free(error);
 }
 
 void domus_domain_start(DomusDomain *d, unsigned flags, DomusDone done, gpointer opaque)

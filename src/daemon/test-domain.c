@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "daemon/domain-private.h"
+#include "daemon/vmspawn.h"
 
 static const char *fake_vm_path;
 
@@ -281,6 +282,22 @@ static void test_list(Fixture *f, gconstpointer unused)
         g_assert_cmpuint(active->len, ==, 1);
         none = domus_manager_list(f->m, VIR_CONNECT_LIST_DOMAINS_INACTIVE | VIR_CONNECT_LIST_DOMAINS_TRANSIENT);
         g_assert_cmpuint(none->len, ==, 0);
+}
+
+static void test_start_off_record(Fixture *f, gconstpointer unused)
+{
+        DomusDomain *a = define(f, "a", 1, "x");
+        g_autofree char *dir = domus_domain_run_dir(a);
+        g_autofree char *in_the_way = g_build_filename(dir, "status", NULL);
+        g_auto(Result) r = { 0 };
+
+        g_assert_cmpint(g_mkdir_with_parents(in_the_way, 0700), ==, 0);
+        domus_domain_start(a, 0, on_done, &r);
+        EXPECT_ERROR(f, r, DOMUS_ERROR_SYSTEM, "cannot write");
+        assert_state(a, VIR_DOMAIN_SHUTOFF, VIR_DOMAIN_SHUTOFF_FAILED);
+        g_assert_cmpint(rmdir(in_the_way), ==, 0);
+        start(f, a, 0);
+        destroy(f, a);
 }
 
 static void test_config_changes(Fixture *f, gconstpointer unused)
@@ -745,6 +762,7 @@ static void test_console(Fixture *f, gconstpointer unused)
         g_assert_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_INVALID);
         g_clear_error(&error);
         start(f, a, 0);
+        g_assert_true(domus_proc_lacks_file(domus_vm_pid(a->vm), "/etc"));
         first = domus_domain_open_console(a, NULL, 0, NULL);
         g_assert_cmpint(write(first, "one", 3), ==, 3);
         expect_bytes(f, first, "ONE");
@@ -797,6 +815,7 @@ int main(int argc, char **argv)
         TEST("conflicts", test_conflicts);
         TEST("rename", test_rename);
         TEST("list", test_list);
+        TEST("start-off-record", test_start_off_record);
         TEST("config-changes", test_config_changes);
         TEST("life", test_life);
         TEST("suspend", test_suspend);

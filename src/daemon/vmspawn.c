@@ -163,3 +163,20 @@ int domus_proc_start_time(pid_t pid, uint64_t *ret)
         free(text);
         return r;
 }
+
+bool domus_proc_lacks_file(pid_t pid, const char *path)
+{
+        g_autofree char *dir = g_strdup_printf("/proc/%d/fd", (int)pid);
+        g_autoptr(GDir) entries = g_dir_open(dir, 0, NULL);
+        struct stat wanted, st;
+
+        if (!entries || stat(path, &wanted) < 0)
+                return false;
+        for (const char *name; (name = g_dir_read_name(entries));) {
+                g_autofree char *link = g_build_filename(dir, name, NULL);
+
+                if (stat(link, &st) < 0 ? errno != ENOENT : st.st_dev == wanted.st_dev && st.st_ino == wanted.st_ino)
+                        return false;
+        }
+        return true;
+}

@@ -12,3 +12,6 @@ int domus_vm_connect(const char *dir);
 int domus_vm_exec(const DomusVmLaunch *launch, int listen_fd, pid_t *ret_pid);
 /* Field starttime of /proc/PID/stat. */
 int domus_proc_start_time(pid_t pid, uint64_t *ret);
+
+/* Is path none of the files that the process has open? false if that cannot be told. */
+bool domus_proc_lacks_file(pid_t pid, const char *path);
