@@ -195,3 +195,13 @@ def test_plain_uri(default_daemon, guests, echo_xml):
     conn = libvirt.open(uri)
     check_installed(conn)
     conn.close()
+
+
+@domus
+def test_virt_xml(daemon, conn, echo_xml):
+    conn.defineXML(echo_xml('vx'))
+    run('virt-xml', '--connect', daemon.uri, 'vx', '--edit', '--vcpus', '2')
+    run('virt-xml', '--connect', daemon.uri, 'vx', '--edit', '--metadata', 'title=edited')
+    dom = conn.lookupByName('vx')
+    assert dom.metadata(libvirt.VIR_DOMAIN_METADATA_TITLE, None) == 'edited'
+    assert dom.info()[3] == 2
