@@ -111,3 +111,5 @@ def closing():
 
 def pytest_sessionstart(session):
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    # What was started is ended also when the tests are.
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit('terminated', 143))
