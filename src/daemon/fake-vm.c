@@ -175,8 +175,20 @@ static int on_resume(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return sd_bus_reply_method_return(m, "");
 }
 
+/* What a process does that has been taken over. */
+static void attack(struct vm *vm)
+{
+        if (behaves(vm, "malformed-signal"))
+                sd_bus_emit_signal(vm->bus, VM_PATH, VM_INTERFACE, VM_STATE_CHANGED, "au", 1, 7);
+        if (behaves(vm, "call-daemon"))
+                sd_bus_call_method_async(vm->bus, NULL, NULL, "/x", "x.y", "Z", NULL, NULL, "");
+        for (unsigned i = 0; behaves(vm, "flood-signals") && i < 1000; i++)
+                set_state(vm, i % 2 ? VM_STATE_RUNNING : VM_STATE_PAUSED, VM_REASON_USER);
+}
+
 static int on_reset(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
+        attack(userdata);
         return sd_bus_reply_method_return(m, "");
 }
 

@@ -300,6 +300,31 @@ static void test_start_off_record(Fixture *f, gconstpointer unused)
         destroy(f, a);
 }
 
+/* A VM process that does what domus-vm never does is ended; one that the user drives hard is not. */
+static void test_hostile_vm(Fixture *f, gconstpointer unused)
+{
+        static const char *const attacks[] = { "malformed-signal", "call-daemon", "flood-signals" };
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(attacks); i++) {
+                DomusDomain *a = define(f, "a", 1, attacks[i]);
+                g_auto(Result) r = { 0 };
+
+                start(f, a, 0);
+                for (unsigned n = 0; n < 200; n++) {
+                        g_auto(Result) suspended = { 0 };
+                        g_auto(Result) resumed = { 0 };
+
+                        domus_domain_suspend(a, on_done, &suspended);
+                        EXPECT_OK(f, suspended);
+                        domus_domain_resume(a, on_done, &resumed);
+                        EXPECT_OK(f, resumed);
+                }
+                domus_domain_reset(a, on_done, &r);
+                WAIT_FOR(f, r.calls && !domus_domain_is_active(a));
+                assert_state(a, VIR_DOMAIN_SHUTOFF, VIR_DOMAIN_SHUTOFF_CRASHED);
+        }
+}
+
 static void test_config_changes(Fixture *f, gconstpointer unused)
 {
         DomusDomain *a = define(f, "a", 1, "x");
@@ -816,6 +841,7 @@ int main(int argc, char **argv)
         TEST("rename", test_rename);
         TEST("list", test_list);
         TEST("start-off-record", test_start_off_record);
+        TEST("hostile-vm", test_hostile_vm);
         TEST("config-changes", test_config_changes);
         TEST("life", test_life);
         TEST("suspend", test_suspend);

@@ -20,6 +20,10 @@
 /* Messages that are still taken from a process that has ended: some it sent before, and what sd-bus makes of the end. */
 #define LAST_WORDS_MAX 256
 
+/* Far more than a guest's restarts can cause; what the daemon's own calls cause does not count. */
+#define SIGNALS_PER_SECOND_MAX 100
+#define SIGNALS_PER_CALL 4
+
 static int connect_bus(DomusVm *vm);
 
 struct DomusVm {
@@ -33,6 +37,9 @@ struct DomusVm {
         sd_event_source *watch;
         sd_bus *bus;       /* NULL: not connected */
         struct list calls; /* Call */
+        bool killed;       /* by us: what it still has to say is of no interest */
+        gint64 window_start; /* monotonic usec: since when signals are counted */
+        unsigned signals;
         bool exited;
         int exit_code, exit_status; /* siginfo's si_code and si_status; 0: unknown */
 };
@@ -122,6 +129,7 @@ static int send_call(Call *c, sd_bus_message *message, unsigned timeout_seconds)
 
         if (!c->vm->bus)
                 return -ENOTCONN;
+        c->vm->signals -= MIN(c->vm->signals, SIGNALS_PER_CALL);
         if (!message)
                 return -ENOMEM;
         r = sd_event_add_time_relative(c->vm->loop, &c->timer, CLOCK_MONOTONIC, timeout_seconds * UINT64_C(1000000),
@@ -175,13 +183,48 @@ void domus_vm_call_simple(DomusVm *vm, const char *method, unsigned timeout_seco
 
 /* --- Signals --- */
 
+/* A process that does what domus-vm never does has been taken over: end it before it keeps the daemon busy. */
+static void misbehaves(DomusVm *vm, const char *how)
+{
+        if (!vm->killed)
+                log_warning("process %d %s, killing it", (int)vm->pid, how);
+        domus_vm_kill(vm, SIGKILL);
+}
+
+/* Each signal costs the daemon a written file and its clients an event. */
+static bool too_many_signals(DomusVm *vm)
+{
+        gint64 now = g_get_monotonic_time();
+
+        if (now - vm->window_start > G_USEC_PER_SEC) {
+                vm->window_start = now;
+                vm->signals = 0;
+        }
+        if (++vm->signals > SIGNALS_PER_SECOND_MAX)
+                misbehaves(vm, "floods the daemon with signals");
+        return vm->killed;
+}
+
+/* domus-vm calls nobody. Without an answer, nothing heaps up for a caller that does not read. */
+static int on_message(sd_bus_message *message, void *userdata, sd_bus_error *unused)
+{
+        uint8_t type;
+
+        if (sd_bus_message_get_type(message, &type) < 0 || type != SD_BUS_MESSAGE_METHOD_CALL)
+                return 0;
+        misbehaves(userdata, "calls a method of the daemon");
+        return 1;
+}
+
 static int on_state_changed(sd_bus_message *message, void *userdata, sd_bus_error *unused)
 {
         DomusVm *vm = userdata;
         const char *state, *reason;
 
+        if (too_many_signals(vm))
+                return 0;
         if (sd_bus_message_read(message, "ss", &state, &reason) < 0) {
-                log_warning("process %d sends a malformed " VM_STATE_CHANGED, (int)vm->pid);
+                misbehaves(vm, "sends a malformed " VM_STATE_CHANGED);
                 return 0;
         }
         vm->handlers->state_changed(vm, state, reason, vm->opaque);
@@ -192,7 +235,8 @@ static int on_rebooted(sd_bus_message *message, void *userdata, sd_bus_error *un
 {
         DomusVm *vm = userdata;
 
-        vm->handlers->rebooted(vm, vm->opaque);
+        if (!too_many_signals(vm))
+                vm->handlers->rebooted(vm, vm->opaque);
         return 0;
 }
 
@@ -212,6 +256,8 @@ static int connect_bus(DomusVm *vm)
                 fd_steal(&fd);
         if (r >= 0)
                 r = sd_bus_negotiate_fds(bus, true);
+        if (r >= 0)
+                r = sd_bus_add_filter(bus, NULL, on_message, vm);
         if (r >= 0)
                 r = sd_bus_match_signal(bus, NULL, NULL, VM_PATH, VM_INTERFACE, VM_STATE_CHANGED, on_state_changed, vm);
         if (r >= 0)
@@ -384,6 +430,7 @@ char *domus_vm_exit_text(const DomusVm *vm)
 
 void domus_vm_kill(DomusVm *vm, int sig)
 {
+        vm->killed |= sig == SIGKILL;
         if (!vm->exited && pidfd_send_signal(vm->pidfd, sig, NULL, 0) < 0 && errno != ESRCH)
                 log_warning("cannot send signal %d to process %d: %s", sig, (int)vm->pid, g_strerror(errno));
 }
