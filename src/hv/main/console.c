@@ -34,7 +34,7 @@ struct console {
 
         pthread_mutex_t lock;       /* of what follows */
         uint64_t head, tail;        /* bytes ever written and ever taken by the pty */
-        uint64_t logged;            /* bytes ever offered to the log; never below tail */
+        uint64_t logged;            /* bytes ever offered to the log; the pty may be ahead */
         bool overflow;              /* something was dropped since the last flush */
         uint8_t ring[BACKLOG_SIZE];
 };
@@ -59,8 +59,8 @@ void console_output(struct console *c, const uint8_t *buf, size_t len)
                 c->tail = c->head - BACKLOG_SIZE;
                 c->overflow = true;
         }
-        if (c->logged < c->tail)
-                c->logged = c->tail;
+        if (c->head - c->logged > BACKLOG_SIZE)
+                c->logged = c->head - BACKLOG_SIZE;
         pthread_mutex_unlock(&c->lock);
         if (idle)
                 wake(c);
