@@ -91,8 +91,10 @@ static void sleep_until_wakeup(struct dbt_vcpu *v)
         atomic_store(&v->sleeping, false);
         dbt_enter_guest(v);
         if (dbt_has_wakeup(v)) {
-                if (v->mp_state == X86_MP_HALTED)
+                if (v->mp_state == X86_MP_HALTED) {
+                        atomic_store(&v->sys.pv_kick, false);
                         v->mp_state = X86_MP_RUNNABLE;
+                }
                 dbt_end_block(v);
         }
 }

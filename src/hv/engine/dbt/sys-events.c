@@ -81,8 +81,8 @@ bool dbt_poll_events(struct dbt_vcpu *v)
                 take_init_or_sipi(v);
         if (v->mp_state == X86_MP_WAIT_SIPI)
                 return true;
-        if (unlikely(atomic_load(&v->sys.pv_kick)) && atomic_exchange(&v->sys.pv_kick, false) &&
-                v->mp_state == X86_MP_HALTED)
+        /* One that comes before the HLT stays for it: the guest may have looked at its lock already. */
+        if (unlikely(v->mp_state == X86_MP_HALTED) && atomic_exchange(&v->sys.pv_kick, false))
                 v->mp_state = X86_MP_RUNNABLE;
         if (nmi_due(v) && !v->interrupt_shadow) {
                 atomic_store(&v->nmi_pending, false);
