@@ -85,7 +85,8 @@ static inline bool rng_percent(struct rng *r, unsigned p)
 extern uint64_t current_seed;
 
 /* gen.c */
-void gen_init(void);
+/* integer: mostly general-purpose instructions, all in 64-bit mode. */
+void gen_init(bool integer);
 void gen_sequence(struct sequence *s, uint64_t seed);
 /* Flags that hold nothing defined after an instruction. */
 uint32_t gen_undefined_after(const ZydisDecodedInstruction *z, uint32_t before);
@@ -100,7 +101,8 @@ void host_run(const struct sequence *s, const uint8_t *mem, struct cpu *out);
 const uint8_t *host_memory(void);
 
 /* guest.c: the engine. */
-int guest_init(void);
+/* translate: all 64-bit code is translated the first time it runs; otherwise none. */
+int guest_init(bool translate);
 /* Returns 0, or a negative number if the engine gave up; *out is then undefined. */
 int guest_run(const struct sequence *s, const uint8_t *mem, struct cpu *out);
 const uint8_t *guest_page(unsigned page); /* of the data area */

@@ -9,8 +9,12 @@
 
 static ZydisDecoder decoder64, decoder32, decoder16;
 
-void gen_init(void)
+/* Mostly general-purpose instructions in 64-bit mode, which is what the translator is about. */
+static bool integer_only;
+
+void gen_init(bool integer)
 {
+        integer_only = integer;
         ZydisDecoderInit(&decoder64, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
         ZydisDecoderInit(&decoder16, ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_32);
         ZydisDecoderInit(&decoder32, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
@@ -347,6 +351,24 @@ static void legacy_candidate(struct gen *g, uint8_t *buf)
         append_tail(g, buf, &n, &m);
 }
 
+static void integer_candidate(struct gen *g, uint8_t *buf)
+{
+        static const uint8_t first[][2] = {{0x00, 0x3f}, {0x50, 0x6b}, {0x80, 0x99}, {0xa8, 0xa9}, {0xb0, 0xc9}, {0xd0, 0xd3}, {0xf6, 0xff}};
+        static const uint8_t second[][2] = {{0x40, 0x4f}, {0x90, 0x9f}, {0xa3, 0xaf}, {0xb0, 0xcf}};
+        unsigned n = 0;
+        bool wide = rng_percent(&g->r, 30);
+        const uint8_t *range = wide ? second[rng_below(&g->r, 4)] : first[rng_below(&g->r, 7)];
+        struct modrm m;
+
+        random_modrm(g, &m);
+        append_prefixes(g, buf, &n, false);
+        append_rex(g, buf, &n, &m);
+        if (wide)
+                append(buf, &n, 0x0f);
+        append(buf, &n, (uint8_t)(range[0] + rng_below(&g->r, range[1] - range[0] + 1u)));
+        append_tail(g, buf, &n, &m);
+}
+
 static void x87_candidate(struct gen *g, uint8_t *buf)
 {
         unsigned n = 0;
@@ -566,7 +588,9 @@ static bool add_random(struct gen *g)
         unsigned kind = rng_below(&g->r, 100);
         uint32_t undefined;
 
-        if (kind < 60)
+        if (integer_only && kind < 90)
+                integer_candidate(g, buf);
+        else if (kind < 60)
                 legacy_candidate(g, buf);
         else if (kind < 70)
                 x87_candidate(g, buf);
@@ -735,7 +759,7 @@ void gen_sequence(struct sequence *s, uint64_t seed)
         memset(s, 0, sizeof(*s));
         rng_next(&g.r);
         g.branches = rng_percent(&g.r, 40);
-        s->bits = rng_percent(&g.r, 75) ? 64 : rng_percent(&g.r, 60) ? 32 : 16;
+        s->bits = integer_only || rng_percent(&g.r, 75) ? 64 : rng_percent(&g.r, 60) ? 32 : 16;
         random_registers(&g);
         while (s->n < n) {
                 s->start[s->n] = s->length;

@@ -29,6 +29,7 @@ static struct {
         uint8_t *mem;
         struct x86_state start;
         unsigned next_code;
+        bool translate;
         volatile bool kicked_by_port;
 } guest;
 
@@ -141,7 +142,8 @@ static void make_start_state(void)
 
 static int new_machine(void)
 {
-        const struct engine_config config = {.cpus = 1, .callbacks = &callbacks};
+        const struct engine_config config = {.cpus = 1, .callbacks = &callbacks,
+                .translate_after = guest.translate ? 1 : ENGINE_NEVER_TRANSLATE};
         const struct cpuid_topology topo = {.cpus = 1};
         struct cpuid_table cpuid;
         uint32_t pv;
@@ -165,8 +167,9 @@ static int new_machine(void)
         return r;
 }
 
-int guest_init(void)
+int guest_init(bool translate)
 {
+        guest.translate = translate;
         guest.mem = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (guest.mem == MAP_FAILED)
                 return -errno;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* usage: diff [--count N] [--seed S] [--keep-going N] [--show]
+/* usage: diff [--count N] [--seed S] [--keep-going N] [--translate] [--integer] [--show]
  *
  * Sequence k of a run has the seed S + k, so that one that differs is repeated with --seed <its seed> --count 1. */
 
@@ -333,12 +333,13 @@ int main(int argc, char **argv)
 {
         static const struct option options[] = {
                 {"count", required_argument, NULL, 'c'}, {"seed", required_argument, NULL, 's'},
-                {"keep-going", required_argument, NULL, 'k'}, {"show", no_argument, NULL, 'p'}, {NULL, 0, NULL, 0}
+                {"keep-going", required_argument, NULL, 'k'}, {"show", no_argument, NULL, 'p'},
+                {"translate", no_argument, NULL, 't'}, {"integer", no_argument, NULL, 'i'}, {NULL, 0, NULL, 0}
         };
         static const struct itimerval watch = {{2, 0}, {2, 0}};
         uint64_t count = 20000, seed = 1;
         unsigned keep_going = 1, bad = 0;
-        bool show = false;
+        bool show = false, translate = false, integer = false;
         int opt, r;
 
         while ((opt = getopt_long(argc, argv, "", options, NULL)) >= 0) {
@@ -350,16 +351,20 @@ int main(int argc, char **argv)
                         keep_going = (unsigned)strtoul(optarg, NULL, 0);
                 else if (opt == 'p')
                         show = true;
+                else if (opt == 't')
+                        translate = true;
+                else if (opt == 'i')
+                        integer = true;
                 else
                         return 2;
         }
-        gen_init();
+        gen_init(integer);
         r = host_init();
         if (r == -EOPNOTSUPP) {
                 printf("skipped: needs the FSGSBASE instructions and modify_ldt\n");
                 return 77;
         }
-        if (r < 0 || guest_init() < 0) {
+        if (r < 0 || guest_init(translate) < 0) {
                 fprintf(stderr, "cannot set up host or engine\n");
                 return 1;
         }

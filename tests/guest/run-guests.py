@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Runs one test guest in domus-vm and judges how it ended. Arguments: domus-vm, engine, the guests' folder, name of the case."""
+"""Runs one test guest in domus-vm and judges how it ended. Arguments: domus-vm, engine, the guests' folder, name of the case.
+The engine is dbt, kvm, or translated: dbt that translates all code when it runs first."""
 import os
 import select
 import signal
@@ -30,10 +31,16 @@ CASES = {
 }
 
 
+def engine_options(engine):
+    if engine == 'translated':
+        return ['--engine', 'dbt', '--translate-after', '1']
+    return ['--engine', engine]
+
+
 class Vm:
     def __init__(self, vm, engine, image, cpus=1, words='', *options):
         self.out = b''
-        self.p = subprocess.Popen([vm, 'run', '--engine', engine, '--kernel', image, '--append', words, '--memory', '32M',
+        self.p = subprocess.Popen([vm, 'run', *engine_options(engine), '--kernel', image, '--append', words, '--memory', '32M',
                                    '--cpus', str(cpus), *options],
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
@@ -74,7 +81,7 @@ def run_case(vm, engine, folder, name, lenient):
     image, cpus, words, limit, _ = CASES[name]
     if lenient:
         words += ' lenient'
-    p = subprocess.run([vm, 'run', '--engine', engine, '--kernel', f'{folder}/guest-{image}', '--append', words.strip(),
+    p = subprocess.run([vm, 'run', *engine_options(engine), '--kernel', f'{folder}/guest-{image}', '--append', words.strip(),
                         '--memory', '32M', '--cpus', str(cpus), '--debug-exit'],
                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit)
     sys.stdout.buffer.write(p.stdout)

@@ -32,9 +32,12 @@ struct engine_config {
         uint64_t tsc_khz; /* 0: the host's */
         const struct engine_callbacks *callbacks;
         void *opaque;
+        /* dbt: runs of a block before it is translated; 0: the engine's choice, ENGINE_NEVER_TRANSLATE. */
+        unsigned translate_after;
         int kvm_fd;       /* /dev/kvm, for the kvm engine; stays the caller's */
 };
 
+#define ENGINE_NEVER_TRANSLATE (~0u)
 #define ENGINE_CPUS_MAX 64
 
 enum engine_exit {

@@ -150,6 +150,7 @@ static int make_engine(struct machine *m)
                 .callbacks = &machine_engine_callbacks,
                 .opaque = m,
                 .kvm_fd = m->config.kvm_fd,
+                .translate_after = m->config.translate_after,
         };
         int r = m->engine->vm_new(&config, &m->vm);
 

@@ -31,7 +31,7 @@ struct run {
 static int usage(void)
 {
         fputs("usage: domus-vm run --kernel FILE [--initrd FILE] [--append TEXT] [--memory SIZE] [--cpus N]\n"
-              "                    [--engine dbt|kvm|auto] [--debug-exit] [--no-reboot]\n",
+              "                    [--engine dbt|kvm|auto] [--translate-after N|never] [--debug-exit] [--no-reboot]\n",
                 stderr);
         return -EINVAL;
 }
@@ -74,6 +74,21 @@ static int parse_cpus(const char *s, unsigned *ret)
         return 0;
 }
 
+/* For tests of the software engine: runs of a piece of code before it is translated. */
+static int parse_translate(const char *s, unsigned *ret)
+{
+        char *end;
+        unsigned long n = strtoul(s, &end, 10);
+
+        *ret = ENGINE_NEVER_TRANSLATE;
+        if (strcmp(s, "never") == 0)
+                return 0;
+        if (end == s || *end || n < 1 || n > 1000000)
+                return complain(s, "--translate-after takes a number from 1 or 'never'");
+        *ret = (unsigned)n;
+        return 0;
+}
+
 static int parse_option(struct run *run, int option)
 {
         switch (option) {
@@ -94,6 +109,8 @@ static int parse_option(struct run *run, int option)
         case 'e':
                 run->engine = optarg;
                 return 0;
+        case 't':
+                return parse_translate(optarg, &run->config.translate_after);
         case 'd':
                 run->config.debug_exit = true;
                 return 0;
@@ -112,7 +129,7 @@ static int parse(struct run *run, int argc, char **argv)
                 { "append", required_argument, NULL, 'a' },  { "memory", required_argument, NULL, 'm' },
                 { "cpus", required_argument, NULL, 'c' },    { "engine", required_argument, NULL, 'e' },
                 { "debug-exit", no_argument, NULL, 'd' },    { "no-reboot", no_argument, NULL, 'n' },
-                { NULL, 0, NULL, 0 },
+                { "translate-after", required_argument, NULL, 't' }, { NULL, 0, NULL, 0 },
         };
         int c, r = 0;
 

@@ -13,7 +13,8 @@
  *   instruction started again.
  *   Other vCPUs' blocks are dropped where they are, under code_lock: their owner does not take it to look up or run a block,
  *   but reads one pointer at a time: the lookup's key or an instruction's fn, which then leads out of the block. An owner may finish the
- *   one instruction it has begun, as a processor that has already fetched it.
+ *   one instruction it has begun, as a processor that has already fetched it. In translated code (tr.h) that is the block it has begun,
+ *   unless that calls a handler, as all serializing instructions do.
  *
  * Deadlock: code_lock is held for bounded work only, never while waiting for another vCPU, and is always taken last: inside an exclusive
  * section, not around one. */
@@ -25,10 +26,12 @@
 #include "base/log.h"
 #include "hv/engine/dbt/block.h"
 #include "hv/engine/dbt/mmu.h"
+#include "hv/engine/dbt/tr.h"
 
 #define ARENA_SIZE MiB(96)
 /* Room that one more block needs at most, with its pages. */
-#define ARENA_RESERVE (sizeof(struct dbt_block) + (DBT_BLOCK_MAX + 1) * sizeof(struct dbt_insn) + 4 * sizeof(struct dbt_code_page))
+#define ARENA_RESERVE \
+        (sizeof(struct dbt_block) + (DBT_BLOCK_MAX + 1) * (sizeof(struct dbt_insn) + ZYDIS_MAX_INSTRUCTION_LENGTH) + 64 + 4 * sizeof(struct dbt_code_page))
 
 struct dbt_code_page {
         uint64_t gpa;
@@ -40,7 +43,7 @@ struct dbt_code_page {
 
 /* --- The arena -------------------------------------------------------------------------------------------------- */
 
-int dbt_decode_new(struct dbt_decode **ret)
+int dbt_decode_new(struct dbt_vcpu *owner, struct dbt_decode **ret)
 {
         struct dbt_decode *d = calloc(1, sizeof(*d));
 
@@ -51,6 +54,7 @@ int dbt_decode_new(struct dbt_decode **ret)
                 free(d);
                 return -ENOMEM;
         }
+        d->owner = owner;
         for (unsigned i = 0; i < DBT_LOOKUP_SIZE; i++)
                 d->lookup[i].key = ~0ULL;
         *ret = d;
@@ -87,7 +91,9 @@ void dbt_block_flush(struct dbt_vcpu *v)
         /* Marks of pages stay: the next write finds no block and clears them. */
         d->used = 0;
         d->flushes++;
+        d->dropped = NULL;
         dbt_native_flush(v);
+        dbt_tr_flush(v);
         pthread_mutex_unlock(&v->vm->code_lock);
 }
 
@@ -228,8 +234,35 @@ static void block_kill(struct dbt_decode *d, struct dbt_block *b)
 {
         b->dead = true;
         hash_remove(d, b);
-        for (unsigned i = 0; i < b->n; i++)
+        for (unsigned i = 0; i < b->n + (b->fused ? 2u : 0u); i++)
                 __atomic_store_n(&b->insn[i].fn, leave_dead_block, __ATOMIC_RELAXED);
+        if (!b->code)
+                return;
+        b->dropped_next = d->dropped;
+        d->dropped = b;
+        atomic_fetch_or(&d->owner->request, DBT_REQ_CODE);
+}
+
+bool dbt_insn_dropped(const struct dbt_insn *i)
+{
+        return __atomic_load_n(&i->fn, __ATOMIC_RELAXED) == leave_dead_block;
+}
+
+void dbt_block_unlink(struct dbt_vcpu *v)
+{
+        pthread_mutex_lock(&v->vm->code_lock);
+        for (struct dbt_block *b = v->decode->dropped; b; b = b->dropped_next)
+                dbt_tr_unlink(b);
+        v->decode->dropped = NULL;
+        pthread_mutex_unlock(&v->vm->code_lock);
+}
+
+void dbt_block_set_code(struct dbt_vcpu *v, struct dbt_block *b, const void *code)
+{
+        pthread_mutex_lock(&v->vm->code_lock);
+        if (!b->dead)
+                b->code = code;
+        pthread_mutex_unlock(&v->vm->code_lock);
 }
 
 static uint64_t block_gpa(const struct dbt_block *b)
@@ -362,6 +395,7 @@ static void fuse_last(struct dbt_block *b)
         if (!dbt_fuse(&b->insn[b->n - 2], &b->insn[b->n - 1]))
                 return;
         b->n--;
+        b->insn[b->n + 1] = b->insn[b->n];
         b->insn[b->n] = alone;
         b->fused = true;
 }
@@ -369,7 +403,9 @@ static void fuse_last(struct dbt_block *b)
 static struct dbt_block *block_enter(struct dbt_vcpu *v, const struct fill *f)
 {
         struct dbt_decode *d = v->decode;
-        struct dbt_block *b = arena_alloc(d, sizeof(*b) + (f->n + 1) * sizeof(b->insn[0])), **bucket;
+        struct dbt_block *b = arena_alloc(d, sizeof(*b) + (f->n + 1) * sizeof(b->insn[0]) + f->size + DBT_BYTES_MORE), **bucket;
+        uint8_t *bytes;
+        const uint8_t *from = f->second == DBT_NO_PAGE ? f->bytes : f->crossing;
         const struct dbt_insn *last = &f->insn[f->n - 1];
 
         *b = (struct dbt_block){ .key = dbt_block_key(f->gpa, v->mode), .n = (uint16_t)f->n, .size = (uint16_t)f->size,
@@ -379,6 +415,9 @@ static struct dbt_block *block_enter(struct dbt_vcpu *v, const struct fill *f)
         for (unsigned i = 0; i < f->n; i++)
                 b->insn[i] = f->insn[i];
         fuse_last(b);
+        bytes = (uint8_t *)dbt_block_bytes(b);
+        for (unsigned i = 0; i < f->size; i++)
+                bytes[i] = from[i];
         bucket = &d->hash[dbt_block_hash(b->key) & (DBT_HASH_SIZE - 1)];
         b->hash_next = *bucket;
         *bucket = b;

@@ -30,14 +30,25 @@ struct dbt_block {
         struct dbt_block *hash_next;
         struct dbt_block *page_next[2]; /* further blocks of the first and the second page */
         uint64_t second;           /* second page of a block of one instruction that crosses a page end, else DBT_NO_PAGE */
+        const void *code;          /* translation, or NULL: the address that jumps to the block go to */
+        struct tr_link *links;     /* exits of translated code that lead here */
+        struct dbt_block *dropped_next; /* in dbt_decode's list */
+        unsigned runs;             /* by the executor, until translated */
         uint16_t n;                /* elements of insn that make up the block */
         uint16_t size;             /* bytes */
         bool dead;                 /* dropped */
         bool ends;                 /* the last instruction may change mode, mapping or interrupt state */
         bool direct;               /* successors can be chained */
-        bool fused;                /* the last of insn is two of the guest's; insn[n] has the first of them alone */
-        struct dbt_insn insn[];
+        bool fused;                /* the last of insn is two of the guest's; insn[n] and insn[n + 1] have them alone */
+        struct dbt_insn insn[];    /* and behind them the bytes */
 };
+
+/* What insn was decoded from. DBT_BYTES_MORE further ones can be read. */
+static inline const uint8_t *dbt_block_bytes(const struct dbt_block *b)
+{
+        return (const uint8_t *)&b->insn[b->n + (b->fused ? 2 : 1)];
+}
+#define DBT_BYTES_MORE 4
 
 struct dbt_code_page;
 
@@ -51,6 +62,8 @@ struct dbt_decode {
         struct dbt_lookup lookup[DBT_LOOKUP_SIZE];
         struct dbt_block *hash[DBT_HASH_SIZE];
         struct dbt_code_page *pages[DBT_PAGE_HASH_SIZE];
+        struct dbt_vcpu *owner;
+        struct dbt_block *dropped; /* translated blocks that were dropped and to which links may lead */
         uint8_t *arena;
         size_t used;
         unsigned flushes; /* times that all blocks were dropped: pointers from before are void */
@@ -75,13 +88,19 @@ static inline uint64_t dbt_rip_linear(const struct dbt_vcpu *v)
         return (uint32_t)(v->seg[X86_CS].base + v->rip);
 }
 
-int dbt_decode_new(struct dbt_decode **ret);
+int dbt_decode_new(struct dbt_vcpu *owner, struct dbt_decode **ret);
 void dbt_decode_free(struct dbt_decode *d);
 /* The block at v->rip, decoded now if need be. Raises what the fetch raises; unwinds with DBT_UNWIND_RESTART if the bytes changed
  * meanwhile, with DBT_UNWIND_ERROR if there is no memory at that address. */
 struct dbt_block *dbt_block_get(struct dbt_vcpu *v);
 /* Does the second page of the block still lie behind the first? Raises #PF. */
 bool dbt_block_second_ok(struct dbt_vcpu *v, const struct dbt_block *b);
+/* Was the block of the instruction dropped? */
+bool dbt_insn_dropped(const struct dbt_insn *i);
+/* Answers DBT_REQ_CODE. */
+void dbt_block_unlink(struct dbt_vcpu *v);
+/* Gives the block its translation, unless it was dropped meanwhile. */
+void dbt_block_set_code(struct dbt_vcpu *v, struct dbt_block *b, const void *code);
 /* Drops all blocks of v, which is the caller or stopped. */
 void dbt_block_flush(struct dbt_vcpu *v);
 

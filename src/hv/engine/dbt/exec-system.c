@@ -329,23 +329,26 @@ static void exec_invpcid(struct dbt_vcpu *v, const struct dbt_insn *i)
         dbt_invpcid(v, dbt_truncate(v->gpr[i->reg[0]], control_size(v)), pcid, dbt_load64(v, lin + 8, v->mmu));
 }
 
-static void set_ac(struct dbt_vcpu *v, bool on)
+/* Counts as a transfer to what follows: the view is part of a block's key. */
+static void set_ac(struct dbt_vcpu *v, const struct dbt_insn *i, bool on)
 {
         if (v->cpl || !(v->cr4 & X86_CR4_SMAP))
                 dbt_raise_ud(v);
         v->rflags = on ? v->rflags | X86_FLAG_AC : v->rflags & ~(uint64_t)X86_FLAG_AC;
         v->mmu = on ? DBT_MMU_KERNEL : DBT_MMU_KERNEL_SMAP;
         v->tlb_now = v->tlb[v->mmu];
+        v->mode = on ? v->mode & ~(uint32_t)DBT_MODE_SMAP : v->mode | DBT_MODE_SMAP;
+        v->rip += i->length;
 }
 
 static void exec_stac(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
-        set_ac(v, true);
+        set_ac(v, i, true);
 }
 
 static void exec_clac(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
-        set_ac(v, false);
+        set_ac(v, i, false);
 }
 
 static void exec_rdpid(struct dbt_vcpu *v, const struct dbt_insn *i)
@@ -432,8 +435,8 @@ static const struct {
         { ZYDIS_MNEMONIC_ARPL, exec_arpl, 0, 0 },
         { ZYDIS_MNEMONIC_INVLPG, exec_invlpg, ENDS, 0 },
         { ZYDIS_MNEMONIC_INVPCID, exec_invpcid, ENDS, 0 },
-        { ZYDIS_MNEMONIC_STAC, exec_stac, 0, 0 },
-        { ZYDIS_MNEMONIC_CLAC, exec_clac, 0, 0 },
+        { ZYDIS_MNEMONIC_STAC, exec_stac, DBT_INSN_TRANSFER, 0 },
+        { ZYDIS_MNEMONIC_CLAC, exec_clac, DBT_INSN_TRANSFER, 0 },
         { ZYDIS_MNEMONIC_RDPID, exec_rdpid, 0, 0 },
         { ZYDIS_MNEMONIC_RDFSBASE, exec_rdbase, 0, X86_FS },
         { ZYDIS_MNEMONIC_RDGSBASE, exec_rdbase, 0, X86_GS },

@@ -295,6 +295,21 @@ static bool direct_write(const struct dbt_vcpu *v, const struct walk *w, const s
         return w->dirty && !slot->readonly && is_dirty(slot, w->gpa) && !dbt_code_page_test(v->vm, w->gpa);
 }
 
+/* For a forbidden access: in the hole between canonical addresses, and in the page number's lowest bit different from all that use
+ * this slot. */
+static uint64_t match_of(const struct dbt_tlb_entry *e, uint64_t tag)
+{
+        uint64_t odd = (uintptr_t)e / sizeof(*e) & 1;
+
+        return tag != DBT_TLB_INVALID ? tag : 1ULL << 63 | (odd ^ 1) << DBT_PAGE_SHIFT;
+}
+
+static void set_match(struct dbt_tlb_entry *e)
+{
+        e->match_read = match_of(e, e->tag_read);
+        e->match_write = match_of(e, e->tag_write);
+}
+
 static void fill(struct dbt_vcpu *v, const struct walk *w, const struct xlat *x, uint64_t lin, unsigned mmu)
 {
         struct dbt_tlb_entry *e = dbt_tlb_slot(v, mmu, lin);
@@ -309,6 +324,7 @@ static void fill(struct dbt_vcpu *v, const struct walk *w, const struct xlat *x,
         e->tag_write = allowed(v, w, DBT_WRITE, mmu) && direct_write(v, w, x->slot) ? page : DBT_TLB_INVALID;
         if (unlikely(v->sys.watch) && dbt_debug_watched(v, page))
                 e->tag_read = e->tag_write = DBT_TLB_INVALID;
+        set_match(e);
         note_entry(v, mmu, lin, w->shift);
 }
 
@@ -358,6 +374,7 @@ static void entry_clear(struct dbt_tlb_entry *e)
 {
         e->tag_read = e->tag_write = e->tag_exec = DBT_TLB_INVALID;
         e->gpa = ~0ULL;
+        set_match(e);
 }
 
 typedef bool (*entry_filter)(const struct dbt_tlb_entry *e, uint64_t arg);
@@ -445,6 +462,7 @@ bool dbt_tlb_protect_code(struct dbt_vcpu *v, uint64_t gpa_page)
                                 continue;
                         /* An entry that allows nothing else is as good as none. */
                         e->tag_write = DBT_TLB_INVALID;
+                        set_match(e);
                         found = true;
                 }
         }

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "hv/engine/dbt/block.h"
 #include "hv/engine/dbt/sys.h"
+#include "hv/engine/dbt/tr.h"
 
 /* Blocks between looks at the clock. */
 #define CLOCK_INTERVAL 128
@@ -146,6 +147,43 @@ static bool same_page(uint64_t a, uint64_t b)
         return ((a ^ b) & DBT_PAGE_MASK) == 0;
 }
 
+static void look_at_clock(struct dbt_vcpu *v)
+{
+        if (unlikely(dbt_host_tsc() >= v->timer_tsc))
+                timer_refresh(v);
+}
+
+/* Translates b if it has run often enough. Returns it, or what has become of it when the cache was flushed. */
+static struct dbt_block *warm_up(struct dbt_vcpu *v, struct dbt_block *b)
+{
+        if (likely(++b->runs != v->vm->translate_after))
+                return b;
+        if (!(v->mode & DBT_MODE_CS64) || b->second != DBT_NO_PAGE)
+                return b;
+        dbt_tr_translate(v, b);
+        return dbt_block_lookup(v);
+}
+
+/* Runs translated code from b on. Returns the block that comes next, NULL after one that ends what can be run at a stretch. */
+static struct dbt_block *run_translated(struct dbt_vcpu *v, struct dbt_block *b)
+{
+        enum tr_exit exit = dbt_tr_run(v, b);
+
+        if (exit == TR_EXIT_ENDED)
+                return NULL;
+        if (exit == TR_EXIT_ASKED) {
+                v->tr_budget = TR_BUDGET;
+                look_at_clock(v);
+                return atomic_load_explicit(&v->request, memory_order_relaxed) ? NULL : dbt_block_lookup(v);
+        }
+        b = dbt_block_lookup(v);
+        if (!b->code)
+                b = warm_up(v, b);
+        if (v->tr_link && b->code)
+                dbt_tr_link(v, b);
+        return b;
+}
+
 /* Runs blocks until something else wants attention. Not inlined: beside a sigsetjmp nothing stays in registers. */
 static __attribute__((noinline)) void run_blocks(struct dbt_vcpu *v)
 {
@@ -155,13 +193,17 @@ static __attribute__((noinline)) void run_blocks(struct dbt_vcpu *v)
         bool behind;
 
         /* Here, too: a loop with an instruction that ends blocks might never use up the budget. */
-        if (unlikely(dbt_host_tsc() >= v->timer_tsc))
-                timer_refresh(v);
+        look_at_clock(v);
         while (!atomic_load_explicit(&v->request, memory_order_relaxed)) {
                 if (unlikely(++v->blocks >= CLOCK_INTERVAL)) {
                         v->blocks = 0;
-                        if (dbt_host_tsc() >= v->timer_tsc)
-                                timer_refresh(v);
+                        look_at_clock(v);
+                }
+                if (b->code || (v->translator && (b = warm_up(v, b))->code)) {
+                        b = run_translated(v, b);
+                        if (!b)
+                                return;
+                        continue;
                 }
                 if (unlikely(v->vm->trace))
                         trace_block(v);
@@ -198,6 +240,10 @@ static int answer_requests(struct dbt_vcpu *v)
         if (req & DBT_REQ_TLB_FLUSH) {
                 atomic_fetch_and(&v->request, ~(uint32_t)DBT_REQ_TLB_FLUSH);
                 dbt_tlb_flush(v);
+        }
+        if (req & DBT_REQ_CODE) {
+                atomic_fetch_and(&v->request, ~(uint32_t)DBT_REQ_CODE);
+                dbt_block_unlink(v);
         }
         if (req & DBT_REQ_TIMER)
                 timer_refresh(v);
@@ -257,6 +303,7 @@ int dbt_vcpu_run(struct dbt_vcpu *v)
 {
         int why, r;
 
+        dbt_tr_thread(v);
         dbt_enter_guest(v);
         why = sigsetjmp(v->unwind, 0);
         if (!why && v->raise_pending)

@@ -458,6 +458,8 @@ void dbt_mode_update(struct dbt_vcpu *v)
         v->mode = mode;
         v->mmu = (uint8_t)dbt_cpl_mmu(v, v->cpl, v->rflags);
         v->tlb_now = v->tlb[v->mmu];
+        if (v->mmu == DBT_MMU_KERNEL_SMAP)
+                v->mode |= DBT_MODE_SMAP;
         v->fpu_trap = (v->cr0 & (X86_CR0_EM | X86_CR0_TS)) || !(v->cr4 & X86_CR4_OSFXSR) ||
                 !(v->cr4 & X86_CR4_OSXSAVE) || (v->xcr0 & 7) != 7;
 }

@@ -82,9 +82,13 @@ static void check(bool ok, const char *what)
         exit(1);
 }
 
+/* As in struct engine_config. */
+static unsigned translate_after;
+
 static void guest_new(struct guest *g, unsigned cpus)
 {
-        struct engine_config config = { .cpus = cpus, .callbacks = &callbacks, .opaque = g, .tsc_khz = 1000000 };
+        struct engine_config config = { .cpus = cpus, .callbacks = &callbacks, .opaque = g, .tsc_khz = 1000000,
+                                        .translate_after = translate_after };
         struct cpuid_table *cpuid = calloc(1, sizeof(*cpuid));
         uint32_t pv;
 
@@ -409,11 +413,16 @@ static void print_speed(void)
 
 int main(void)
 {
-        test_basic();
-        test_modes();
-        test_dirty_log();
-        test_kick_and_pause();
-        test_smp();
-        print_speed();
+        static const unsigned modes[] = { ENGINE_NEVER_TRANSLATE, 1, 0 };
+
+        for (unsigned k = 0; k < 3; k++) {
+                translate_after = modes[k];
+                test_basic();
+                test_modes();
+                test_dirty_log();
+                test_kick_and_pause();
+                test_smp();
+                print_speed();
+        }
         return 0;
 }

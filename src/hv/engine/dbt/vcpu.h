@@ -56,9 +56,14 @@ struct dbt_tlb_entry {
         uint64_t addend;
         uint64_t tag_exec; /* instruction fetches use the TLB of v->mmu, too; set only for RAM and ROM */
         uint64_t gpa;   /* of the page */
+        /* For translated code: linear ^ match is the offset in the page if the access is allowed, and otherwise a number beyond it for
+         * every linear address of this slot. */
+        uint64_t match_read, match_write;
         bool global;    /* survives a CR3 load */
         uint8_t shift;  /* log2 of the size of the guest's page that this is a part of: 12, 21, 22, 30 */
 };
+
+_Static_assert(sizeof(struct dbt_tlb_entry) == 64, "translated code shifts");
 
 /* --- The CPU ---------------------------------------------------------------------------------------------- */
 
@@ -70,6 +75,7 @@ enum dbt_mode_bits {
         DBT_MODE_VM86 = 1 << 3,
         DBT_MODE_CPL3 = 1 << 4,
         DBT_MODE_SS32 = 1 << 5,  /* SS.B: stack size 32 */
+        DBT_MODE_SMAP = 1 << 7,  /* the view is DBT_MMU_KERNEL_SMAP: so the mode says which view it is */
         DBT_MODE_FLAT = 1 << 6,  /* 32-bit: DS, ES, SS, CS have base 0 and limit 4 GiB: no segment checks needed */
 };
 
@@ -82,6 +88,7 @@ enum dbt_request {
         DBT_REQ_TIMER = 1 << 5,      /* LAPIC timer was programmed: the run loop calls lapic_timer_poll for the new deadline. Set
                                       * by whoever wrote a timer register or IA32_TSC_DEADLINE */
         DBT_REQ_INIT = 1 << 6,       /* INIT or SIPI from lapic */
+        DBT_REQ_CODE = 1 << 7,       /* a translated block was dropped: take away the links to it. Set with vm->code_lock held */
 };
 
 /* Standard-format image for XSAVE/XRSTOR; the guest's registers when !fpu_live. */
@@ -132,7 +139,13 @@ struct dbt_vcpu {
         _Atomic bool sleeping;     /* in the futex of dbt_request */
 
         struct dbt_tlb_entry *tlb_now; /* tlb[mmu] */
-        struct dbt_tlb_entry tlb[DBT_NMMUS][DBT_TLB_SIZE];
+        /* Used by translated code, see tr.h. */
+        struct dbt_vcpu *self;
+        uint64_t tr_page, tr_target;
+        struct tr_link *tr_link;   /* the exit last taken, if it can be linked */
+        uint32_t tr_flags;
+        int32_t tr_budget;
+        struct dbt_tlb_entry tlb[DBT_NMMUS][DBT_TLB_SIZE] __attribute__((aligned(128)));
         uint64_t tlb_used[DBT_NMMUS][DBT_TLB_SIZE / 64]; /* bit per entry that may hold something */
         uint64_t tlb_large[2];     /* mmu.c: filters of the 4M and 1G ranges with entries from large pages */
 
@@ -167,6 +180,7 @@ struct dbt_vcpu {
         unsigned pauses;           /* pause instructions so far */
         unsigned blocks;           /* blocks run since the run loop last looked at the clock */
         struct dbt_decode *decode; /* decode cache, owned by block.c */
+        struct dbt_tr *translator;         /* translated code, owned by tr-run.c; NULL: nothing is translated */
         struct dbt_native *native; /* code buffer for re-encoded instructions, owned by native.c */
 };
 

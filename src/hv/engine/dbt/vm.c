@@ -10,7 +10,11 @@
 #include "base/log.h"
 #include "hv/engine/dbt/block.h"
 #include "hv/engine/dbt/sys.h"
+#include "hv/engine/dbt/tr.h"
 #include "hv/x86/tsc.h"
+
+/* Runs of a block before it is translated. */
+#define TRANSLATE_AFTER 16
 
 static struct dbt_vm *vm_of(struct engine_vm *vm)
 {
@@ -175,6 +179,7 @@ static int vm_new(const struct engine_config *config, struct engine_vm **ret)
         /* The guest reads the host's counter, so that its frequency is the host's. */
         vm->tsc_khz = config->tsc_khz ? config->tsc_khz : tsc_host_khz();
         vm->trace = getenv("DOMUS_DBT_TRACE") != NULL;
+        vm->translate_after = vm->trace ? ENGINE_NEVER_TRANSLATE : config->translate_after ? config->translate_after : TRANSLATE_AFTER;
         r = lapic_bus_new(config->cpus, &apic_callbacks, vm, &vm->apics);
         if (r < 0) {
                 vm_free((struct engine_vm *)vm);
@@ -305,6 +310,7 @@ static void vcpu_free(struct engine_vcpu *opaque)
                 return;
         if (v->native)
                 dbt_native_finish(v);
+        dbt_tr_finish(v);
         dbt_decode_free(v->decode);
         /* They go in any order, but all before the VM runs again. */
         for (unsigned i = 0; i < v->vm->n_vcpus; i++)
@@ -321,7 +327,7 @@ static int vcpu_new(struct engine_vm *opaque, unsigned index, const struct cpuid
 
         if (index != vm->n_vcpus || index >= vm->config.cpus)
                 return -EINVAL;
-        v = aligned_alloc(64, ALIGN_UP(sizeof(*v), 64));
+        v = aligned_alloc(_Alignof(struct dbt_vcpu), sizeof(*v));
         if (!v)
                 return -ENOMEM;
         memset(v, 0, sizeof(*v));
@@ -330,9 +336,11 @@ static int vcpu_new(struct engine_vm *opaque, unsigned index, const struct cpuid
         v->cpuid = *cpuid;
         v->lapic = lapic_bus_get(vm->apics, index);
         v->timer_tsc = UINT64_MAX;
-        r = dbt_decode_new(&v->decode);
+        r = dbt_decode_new(v, &v->decode);
         if (r >= 0)
                 r = dbt_native_init(v);
+        if (r >= 0)
+                r = dbt_tr_init(v);
         if (r < 0) {
                 vcpu_free((struct engine_vcpu *)v);
                 return r;

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Which instructions are translated, and what they read and write (Intel SDM vol. 2, appendix A). dbt_insn already holds the
+ * address and the immediate; the bytes tell the operation. */
+
+#include "hv/engine/dbt/tr.h"
+
+/* Prefixes, opcode and ModRM. */
+struct bytes {
+        const uint8_t *p;
+        unsigned rex, opcode, mod, reg, rm;
+        bool op16, rep, map0f;
+};
+
+static bool is_segment_prefix(unsigned byte)
+{
+        return byte == 0x26 || byte == 0x2e || byte == 0x36 || byte == 0x3e || byte == 0x64 || byte == 0x65;
+}
+
+/* Bytes beyond the instruction may be read as ModRM; the caller has three to spare. */
+static void split(const uint8_t *p, struct bytes *ret)
+{
+        *ret = (struct bytes){ .rex = 0 };
+        for (;; p++) {
+                if (*p == 0x66)
+                        ret->op16 = true;
+                else if (*p == 0xf2 || *p == 0xf3)
+                        ret->rep = true;
+                else if (*p != 0xf0 && !is_segment_prefix(*p))
+                        break;
+        }
+        if ((*p & 0xf0) == 0x40)
+                ret->rex = *p++;
+        if (*p == 0x0f) {
+                ret->map0f = true;
+                p++;
+        }
+        ret->opcode = *p++;
+        ret->p = p;
+        ret->mod = *p >> 6;
+        ret->reg = (*p >> 3 & 7) | (ret->rex & 4) << 1;
+        ret->rm = (*p & 7) | (ret->rex & 1) << 3;
+}
+
+/* AH..BH? */
+static bool is_high_byte(const struct bytes *b, unsigned reg)
+{
+        return !b->rex && reg >= 4;
+}
+
+static void plain(struct tr_insn *t, unsigned reg_use, unsigned rm_use, unsigned flags)
+{
+        t->kind = TR_PLAIN;
+        t->reg_use = (uint8_t)reg_use;
+        t->rm_use = (uint8_t)rm_use;
+        t->flags = (uint8_t)flags;
+}
+
+/* The operation's second half: opcode extension with operand rm. */
+static void extension(struct tr_insn *t, unsigned rm_use, unsigned flags)
+{
+        plain(t, 0, rm_use, flags);
+}
+
+/* Operation n of 8: add or adc sbb and sub xor cmp. */
+static unsigned alu_flags(unsigned n)
+{
+        return n == 2 || n == 3 ? TR_RW : TR_W;
+}
+
+static void accumulator(struct tr_insn *t, unsigned opcode, unsigned ext)
+{
+        t->mem = false;
+        t->rm = X86_RAX;
+        t->reg = (uint8_t)ext;
+        t->op.opcode = (uint8_t)opcode;
+        t->n_imm = t->size == 8 ? 4 : t->size;
+}
+
+static void alu(struct tr_insn *t, const struct bytes *b)
+{
+        unsigned n = b->opcode >> 3, dst = n == 7 ? TR_R : TR_RW;
+
+        switch (b->opcode & 7) {
+        case 0:
+        case 1:
+                plain(t, TR_R, dst, alu_flags(n));
+                return;
+        case 2:
+        case 3:
+                plain(t, dst, TR_R, alu_flags(n));
+                return;
+        case 4:
+        case 5:
+                extension(t, dst, alu_flags(n));
+                accumulator(t, 0x80 | (b->opcode & 1), n);
+                return;
+        }
+}
+
+static unsigned imm_size(const struct tr_insn *t)
+{
+        return t->size == 8 ? 4 : t->size;
+}
+
+/* Rotates keep flags, and a count of zero keeps all. */
+static unsigned shift_flags(const struct dbt_insn *i, const struct tr_insn *t, bool by_one)
+{
+        unsigned count = by_one ? 1 : (unsigned)i->imm & (t->size == 8 ? 63 : 31);
+
+        return (t->reg & 7) >= 4 && count ? TR_W : TR_RW;
+}
+
+static void group3(struct tr_insn *t)
+{
+        switch (t->reg & 7) {
+        case 0:
+        case 1:
+                extension(t, TR_R, TR_W);
+                t->n_imm = (uint8_t)imm_size(t);
+                return;
+        case 2:
+                extension(t, TR_RW, 0);
+                return;
+        case 3:
+                extension(t, TR_RW, TR_W);
+                return;
+        case 4:
+        case 5:
+                if (t->size >= 4) {
+                        extension(t, TR_R, TR_W);
+                        t->kind = TR_MUL;
+                }
+                return;
+        }
+}
+
+static void group5(struct tr_insn *t, const struct bytes *b)
+{
+        switch (t->reg & 7) {
+        case 0:
+        case 1:
+                extension(t, TR_RW, TR_RW);
+                return;
+        case 2:
+        case 4:
+                if (b->opcode == 0xff) {
+                        t->kind = (t->reg & 7) == 2 ? TR_CALL_RM : TR_JMP_RM;
+                        t->size = 8;
+                }
+                return;
+        case 6:
+                if (b->opcode == 0xff && !t->mem && !b->op16)
+                        t->kind = TR_PUSH_REG;
+                return;
+        }
+}
+
+/* Registers in the opcode's low bits. */
+static void opcode_register(struct tr_insn *t, const struct bytes *b)
+{
+        t->rm = (uint8_t)((b->opcode & 7) | (b->rex & 1) << 3);
+        t->mem = false;
+}
+
+static void one_byte_low(struct tr_insn *t, const struct bytes *b)
+{
+        if (b->opcode < 0x40) {
+                alu(t, b);
+        } else if (b->opcode >= 0x70 && b->opcode <= 0x7f) {
+                t->kind = TR_JCC;
+        } else if (b->opcode >= 0x50 && b->opcode <= 0x5f && !b->op16) {
+                opcode_register(t, b);
+                t->kind = b->opcode >= 0x58 ? TR_POP : TR_PUSH_REG;
+        } else if (b->opcode == 0x63 && !b->op16) {
+                plain(t, TR_W, TR_R, 0);
+                t->size = 4;
+        } else if ((b->opcode == 0x68 || b->opcode == 0x6a) && !b->op16) {
+                t->kind = TR_PUSH_IMM;
+        } else if (b->opcode == 0x69 || b->opcode == 0x6b) {
+                plain(t, TR_W, TR_R, TR_W);
+                t->n_imm = b->opcode == 0x6b ? 1 : (uint8_t)imm_size(t);
+        }
+}
+
+static void one_byte_mid(struct tr_insn *t, const struct bytes *b)
+{
+        switch (b->opcode) {
+        case 0x80:
+        case 0x81:
+        case 0x83:
+                extension(t, (t->reg & 7) == 7 ? TR_R : TR_RW, alu_flags(t->reg & 7));
+                t->n_imm = b->opcode == 0x81 ? (uint8_t)imm_size(t) : 1;
+                break;
+        case 0x84:
+        case 0x85:
+                plain(t, TR_R, TR_R, TR_W);
+                break;
+        case 0x86:
+        case 0x87:
+                plain(t, TR_RW, TR_RW, 0);
+                break;
+        case 0x88:
+        case 0x89:
+                plain(t, TR_R, TR_W, 0);
+                break;
+        case 0x8a:
+        case 0x8b:
+                plain(t, TR_W, TR_R, 0);
+                break;
+        case 0x8d:
+                t->kind = TR_LEA;
+                break;
+        case 0x90:
+                if (!(b->rex & 1))
+                        t->kind = TR_NOTHING;
+                break;
+        case 0x98:
+        case 0x99:
+                t->kind = b->opcode == 0x98 ? TR_CDQE : TR_CDQ;
+                t->mem = false;
+                break;
+        case 0xa8:
+        case 0xa9:
+                extension(t, TR_R, TR_W);
+                accumulator(t, 0xf6 | (b->opcode & 1), 0);
+                break;
+        }
+}
+
+static void one_byte_high(const struct dbt_insn *i, struct tr_insn *t, const struct bytes *b)
+{
+        switch (b->opcode) {
+        case 0xb0 ... 0xbf:
+                opcode_register(t, b);
+                t->kind = TR_MOV_IMM;
+                break;
+        case 0xc0:
+        case 0xc1:
+        case 0xd0:
+        case 0xd1:
+                extension(t, TR_RW, shift_flags(i, t, b->opcode >= 0xd0));
+                t->n_imm = b->opcode < 0xd0;
+                break;
+        case 0xd2:
+        case 0xd3:
+                extension(t, TR_RW, TR_RW);
+                t->kind = TR_SHIFT_CL;
+                break;
+        case 0xc2:
+        case 0xc3:
+                t->kind = TR_RET;
+                break;
+        case 0xc6:
+        case 0xc7:
+                if (!(t->reg & 7))
+                        extension(t, TR_W, 0);
+                t->n_imm = (uint8_t)imm_size(t);
+                break;
+        case 0xc9:
+                if (!b->op16)
+                        t->kind = TR_LEAVE;
+                break;
+        case 0xe8:
+                t->kind = TR_CALL;
+                break;
+        case 0xe9:
+        case 0xeb:
+                t->kind = TR_JMP;
+                break;
+        case 0xf6:
+        case 0xf7:
+                group3(t);
+                break;
+        case 0xfe:
+        case 0xff:
+                group5(t, b);
+                break;
+        }
+}
+
+static void two_byte_bits(struct tr_insn *t, const struct bytes *b)
+{
+        switch (b->opcode) {
+        case 0xa3:
+                if (!t->mem)
+                        plain(t, TR_R, TR_R, TR_RW);
+                break;
+        case 0xab:
+        case 0xb3:
+        case 0xbb:
+                if (!t->mem)
+                        plain(t, TR_R, TR_RW, TR_RW);
+                break;
+        case 0xba:
+                if ((t->reg & 7) >= 4)
+                        extension(t, (t->reg & 7) == 4 ? TR_R : TR_RW, TR_RW);
+                t->n_imm = 1;
+                break;
+        case 0xa4:
+        case 0xac:
+                if (t->size >= 4)
+                        plain(t, TR_R, TR_RW, TR_RW);
+                t->n_imm = 1;
+                break;
+        case 0xbc:
+        case 0xbd:
+                plain(t, TR_RW, TR_R, TR_RW);
+                break;
+        }
+}
+
+static void two_byte(struct tr_insn *t, const struct bytes *b)
+{
+        switch (b->opcode) {
+        case 0x1f:
+                t->kind = TR_NOTHING;
+                break;
+        case 0x40 ... 0x4f:
+                plain(t, TR_RW, TR_R, TR_R);
+                break;
+        case 0x80 ... 0x8f:
+                t->kind = TR_JCC;
+                break;
+        case 0x90 ... 0x9f:
+                extension(t, TR_W, TR_R);
+                t->size = 1;
+                t->op.byte = true;
+                t->reg = 0;
+                break;
+        case 0xaf:
+                plain(t, TR_RW, TR_R, TR_W);
+                break;
+        case 0xb0:
+        case 0xb1:
+                if (t->mem) {
+                        plain(t, TR_R, TR_RW, TR_W);
+                        t->kind = TR_CMPXCHG;
+                        t->op.byte = b->opcode == 0xb0;
+                }
+                break;
+        case 0xb6:
+        case 0xb7:
+        case 0xbe:
+        case 0xbf:
+                plain(t, TR_W, TR_R, 0);
+                t->size = b->opcode & 1 ? 2 : 1;
+                t->op.byte = !(b->opcode & 1);
+                break;
+        case 0xc0:
+        case 0xc1:
+                plain(t, TR_RW, TR_RW, TR_W);
+                t->op.byte = b->opcode == 0xc0;
+                break;
+        case 0xc8 ... 0xcf:
+                opcode_register(t, b);
+                if (!b->op16)
+                        t->kind = TR_BSWAP;
+                break;
+        default:
+                two_byte_bits(t, b);
+        }
+}
+
+/* The bytes of one-byte opcodes with an even number are byte operations, but for these. */
+static bool is_byte_operation(const struct bytes *b)
+{
+        if (b->map0f)
+                return b->opcode == 0xb0 || b->opcode == 0xc0;
+        if (b->opcode >= 0xb0 && b->opcode <= 0xbf)
+                return b->opcode < 0xb8;
+        if (b->opcode < 0x40 || (b->opcode >= 0x80 && b->opcode <= 0x8b) || b->opcode >= 0xa8)
+                return !(b->opcode & 1);
+        return false;
+}
+
+static bool uses_high_byte(const struct tr_insn *t, const struct bytes *b)
+{
+        bool reg = t->reg_use && t->op.byte && t->size == 1 && !(b->map0f && b->opcode >= 0xb6 && b->opcode <= 0xbf);
+
+        if (t->kind == TR_MOV_IMM)
+                return t->size == 1 && is_high_byte(b, t->rm);
+        if (t->kind != TR_PLAIN && t->kind != TR_SHIFT_CL && t->kind != TR_CMPXCHG)
+                return false;
+        return (reg && is_high_byte(b, t->reg)) || (!t->mem && t->rm_use && t->op.byte && is_high_byte(b, t->rm));
+}
+
+static bool is_endbr(const struct dbt_insn *i, const uint8_t *bytes)
+{
+        return i->length == 4 && bytes[0] == 0xf3 && bytes[1] == 0x0f && bytes[2] == 0x1e && bytes[3] == 0xfa;
+}
+
+static bool is_branch(const struct tr_insn *t)
+{
+        return t->kind >= TR_JCC;
+}
+
+static bool has_operand(const struct tr_insn *t)
+{
+        return (t->kind >= TR_PLAIN && t->kind < TR_PUSH_REG) || t->kind >= TR_JMP_RM;
+}
+
+static void fill(const struct dbt_insn *i, const struct bytes *b, struct tr_insn *t)
+{
+        bool byte = is_byte_operation(b);
+
+        *t = (struct tr_insn){ .reg = (uint8_t)b->reg, .rm = (uint8_t)b->rm, .mem = b->mod != 3 };
+        t->op = (struct tr_op){ .opcode = (uint8_t)b->opcode, .map0f = b->map0f, .w = b->rex & 8, .byte = byte };
+        t->op.op16 = b->op16 && !byte && !t->op.w;
+        t->op.lock = i->flags & DBT_INSN_LOCK;
+        t->size = byte ? 1 : t->op.w ? 8 : t->op.op16 ? 2 : 4;
+        if (b->map0f)
+                two_byte(t, b);
+        else if (b->opcode < 0x80)
+                one_byte_low(t, b);
+        else if (b->opcode < 0xb0)
+                one_byte_mid(t, b);
+        else
+                one_byte_high(i, t, b);
+}
+
+void tr_decode(const struct dbt_insn *i, const uint8_t *bytes, struct tr_insn *ret)
+{
+        struct bytes b;
+
+        *ret = (struct tr_insn){ .kind = TR_HANDLER };
+        if (is_endbr(i, bytes))
+                ret->kind = TR_NOTHING;
+        /* What raises instead of doing something ends its block. */
+        if (i->flags & (DBT_INSN_ENDS_BLOCK | DBT_INSN_REP | DBT_INSN_REPNE | DBT_INSN_VECTOR))
+                return;
+        if ((i->flags & DBT_INSN_MEM) && !i->mem.fast)
+                return;
+        if (ret->kind == TR_NOTHING)
+                return;
+        split(bytes, &b);
+        fill(i, &b, ret);
+        if (is_branch(ret) ? b.op16 : b.rep || uses_high_byte(ret, &b))
+                ret->kind = TR_HANDLER;
+        if (!(i->flags & DBT_INSN_TRANSFER) != !is_branch(ret))
+                ret->kind = TR_HANDLER;
+        if (has_operand(ret) && ret->mem != !!(i->flags & DBT_INSN_MEM))
+                ret->kind = TR_HANDLER;
+}

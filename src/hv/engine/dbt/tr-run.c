@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The translator's buffers and common routines, and the way in and out. */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "hv/engine/dbt/exec.h"
+#include "hv/engine/dbt/tr.h"
+
+/* Linux: the instructions that set FS and GS base are enabled for user mode. */
+#define HWCAP2_FSGSBASE (1 << 1)
+#define MAX_LINKS (TR_LINK_SIZE / sizeof(struct tr_link))
+
+/* --- Common routines ---------------------------------------------------------------------------------------------------- */
+
+static void spill(struct tr_emit *e)
+{
+        for (unsigned r = 0; r < X86_NGPRS; r++) {
+                struct tr_mem m = tr_field(offsetof(struct dbt_vcpu, gpr) + r * 8);
+
+                if (tr_home[r] != TR_NO_HOME)
+                        tr_store(e, &m, tr_home[r]);
+        }
+}
+
+static void reload(struct tr_emit *e)
+{
+        for (unsigned r = 0; r < X86_NGPRS; r++) {
+                struct tr_mem m = tr_field(offsetof(struct dbt_vcpu, gpr) + r * 8);
+
+                if (tr_home[r] != TR_NO_HOME)
+                        tr_load(e, tr_home[r], &m);
+        }
+}
+
+static void put_bytes(struct tr_emit *e, const uint8_t *bytes, unsigned n)
+{
+        while (n-- > 0)
+                tr_put(e, *bytes++);
+}
+#define CODE(e, ...) put_bytes(e, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
+
+/* op reg, [vCPU + offset] */
+static void with_field(struct tr_emit *e, unsigned opcode, bool w, unsigned reg, size_t offset)
+{
+        struct tr_op op = { .opcode = (uint8_t)opcode, .w = w };
+        struct tr_mem m = tr_field(offset);
+
+        tr_op_mem(e, &op, reg, &m);
+}
+
+/* op reg, [base + disp], 64 bits */
+static void with_base(struct tr_emit *e, unsigned opcode, unsigned reg, unsigned base, size_t disp)
+{
+        struct tr_op op = { .opcode = (uint8_t)opcode, .w = true };
+        struct tr_mem m = { .base = (uint8_t)base, .index = TR_NO_HOME, .disp = (int32_t)disp };
+
+        tr_op_mem(e, &op, reg, &m);
+}
+
+/* C: enum tr_exit enter(struct dbt_vcpu *v, const void *code) */
+static void emit_enter(struct tr_emit *e)
+{
+        CODE(e, 0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57); /* push rbx, rbp, r12..r15 */
+        CODE(e, 0x48, 0x83, 0xec, 0x08);                                     /* sub rsp, 8 */
+        tr_mov(e, TR_RAX, TR_RSI);
+        reload(e);
+        CODE(e, 0xff, 0xe0); /* jmp rax */
+}
+
+/* In: EAX what to return. */
+static void emit_leave(struct tr_emit *e)
+{
+        spill(e);
+        CODE(e, 0x48, 0x83, 0xc4, 0x08);
+        CODE(e, 0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3);
+}
+
+/* In: RAX offset from the page's start. */
+static void emit_set_rip(struct tr_emit *e)
+{
+        with_field(e, 0x03, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
+        with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
+}
+
+/* To RCX: the key of the block at v->rip; the TLB entry is in RCX. */
+static void emit_key(struct tr_emit *e)
+{
+        with_base(e, 0x8b, TR_RCX, TR_RCX, offsetof(struct dbt_tlb_entry, gpa));
+        with_field(e, 0x8b, false, TR_RAX, offsetof(struct dbt_vcpu, rip));
+        CODE(e, 0x25, 0xff, 0x0f, 0x00, 0x00); /* and eax, 0xfff */
+        CODE(e, 0x48, 0x09, 0xc1);             /* or rcx, rax */
+        with_field(e, 0x8b, false, TR_RAX, offsetof(struct dbt_vcpu, mode));
+        CODE(e, 0x48, 0xc1, 0xe0, 56);         /* shl rax, 56 */
+        CODE(e, 0x48, 0x09, 0xc1);
+}
+
+/* In: RAX where to go on: to the block's code if it has one. dbt_block_lookup for translated code. */
+static void emit_jump(struct tr_emit *e, const struct dbt_tr *t)
+{
+        _Static_assert(offsetof(struct dbt_decode, lookup) == 0 && sizeof(struct dbt_lookup) == 16, "shifted");
+        with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
+        CODE(e, 0x89, 0xc1, 0xc1, 0xe9, DBT_PAGE_SHIFT - 6); /* mov ecx, eax; shr ecx, 6 */
+        CODE(e, 0x81, 0xe1);                                 /* and ecx, imm32 */
+        tr_put32(e, (DBT_TLB_SIZE - 1) << 6);
+        with_field(e, 0x03, true, TR_RCX, offsetof(struct dbt_vcpu, tlb_now));
+        CODE(e, 0x48, 0x25, 0x00, 0xf0, 0xff, 0xff); /* and rax, -4096 */
+        with_base(e, 0x3b, TR_RAX, TR_RCX, offsetof(struct dbt_tlb_entry, tag_exec));
+        tr_jcc_to(e, TR_CC_NE, t->leave_jump);
+        with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
+        emit_key(e);
+        CODE(e, 0x48, 0x89, 0xc8, 0x48, 0xc1, 0xe8, 12, 0x31, 0xc8); /* mov rax, rcx; shr rax, 12; xor eax, ecx */
+        CODE(e, 0x25);                                               /* and eax, imm32 */
+        tr_put32(e, DBT_LOOKUP_SIZE - 1);
+        CODE(e, 0xc1, 0xe0, 4); /* shl eax, 4 */
+        with_field(e, 0x03, true, TR_RAX, offsetof(struct dbt_vcpu, decode));
+        with_base(e, 0x3b, TR_RCX, TR_RAX, offsetof(struct dbt_lookup, key));
+        tr_jcc_to(e, TR_CC_NE, t->leave_jump);
+        with_base(e, 0x8b, TR_RAX, TR_RAX, offsetof(struct dbt_lookup, block));
+        with_base(e, 0x8b, TR_RAX, TR_RAX, offsetof(struct dbt_block, code));
+        CODE(e, 0x48, 0x85, 0xc0); /* test rax, rax */
+        tr_jcc_to(e, TR_CC_E, t->leave_jump);
+        CODE(e, 0xff, 0xe0);
+}
+
+/* In: RAX the instruction, ECX its offset in the page and, from bit 16, how many. Out: NZ if the block was dropped. */
+static void emit_call(struct tr_emit *e)
+{
+        CODE(e, 0x48, 0x83, 0xec, 0x08);
+        spill(e);
+        with_field(e, 0x8b, true, TR_RDI, offsetof(struct dbt_vcpu, self));
+        tr_mov(e, TR_RSI, TR_RAX);
+        CODE(e, 0x0f, 0xb7, 0xd1, 0xc1, 0xe9, 0x10); /* movzx edx, cx; shr ecx, 16 */
+        tr_mov_imm(e, TR_RAX, (uintptr_t)tr_handlers);
+        CODE(e, 0xff, 0xd0); /* call rax */
+        CODE(e, 0x84, 0xc0); /* test al, al */
+        reload(e);
+        CODE(e, 0x48, 0x8d, 0x64, 0x24, 0x08, 0xc3); /* lea rsp, [rsp + 8]; ret */
+}
+
+void tr_emit_routines(struct dbt_tr *t, struct tr_emit *e)
+{
+        t->enter = tr_here(e);
+        emit_enter(e);
+        t->leave_at = tr_here(e);
+        emit_set_rip(e);
+        t->leave_jump = tr_here(e);
+        CODE(e, 0x31, 0xc0); /* xor eax, eax: TR_EXIT_JUMP */
+        t->leave = tr_here(e);
+        emit_leave(e);
+        t->leave_asked = tr_here(e);
+        emit_set_rip(e);
+        tr_mov_imm(e, TR_RAX, TR_EXIT_ASKED);
+        tr_jmp(e, t->leave);
+        t->jump = tr_here(e);
+        emit_jump(e, t);
+        t->call = tr_here(e);
+        emit_call(e);
+}
+
+bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t n)
+{
+        const struct dbt_insn *last = i + n - 1;
+        uint64_t rip = v->tr_page + offset;
+
+        dbt_set_flags(v, v->tr_flags);
+        v->rip = rip;
+        for (; i != last; i++) {
+                i->fn(v, i);
+                rip += i->length;
+                v->rip = rip;
+        }
+        i->fn(v, i);
+        if (!(i->flags & DBT_INSN_TRANSFER))
+                v->rip = rip + i->length;
+        v->tr_flags = dbt_flags_ax(v);
+        return dbt_insn_dropped(i);
+}
+
+/* --- Links ------------------------------------------------------------------------------------------------------------------ */
+
+struct tr_link *tr_link_new(struct dbt_tr *t, const void *unlinked)
+{
+        struct tr_link *link = &t->links[t->n_links++];
+
+        *link = (struct tr_link){ .target = unlinked, .unlinked = unlinked };
+        return link;
+}
+
+void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
+{
+        struct tr_link *link = v->tr_link;
+
+        if (b->dead)
+                return;
+        link->next = b->links;
+        b->links = link;
+        link->target = b->code;
+}
+
+void dbt_tr_unlink(struct dbt_block *b)
+{
+        for (struct tr_link *link = b->links; link; link = link->next)
+                link->target = link->unlinked;
+        b->links = NULL;
+}
+
+/* --- Translating ------------------------------------------------------------------------------------------------------------- */
+
+static bool has_room(const struct dbt_tr *t)
+{
+        return TR_CODE_SIZE - t->used >= TR_CODE_RESERVE && MAX_LINKS - t->n_links >= 2 * DBT_BLOCK_MAX;
+}
+
+void dbt_tr_translate(struct dbt_vcpu *v, struct dbt_block *b)
+{
+        struct dbt_tr *t = v->translator;
+        struct tr_emit e = { .p = t->write + t->used, .end = t->write + t->used + TR_CODE_RESERVE };
+        const uint8_t *code;
+
+        dbt_fpu_save(v);
+        if (!has_room(t)) {
+                dbt_block_flush(v);
+                return;
+        }
+        e.to_exec = t->exec - t->write;
+        code = tr_emit_block(v, &e, b);
+        if (!code)
+                return;
+        t->used = ALIGN_UP((size_t)(e.p - t->write), 16);
+        dbt_block_set_code(v, b, code);
+}
+
+/* --- Running ------------------------------------------------------------------------------------------------------------------ */
+
+typedef enum tr_exit (*tr_enter)(struct dbt_vcpu *v, const void *code);
+
+enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b)
+{
+        enum tr_exit exit;
+
+        v->tr_page = v->rip & DBT_PAGE_MASK;
+        v->tr_flags = dbt_flags_ax(v);
+        v->tr_link = NULL;
+        exit = ((tr_enter)(uintptr_t)v->translator->enter)(v, b->code);
+        dbt_set_flags(v, v->tr_flags);
+        return exit;
+}
+
+void dbt_tr_thread(struct dbt_vcpu *v)
+{
+        if (v->translator)
+                __asm__ volatile("wrgsbase %0" : : "r"(v));
+}
+
+/* --- Buffers ------------------------------------------------------------------------------------------------------------------- */
+
+/* The code's two views and, behind the executable one, the links. */
+static int map_code(struct dbt_tr *t, int fd)
+{
+        void *links;
+
+        if (ftruncate(fd, TR_CODE_SIZE) < 0)
+                return -errno;
+        t->write = mmap(NULL, TR_CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        t->exec = mmap(NULL, TR_CODE_SIZE + TR_LINK_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (t->write == MAP_FAILED || t->exec == MAP_FAILED)
+                return -ENOMEM;
+        links = mmap(t->exec + TR_CODE_SIZE, TR_LINK_SIZE, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+        t->links = links;
+        if (links == MAP_FAILED ||
+                mmap(t->exec, TR_CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+                return -ENOMEM;
+        return 0;
+}
+
+static void make_routines(struct dbt_tr *t)
+{
+        struct tr_emit e = { .p = t->write, .end = t->write + TR_CODE_RESERVE, .to_exec = t->exec - t->write };
+
+        tr_emit_routines(t, &e);
+        t->start = t->used = ALIGN_UP((size_t)(e.p - t->write), 64);
+}
+
+int dbt_tr_init(struct dbt_vcpu *v)
+{
+        struct dbt_tr *t;
+        int fd, r;
+
+        v->self = v;
+        if (v->vm->translate_after == ENGINE_NEVER_TRANSLATE || !(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE))
+                return 0;
+        t = calloc(1, sizeof(*t));
+        if (!t)
+                return -ENOMEM;
+        t->write = t->exec = MAP_FAILED;
+        v->translator = t;
+        fd = memfd_create("dbt-code", MFD_CLOEXEC);
+        r = fd < 0 ? -errno : map_code(t, fd);
+        if (fd >= 0)
+                close(fd);
+        if (r < 0)
+                dbt_tr_finish(v);
+        else
+                make_routines(t);
+        return r;
+}
+
+void dbt_tr_finish(struct dbt_vcpu *v)
+{
+        struct dbt_tr *t = v->translator;
+
+        if (!t)
+                return;
+        if (t->write != MAP_FAILED)
+                munmap(t->write, TR_CODE_SIZE);
+        if (t->exec != MAP_FAILED)
+                munmap(t->exec, TR_CODE_SIZE + TR_LINK_SIZE);
+        free(t);
+        v->translator = NULL;
+}
+
+void dbt_tr_flush(struct dbt_vcpu *v)
+{
+        if (!v->translator)
+                return;
+        v->translator->used = v->translator->start;
+        v->translator->n_links = 0;
+        v->tr_link = NULL;
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* The translator of 64-bit code: hot blocks of the cache become host code, in which most instructions are themselves with other register
+ * numbers and a TLB lookup before a memory operand; all others call their handlers. Private to tr-*.c, block.c and run.c.
+ *
+ * Convention inside translated code:
+ *   gs base      the vCPU
+ *   RAX, RCX     scratch between any two guest instructions
+ *   RSP          the C stack, 16-byte aligned
+ *   the others   hold the guest registers of tr_home[]; those without a home are in v->gpr
+ *   vector registers are the guest's while v->fpu_live, as everywhere in the engine
+ *   v->tr_page   linear address of the page that the block lies in; translated code does not depend on it
+ *   v->tr_flags  the guest's arithmetic flags (AH as lahf, AL = OF) at each entry, exit and call of a handler. In between they may
+ *                be in RFLAGS only: whatever changes RFLAGS or can fault stores them first. So they are exact at every fault.
+ *   v->rip       is only written before a handler is called and when translated code is left
+ *
+ * No guest register has changed when a lookup misses: the instruction's handler then does all of it. So every fault, MMIO access and
+ * write to a page with code is the executor's.
+ *
+ * Every entry of a block looks at v->request and counts down v->tr_budget. A block that is dropped, by whichever vCPU, sets
+ * DBT_REQ_CODE, so that its owner leaves translated code before the next block and takes the links to it away. Only the owner
+ * writes code and links. After each call of a handler the block looks whether it has been dropped itself. */
+
+#include "hv/engine/dbt/block.h"
+
+#define TR_CODE_SIZE MiB(16)
+#define TR_LINK_SIZE MiB(2)
+/* Room for the longest block. */
+#define TR_CODE_RESERVE KiB(32)
+#define TR_NO_HOME 0xff
+/* Block entries until the run loop looks at the clock. */
+#define TR_BUDGET 512
+
+enum { TR_RAX, TR_RCX, TR_RDX, TR_RBX, TR_RSP, TR_RBP, TR_RSI, TR_RDI };
+
+/* Where a direct exit goes: jmp *target. */
+struct tr_link {
+        const void *target;   /* the successor's code, or unlinked */
+        const void *unlinked; /* the exit that leaves translated code */
+        struct tr_link *next; /* others to the same successor */
+};
+
+struct dbt_tr {
+        uint8_t *write, *exec; /* the two views of the code */
+        struct tr_link *links; /* behind the executable view, so that RIP-relative addresses reach them */
+        size_t used, start;    /* bytes of code; those of the common routines */
+        unsigned n_links;
+        /* Common routines. */
+        const uint8_t *enter, *leave, *leave_jump, *leave_at, *leave_asked, *jump, *call;
+};
+
+/* What tr_enter returns. */
+enum tr_exit {
+        TR_EXIT_JUMP,   /* the block at v->rip comes next */
+        TR_EXIT_ENDED,  /* after an instruction with DBT_INSN_ENDS_BLOCK */
+        TR_EXIT_ASKED,  /* v->request or v->tr_budget */
+};
+
+/* --- tr-emit.c --- */
+
+struct tr_emit {
+        uint8_t *p, *end; /* in the writable view */
+        ptrdiff_t to_exec;
+        bool overflow;
+};
+
+/* A memory operand of host code. base, index: host register or TR_NO_HOME; gs: relative to the vCPU. */
+struct tr_mem {
+        uint8_t base, index, scale;
+        bool gs;
+        int32_t disp;
+};
+
+/* An instruction to be encoded, all but its operands. */
+struct tr_op {
+        uint8_t opcode, rep; /* rep: F2, F3 or 0 */
+        bool map0f, op16, w, lock, byte; /* byte: operands may be byte registers, none of AH..BH */
+};
+
+void tr_put(struct tr_emit *e, unsigned byte);
+void tr_put32(struct tr_emit *e, uint32_t value);
+void tr_put64(struct tr_emit *e, uint64_t value);
+void tr_op_reg(struct tr_emit *e, const struct tr_op *op, unsigned reg, unsigned rm);
+void tr_op_mem(struct tr_emit *e, const struct tr_op *op, unsigned reg, const struct tr_mem *m);
+void tr_mov(struct tr_emit *e, unsigned dst, unsigned src);
+void tr_load(struct tr_emit *e, unsigned dst, const struct tr_mem *m);
+void tr_store(struct tr_emit *e, const struct tr_mem *m, unsigned src);
+void tr_lea(struct tr_emit *e, unsigned dst, const struct tr_mem *m);
+void tr_mov_imm(struct tr_emit *e, unsigned dst, uint64_t value);
+/* A field of struct dbt_vcpu. */
+struct tr_mem tr_field(size_t offset);
+/* jmp, call, jcc (cond 0..15) to an address in the executable view. */
+void tr_jmp(struct tr_emit *e, const void *target);
+void tr_call(struct tr_emit *e, const void *target);
+void tr_jcc_to(struct tr_emit *e, unsigned cond, const void *target);
+/* A conditional jump forward, to be set later. */
+uint8_t *tr_jcc(struct tr_emit *e, unsigned cond);
+void tr_set_jump(struct tr_emit *e, uint8_t *jump);
+const uint8_t *tr_here(const struct tr_emit *e);
+
+#define TR_ALWAYS 16
+enum { TR_CC_B = 2, TR_CC_E = 4, TR_CC_NE = 5, TR_CC_A = 7, TR_CC_S = 8 };
+
+/* --- tr-decode.c: what an instruction needs --- */
+
+enum tr_kind {
+        TR_HANDLER, /* everything that has no kind of its own */
+        TR_NOTHING,
+        TR_PLAIN,   /* reg and rm operands as described */
+        TR_LEA,
+        TR_MOV_IMM, /* rm, from dbt_insn's imm */
+        TR_BSWAP,
+        TR_SHIFT_CL,
+        TR_CDQE, TR_CDQ,
+        TR_MUL,
+        TR_CMPXCHG,
+        TR_PUSH_REG, TR_PUSH_IMM, TR_POP, TR_LEAVE,
+        TR_JCC, TR_JMP, TR_CALL, TR_RET,
+        TR_JMP_RM, TR_CALL_RM,
+};
+
+enum { TR_R = 1, TR_W = 2, TR_RW = 3 };
+
+struct tr_insn {
+        uint8_t kind;
+        uint8_t reg, rm;            /* guest registers; reg may be an opcode extension */
+        uint8_t reg_use, rm_use;    /* TR_R | TR_W; 0 for reg: an extension */
+        uint8_t flags;              /* TR_W: changes arithmetic flags; TR_R: needs or keeps earlier ones */
+        uint8_t size;               /* bytes of the memory operand, or of the operation */
+        uint8_t n_imm;              /* bytes at the end to be copied */
+        bool mem;
+        struct tr_op op;
+};
+
+void tr_decode(const struct dbt_insn *i, const uint8_t *bytes, struct tr_insn *ret);
+
+/* --- tr-block.c --- */
+
+extern const uint8_t tr_home[X86_NGPRS];
+
+/* Emits the block's code; NULL if there was no room. */
+const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, struct dbt_block *b);
+struct tr_link *tr_link_new(struct dbt_tr *t, const void *unlinked);
+
+/* --- tr-run.c --- */
+
+void tr_emit_routines(struct dbt_tr *t, struct tr_emit *e);
+/* Called by translated code: runs n instructions from i by their handlers; the first is at offset in the page. True: the
+ * block was dropped, v->rip is right. */
+bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t n);
+
+/* 0, or negative errno. The vCPU runs without translator if the host lacks something: v->translator is NULL then. */
+int dbt_tr_init(struct dbt_vcpu *v);
+void dbt_tr_finish(struct dbt_vcpu *v);
+/* On the vCPU's thread, before any dbt_tr_run. */
+void dbt_tr_thread(struct dbt_vcpu *v);
+/* Translates b. May flush the whole block cache, when its code is full. */
+void dbt_tr_translate(struct dbt_vcpu *v, struct dbt_block *b);
+/* Runs b, which has code, and others, and leaves the next address in v->rip. */
+enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b);
+/* The exit that the last dbt_tr_run took leads to b: the next time without coming back here. */
+void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b);
+/* Takes away the links to b, which was dropped. */
+void dbt_tr_unlink(struct dbt_block *b);
+/* With code_lock held: all blocks are gone. */
+void dbt_tr_flush(struct dbt_vcpu *v);
