@@ -131,11 +131,13 @@ static inline bool run_block(struct dbt_vcpu *v, const struct dbt_block *b)
 static void run_one(struct dbt_vcpu *v)
 {
         bool trap = v->rflags & X86_FLAG_TF;
+        const struct dbt_block *b;
         const struct dbt_insn *i;
 
         v->interrupt_shadow = false;
         dbt_debug_before(v);
-        i = dbt_block_lookup(v)->insn;
+        b = dbt_block_lookup(v);
+        i = b->fused && b->n == 1 ? &b->insn[1] : b->insn;
         i->fn(v, i);
         if (!(i->flags & DBT_INSN_TRANSFER))
                 v->rip += i->length;
