@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
+import gc
 import itertools
 import shutil
 import signal
@@ -30,6 +31,15 @@ def pytest_runtest_makereport(item, call):
         for value in item.funcargs.values():
             if isinstance(value, harness.Daemon):
                 report.sections += value.logs()
+
+
+@pytest.fixture(autouse=True)
+def garbage_between_tests():
+    """A libvirt object that is collected resets its thread's last error: were that to happen between a failed call and the
+    binding's look at the error, the error would be lost. So garbage is collected between tests only."""
+    gc.disable()
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope='session')
