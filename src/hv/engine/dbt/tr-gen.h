@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* Code for one block: what the files of the generator share. Private to tr-{block,exit,flags,gen,int,mem}.c. See tr.h for the convention. */
+
+#include "hv/engine/dbt/tr.h"
+
+/* Fixed homes that instructions with implicit operands need. */
+#define HOME_RAX 10
+#define HOME_RCX 11
+#define HOME_RSP 15
+
+/* Code that a jump in the block's straight part leads to: runs the instruction by its handler and goes back. The guest's registers are as before the
+ * instruction, its flags are stored. */
+struct gen_out {
+        uint8_t *jump;
+        const uint8_t *back;  /* behind the instruction, in the executable view */
+        uint16_t insn;
+        uint16_t offset;      /* of the instruction in the page */
+        bool flags;           /* behind the instruction the flags are expected in RFLAGS */
+};
+
+struct gen {
+        struct dbt_vcpu *v;
+        struct tr_emit *e;
+        struct dbt_block *b;
+        const uint8_t *bytes;  /* of the present instruction */
+        unsigned insn, offset; /* its number in b->insn, and its offset in the page */
+        bool valid;            /* RFLAGS holds the guest's flags */
+        bool dirty;            /* and v->tr_flags does not */
+        struct gen_out outs[2 * DBT_BLOCK_MAX];
+        unsigned n_outs;
+};
+
+/* --- tr-gen.c --- */
+
+struct tr_mem gen_at(unsigned base, int32_t disp);
+void gen_load_field(struct gen *g, unsigned dst, size_t offset);
+void gen_store_field(struct gen *g, size_t offset, unsigned src);
+/* The host register that has the guest register's value: its home, or scratch after loading it. */
+unsigned gen_source(struct gen *g, unsigned reg, unsigned scratch);
+/* The register to write to: its home, or scratch, to be written back. */
+unsigned gen_target(unsigned reg, unsigned scratch);
+/* After scratch was written in place of a register without a home. */
+void gen_write_back(struct gen *g, unsigned reg, unsigned scratch);
+
+/* --- tr-flags.c: all of this uses RAX --- */
+
+/* Brings v->tr_flags up to date. */
+void gen_flags_store(struct gen *g);
+/* From v->tr_flags to RFLAGS. */
+void gen_flags_load(struct gen *g);
+/* Before an instruction that reads the flags. */
+void gen_flags_need(struct gen *g);
+/* Before code that changes RFLAGS but is not the guest's. */
+void gen_flags_clobber(struct gen *g);
+/* After an instruction of the guest that changed them. */
+void gen_flags_changed(struct gen *g);
+
+/* --- tr-mem.c --- */
+
+/* The operand's address as a host operand without segment; RAX and RCX stand for registers without a home. */
+struct tr_mem gen_offset_of(struct gen *g, const struct dbt_mem *m);
+/* Looks up the address a for an access of size bytes. a: RAX, or a home with a displacement. Returns the host operand, which uses RCX; RAX is free. The
+ * flags are clobbered. */
+struct tr_mem gen_lookup(struct gen *g, struct tr_mem a, unsigned size, bool write);
+/* The instruction's memory operand. */
+struct tr_mem gen_operand(struct gen *g, const struct dbt_insn *i, unsigned size, bool write);
+/* 8 bytes at disp from the stack pointer. */
+struct tr_mem gen_stack(struct gen *g, int32_t disp, bool write);
+void gen_move_rsp(struct gen *g, int32_t by);
+/* jump leads to a gen_out of the present instruction. */
+void gen_add_out(struct gen *g, uint8_t *jump);
+
+/* --- tr-exit.c --- */
+
+/* leave: code that leaves for what was asked */
+void gen_entry(struct gen *g, const uint8_t *leave);
+/* Goes on at an offset from the page's start. The flags are stored. */
+void gen_exit_to(struct gen *g, int64_t offset);
+int64_t gen_branch_target(const struct gen *g, const struct dbt_insn *i);
+/* Instructions of the kinds TR_JCC to TR_CALL_RM. */
+void gen_branch(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+
+/* --- tr-int.c --- */
+
+/* Instructions of the kinds TR_NOTHING to TR_LEAVE. */
+void gen_integer(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Integer instructions. */
+
+#include "hv/engine/dbt/tr-gen.h"
+
+static void copy_imm(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
+{
+        for (unsigned k = i->length - t->n_imm; k < i->length; k++)
+                tr_put(g->e, g->bytes[k]);
+}
+
+/* An operand of 8 or 16 bits that is written keeps the register's other bits. */
+static bool reads_reg(const struct tr_insn *t)
+{
+        return (t->reg_use & TR_R) || t->op.op16 || (t->op.byte && t->size == 1 && t->reg_use);
+}
+
+static bool reads_rm(const struct tr_insn *t)
+{
+        return (t->rm_use & TR_R) || t->op.op16 || t->op.byte;
+}
+
+static unsigned reg_operand(struct gen *g, const struct tr_insn *t)
+{
+        if (!t->reg_use)
+                return t->reg & 7;
+        return reads_reg(t) ? gen_source(g, t->reg, TR_RAX) : gen_target(t->reg, TR_RAX);
+}
+
+static void emit_plain(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
+{
+        struct tr_mem m;
+        unsigned reg, rm;
+
+        if (t->mem)
+                m = gen_operand(g, i, t->size, t->rm_use & TR_W);
+        if (t->flags & TR_R)
+                gen_flags_need(g);
+        reg = reg_operand(g, t);
+        if (t->mem) {
+                tr_op_mem(g->e, &t->op, reg, &m);
+        } else {
+                rm = reads_rm(t) ? gen_source(g, t->rm, TR_RCX) : gen_target(t->rm, TR_RCX);
+                tr_op_reg(g->e, &t->op, reg, rm);
+        }
+        copy_imm(g, i, t);
+        if (t->reg_use & TR_W)
+                gen_write_back(g, t->reg, TR_RAX);
+        if (!t->mem && (t->rm_use & TR_W))
+                gen_write_back(g, t->rm, TR_RCX);
+        if (t->flags & TR_W)
+                gen_flags_changed(g);
+}
+
+static void emit_lea(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
+{
+        struct tr_mem a = gen_offset_of(g, &i->mem);
+
+        tr_op_mem(g->e, &t->op, gen_target(t->reg, TR_RAX), &a);
+        gen_write_back(g, t->reg, TR_RAX);
+}
+
+static void emit_mov_imm(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
+{
+        struct tr_op op = { .opcode = t->size == 1 ? 0xc6 : 0xc7, .op16 = t->size == 2, .byte = t->size == 1 };
+
+        if (t->size >= 4) {
+                tr_mov_imm(g->e, gen_target(t->rm, TR_RAX), t->size == 8 ? i->imm : (uint32_t)i->imm);
+                gen_write_back(g, t->rm, TR_RAX);
+                return;
+        }
+        tr_op_reg(g->e, &op, 0, gen_source(g, t->rm, TR_RAX));
+        tr_put(g->e, i->imm & 0xff);
+        if (t->size == 2)
+                tr_put(g->e, i->imm >> 8 & 0xff);
+        gen_write_back(g, t->rm, TR_RAX);
+}
+
+static void emit_bswap(struct gen *g, const struct tr_insn *t)
+{
+        unsigned r = gen_source(g, t->rm, TR_RAX);
+
+        tr_put(g->e, 0x40 | (t->op.w ? 8 : 0) | (r >= 8 ? 1 : 0));
+        tr_put(g->e, 0x0f);
+        tr_put(g->e, 0xc8 | (r & 7));
+        gen_write_back(g, t->rm, TR_RAX);
+}
+
+static void emit_shift_cl(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
+{
+        struct tr_mem m = gen_at(TR_RAX, 0);
+        unsigned rm = TR_RAX;
+
+        if (t->mem)
+                m = gen_operand(g, i, t->size, true);
+        gen_flags_need(g);
+        if (t->mem) {
+                tr_lea(g->e, TR_RAX, &m);
+                m = gen_at(TR_RAX, 0);
+        } else {
+                rm = gen_source(g, t->rm, TR_RAX);
+        }
+        tr_mov(g->e, TR_RCX, HOME_RCX);
+        if (t->mem)
+                tr_op_mem(g->e, &t->op, t->reg & 7, &m);
+        else
+                tr_op_reg(g->e, &t->op, t->reg & 7, rm);
+        if (!t->mem)
+                gen_write_back(g, t->rm, TR_RAX);
+        gen_flags_changed(g);
+}
+
+/* cbw, cwde, cdqe */
+static void emit_cdqe(struct gen *g, const struct tr_insn *t)
+{
+        struct tr_op op = { .opcode = t->size == 8 ? 0x63 : t->size == 4 ? 0xbf : 0xbe, .map0f = t->size != 8,
+                            .w = t->size == 8, .op16 = t->size == 2 };
+
+        tr_op_reg(g->e, &op, HOME_RAX, HOME_RAX);
+}
+
+/* cwd, cdq, cqo: RDX is at home. */
+static void emit_cdq(struct gen *g, const struct tr_insn *t)
+{
+        tr_mov(g->e, TR_RAX, HOME_RAX);
+        if (t->size != 4)
+                tr_put(g->e, t->size == 8 ? 0x48 : 0x66);
+        tr_put(g->e, 0x99);
+}
+
+static void emit_mul(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
+{
+        struct tr_mem m;
+        unsigned rm = 0;
+
+        if (t->mem)
+                m = gen_operand(g, i, t->size, false);
+        else
+                rm = gen_source(g, t->rm, TR_RCX);
+        tr_mov(g->e, TR_RAX, HOME_RAX);
+        if (t->mem)
+                tr_op_mem(g->e, &t->op, t->reg & 7, &m);
+        else
+                tr_op_reg(g->e, &t->op, t->reg & 7, rm);
+        tr_mov(g->e, HOME_RAX, TR_RAX);
+        gen_flags_changed(g);
+}
+
+static void emit_cmpxchg(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
+{
+        struct tr_mem m = gen_operand(g, i, t->size, true);
+
+        tr_mov(g->e, TR_RAX, HOME_RAX);
+        tr_op_mem(g->e, &t->op, tr_home[t->reg], &m);
+        tr_mov(g->e, HOME_RAX, TR_RAX);
+        gen_flags_changed(g);
+}
+
+static void emit_push_reg(struct gen *g, const struct tr_insn *t)
+{
+        struct tr_mem m = gen_stack(g, -8, true);
+
+        tr_store(g->e, &m, gen_source(g, t->rm, TR_RAX));
+        gen_move_rsp(g, -8);
+}
+
+static void emit_push_imm(struct gen *g, const struct dbt_insn *i)
+{
+        static const struct tr_op op = { .opcode = 0xc7, .w = true };
+        struct tr_mem m = gen_stack(g, -8, true);
+
+        tr_op_mem(g->e, &op, 0, &m);
+        tr_put32(g->e, (uint32_t)i->imm);
+        gen_move_rsp(g, -8);
+}
+
+static void emit_pop(struct gen *g, const struct tr_insn *t)
+{
+        struct tr_mem m = gen_stack(g, 0, false);
+
+        tr_load(g->e, gen_target(t->rm, TR_RAX), &m);
+        gen_write_back(g, t->rm, TR_RAX);
+        if (t->rm != X86_RSP)
+                gen_move_rsp(g, 8);
+}
+
+static void emit_leave(struct gen *g)
+{
+        struct tr_mem m;
+
+        gen_flags_clobber(g);
+        m = gen_lookup(g, gen_at(TR_RBP, 0), 8, false);
+        tr_load(g->e, TR_RAX, &m);
+        m = gen_at(TR_RBP, 8);
+        tr_lea(g->e, HOME_RSP, &m);
+        tr_mov(g->e, TR_RBP, TR_RAX);
+}
+
+void gen_integer(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
+{
+        switch (t->kind) {
+        case TR_NOTHING:
+                break;
+        case TR_PLAIN:
+                emit_plain(g, i, t);
+                break;
+        case TR_LEA:
+                emit_lea(g, i, t);
+                break;
+        case TR_MOV_IMM:
+                emit_mov_imm(g, i, t);
+                break;
+        case TR_BSWAP:
+                emit_bswap(g, t);
+                break;
+        case TR_SHIFT_CL:
+                emit_shift_cl(g, i, t);
+                break;
+        case TR_CDQE:
+                emit_cdqe(g, t);
+                break;
+        case TR_CDQ:
+                emit_cdq(g, t);
+                break;
+        case TR_MUL:
+                emit_mul(g, i, t);
+                break;
+        case TR_CMPXCHG:
+                emit_cmpxchg(g, i, t);
+                break;
+        case TR_PUSH_REG:
+                emit_push_reg(g, t);
+                break;
+        case TR_PUSH_IMM:
+                emit_push_imm(g, i);
+                break;
+        case TR_POP:
+                emit_pop(g, t);
+                break;
+        case TR_LEAVE:
+                emit_leave(g);
+                break;
+        }
+}
