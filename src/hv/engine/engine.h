@@ -34,6 +34,7 @@ struct engine_config {
         void *opaque;
         /* dbt: runs of a block before it is translated; 0: the engine's choice, ENGINE_NEVER_TRANSLATE. */
         unsigned translate_after;
+        bool exact_flags; /* dbt: flags that no instruction reads are kept, too, for tests that look at exceptions' frames */
         int kvm_fd;       /* /dev/kvm, for the kvm engine; stays the caller's */
 };
 

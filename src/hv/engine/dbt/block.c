@@ -252,8 +252,9 @@ void dbt_block_unlink(struct dbt_vcpu *v)
 {
         pthread_mutex_lock(&v->vm->code_lock);
         for (struct dbt_block *b = v->decode->dropped; b; b = b->dropped_next)
-                dbt_tr_unlink(b);
+                dbt_tr_unlink(v, b);
         v->decode->dropped = NULL;
+        dbt_tr_forget_jumps(v, true);
         pthread_mutex_unlock(&v->vm->code_lock);
 }
 

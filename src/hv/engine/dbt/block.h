@@ -36,6 +36,7 @@ struct dbt_block {
         unsigned runs;             /* by the executor, until translated */
         uint16_t n;                /* elements of insn that make up the block */
         uint16_t size;             /* bytes */
+        uint8_t flags_in;          /* TR_*F that the translation reads before it overwrites them */
         bool dead;                 /* dropped */
         bool ends;                 /* the last instruction may change mode, mapping or interrupt state */
         bool direct;               /* successors can be chained */

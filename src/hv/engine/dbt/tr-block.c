@@ -26,20 +26,27 @@ static void go_on_at_rip(struct gen *g)
         tr_jmp(g->e, g->v->translator->jump);
 }
 
-static void emit_out(struct gen *g, const struct gen_out *o)
+/* Behind an instruction that its handler has run. */
+static void go_on_behind(struct gen *g, const struct gen_insn *n)
 {
-        const struct dbt_insn *i = &g->b->insn[o->insn];
-
-        tr_set_jump(g->e, o->jump);
-        call_handlers(g, i, o->offset, 1);
-        if (i->flags & DBT_INSN_TRANSFER) {
+        if (n->i->flags & DBT_INSN_TRANSFER) {
                 go_on_at_rip(g);
                 return;
         }
-        if (o->flags)
+        if (n->valid)
                 gen_flags_load(g);
-        tr_jmp(g->e, o->back);
+        tr_jmp(g->e, n->behind);
 }
+
+static void emit_out(struct gen *g, const struct gen_out *o)
+{
+        const struct gen_insn *n = &g->insns[o->k];
+
+        tr_set_jump(g->e, o->jump);
+        call_handlers(g, n->i, n->offset, 1);
+        go_on_behind(g, n);
+}
+
 /* --- The block ----------------------------------------------------------------------------------------------------------------- */
 
 static bool fits(int64_t value)
@@ -47,10 +54,13 @@ static bool fits(int64_t value)
         return value == (int32_t)value;
 }
 
-/* Can the code above do it? */
-static bool supported(const struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
+/* Can the other files do it? */
+static bool supported(const struct gen_insn *n)
 {
-        if ((i->flags & DBT_INSN_MEM) && i->mem.base == DBT_REG_RIP && !fits((int64_t)i->mem.disp + g->offset))
+        const struct dbt_insn *i = n->i;
+        const struct tr_insn *t = &n->t;
+
+        if ((i->flags & DBT_INSN_MEM) && i->mem.base == DBT_REG_RIP && !fits((int64_t)i->mem.disp + n->offset))
                 return false;
         switch (t->kind) {
         case TR_LEA:
@@ -62,41 +72,13 @@ static bool supported(const struct gen *g, const struct dbt_insn *i, const struc
         case TR_JCC:
         case TR_JMP:
         case TR_CALL:
-                return fits(gen_branch_target(g, i));
+                return fits((int64_t)n->offset + (int64_t)i->imm);
         default:
                 return true;
         }
 }
 
-/* With the misses of its lookups leading back behind it. */
-static void emit_native(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
-{
-        unsigned first = g->n_outs;
-
-        if (t->kind >= TR_JCC)
-                gen_branch(g, i, t);
-        else
-                gen_integer(g, i, t);
-        for (unsigned k = first; k < g->n_outs; k++) {
-                g->outs[k].back = tr_here(g->e);
-                g->outs[k].flags = g->valid;
-        }
-}
-
-/* Run by handlers: i and those behind it up to but not including end. */
-static void emit_handlers(struct gen *g, const struct dbt_insn *i, const struct dbt_insn *end, unsigned offset)
-{
-        const struct dbt_insn *last = end - 1;
-
-        gen_flags_clobber(g);
-        call_handlers(g, i, offset, (unsigned)(end - i));
-        if (last->flags & DBT_INSN_ENDS_BLOCK) {
-                tr_mov_imm(g->e, TR_RAX, TR_EXIT_ENDED);
-                tr_jmp(g->e, g->v->translator->leave);
-        } else if (last->flags & DBT_INSN_TRANSFER) {
-                go_on_at_rip(g);
-        }
-}
+/* --- Before code is made ------------------------------------------------------------------------------------------------------ */
 
 /* Instruction k of the guest's. */
 static const struct dbt_insn *insn_of(const struct dbt_block *b, unsigned k)
@@ -104,55 +86,141 @@ static const struct dbt_insn *insn_of(const struct dbt_block *b, unsigned k)
         return &b->insn[b->fused && k + 1 >= b->n ? k + 1 : k];
 }
 
+static void look(struct gen *g)
+{
+        const uint8_t *bytes = dbt_block_bytes(g->b);
+        unsigned offset = (unsigned)(g->b->key & ~DBT_PAGE_MASK);
+
+        g->n = g->b->n + (g->b->fused ? 1u : 0u);
+        for (unsigned k = 0; k < g->n; k++) {
+                struct gen_insn *n = &g->insns[k];
+
+                n->i = insn_of(g->b, k);
+                n->bytes = bytes;
+                n->offset = (uint16_t)offset;
+                tr_decode(n->i, bytes, &n->t);
+                if (!supported(n))
+                        n->t.kind = TR_HANDLER;
+                tr_use(n->i, &n->t, &n->use);
+                bytes += n->i->length;
+                offset += n->i->length;
+        }
+}
+
+/* Which flags are alive where. All are at the end: that successors overwrite them is found out when they are linked. */
+static void flags_liveness(struct gen *g)
+{
+        bool exact = g->v->vm->config.exact_flags;
+        uint8_t live = TR_ALL_FLAGS;
+
+        for (unsigned k = g->n; k-- > 0;) {
+                struct gen_insn *n = &g->insns[k];
+
+                n->live_out = live;
+                live = exact ? TR_ALL_FLAGS : (uint8_t)(n->use.flags_read | (live & ~n->use.flags_written));
+                n->live_in = live;
+        }
+        g->b->flags_in = live;
+}
+
+/* --- Making code ---------------------------------------------------------------------------------------------------------------- */
+
+static void begin_insn(struct gen *g, unsigned k)
+{
+        const struct gen_insn *n = &g->insns[k];
+
+        g->k = k;
+        g->bytes = n->bytes;
+        g->offset = n->offset;
+        g->live = n->live_in;
+        g->written = n->use.flags_written;
+        g->need = n->use.flags_read | (n->use.flags_touched ? n->live_out & ~n->use.flags_written : 0);
+}
+
+static void end_insn(struct gen *g, unsigned k)
+{
+        g->live = g->insns[k].live_out;
+        g->insns[k].behind = tr_here(g->e);
+        g->insns[k].valid = g->valid;
+}
+
+static void emit_native(struct gen *g, unsigned k)
+{
+        const struct gen_insn *n = &g->insns[k];
+
+        begin_insn(g, k);
+        if (n->t.kind >= TR_JCC)
+                gen_branch(g, n->i, &n->t);
+        else
+                gen_integer(g, n->i, &n->t);
+        end_insn(g, k);
+}
+
+/* Instructions from k on that are run by handlers in one go; dbt_insns of a fused pair do not follow the others'. */
+static unsigned handlers_from(const struct gen *g, unsigned k)
+{
+        unsigned end = k + 1;
+
+        while (end < g->n && g->insns[end].t.kind == TR_HANDLER && g->insns[end].i == g->insns[end - 1].i + 1)
+                end++;
+        return end - k;
+}
+
+/* Returns how many instructions that was. */
+static unsigned emit_handlers(struct gen *g, unsigned k)
+{
+        unsigned count = handlers_from(g, k);
+        const struct dbt_insn *last = g->insns[k + count - 1].i;
+
+        begin_insn(g, k);
+        gen_flags_clobber(g);
+        call_handlers(g, g->insns[k].i, g->offset, count);
+        if (last->flags & DBT_INSN_ENDS_BLOCK) {
+                tr_mov_imm(g->e, TR_RAX, TR_EXIT_ENDED);
+                tr_jmp(g->e, g->v->translator->leave);
+        } else if (last->flags & DBT_INSN_TRANSFER) {
+                go_on_at_rip(g);
+        }
+        end_insn(g, k + count - 1);
+        return count;
+}
+
 static void emit_body(struct gen *g)
 {
-        const struct dbt_block *b = g->b;
-        const struct dbt_insn *i = NULL, *first = NULL;
-        unsigned first_offset = 0;
-        struct tr_insn t;
+        const struct gen_insn *last = &g->insns[g->n - 1];
 
-        for (unsigned k = 0; k < b->n + (b->fused ? 1u : 0u); k++) {
-                if (first && insn_of(b, k) != i + 1) { /* behind it is the fused one */
-                        emit_handlers(g, first, i + 1, first_offset);
-                        first = NULL;
-                }
-                i = insn_of(b, k);
-                tr_decode(i, g->bytes, &t);
-                g->insn = (unsigned)(i - b->insn);
-                if (t.kind == TR_HANDLER || !supported(g, i, &t)) {
-                        if (!first) {
-                                first = i;
-                                first_offset = g->offset;
-                        }
-                } else {
-                        if (first)
-                                emit_handlers(g, first, i, first_offset);
-                        first = NULL;
-                        emit_native(g, i, &t);
-                }
-                g->bytes += i->length;
-                g->offset += i->length;
+        for (unsigned k = 0; k < g->n;) {
+                if (g->insns[k].t.kind == TR_HANDLER)
+                        k += emit_handlers(g, k);
+                else
+                        emit_native(g, k++);
         }
-        if (first)
-                emit_handlers(g, first, i + 1, first_offset);
-        if (!(i->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK))) {
-                gen_flags_store(g);
-                gen_exit_to(g, g->offset);
-        }
+        if (!(last->i->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK)))
+                gen_exit_to(g, last->offset + last->i->length);
 }
 
 const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, struct dbt_block *b)
 {
-        struct gen g = { .v = v, .e = e, .b = b, .bytes = dbt_block_bytes(b) };
         const uint8_t *leave = tr_here(e), *entry;
+        struct gen g;
 
-        g.offset = (unsigned)(b->key & ~DBT_PAGE_MASK);
-        tr_mov_imm(e, TR_RAX, g.offset);
+        g.v = v;
+        g.e = e;
+        g.b = b;
+        g.n_outs = g.n_exits = 0;
+        g.valid = 0;
+        g.dirty = false;
+        g.jumps = tr_jump_mode(v, v->mode);
+        look(&g);
+        flags_liveness(&g);
+        tr_mov_imm(e, TR_RAX, b->key & ~DBT_PAGE_MASK);
         tr_jmp(e, v->translator->leave_asked);
         entry = tr_here(e);
         gen_entry(&g, leave);
         emit_body(&g);
         for (unsigned k = 0; k < g.n_outs; k++)
                 emit_out(&g, &g.outs[k]);
+        for (unsigned k = 0; k < g.n_exits; k++)
+                gen_emit_exit(&g, &g.exits[k]);
         return e->overflow ? NULL : entry;
 }

@@ -13,62 +13,106 @@ static void page_plus(struct gen *g, int32_t offset)
         tr_lea(g->e, TR_RAX, &m);
 }
 
-/* jmp qword [link], or lea rcx, [link] */
-static void with_link(struct gen *g, const struct tr_link *link, unsigned opcode, unsigned modrm, bool w)
-{
-        if (w)
-                tr_put(g->e, 0x48);
-        tr_put(g->e, opcode);
-        tr_put(g->e, modrm);
-        tr_put32(g->e, (uint32_t)((const uint8_t *)link - (tr_here(g->e) + 4)));
-}
-
-static void linked_exit(struct gen *g, uint32_t offset)
-{
-        struct tr_link *link = tr_link_new(g->v->translator, NULL);
-
-        with_link(g, link, 0xff, 0x25, false);
-        link->target = link->unlinked = tr_here(g->e);
-        with_link(g, link, 0x8d, 0x0d, true);
-        gen_store_field(g, offsetof(struct dbt_vcpu, tr_link), TR_RCX);
-        tr_mov_imm(g->e, TR_RAX, offset);
-        tr_jmp(g->e, g->v->translator->leave_at);
-}
-
-/* Goes on at an offset from the page's start. The flags are stored. */
-void gen_exit_to(struct gen *g, int64_t offset)
-{
-        if (offset >= 0 && offset < (int64_t)DBT_PAGE_SIZE) {
-                linked_exit(g, (uint32_t)offset);
-                return;
-        }
-        page_plus(g, (int32_t)offset);
-        tr_jmp(g->e, g->v->translator->jump);
-}
-
 int64_t gen_branch_target(const struct gen *g, const struct dbt_insn *i)
 {
         return (int64_t)g->offset + (int64_t)i->imm;
+}
+
+/* --- Jumps through the jump cache ---------------------------------------------------------------------------------------- */
+
+static void with_index(struct gen *g, const struct tr_op *op, unsigned reg, size_t offset)
+{
+        struct tr_mem m = { .base = TR_NO_HOME, .index = TR_RCX, .scale = 3, .gs = true, .disp = (int32_t)offset };
+
+        tr_op_mem(g->e, op, reg, &m);
+}
+
+void gen_jump_rax(struct gen *g)
+{
+        static const struct tr_op imul = { .opcode = 0x69 }, shr = { .opcode = 0xc1 }, cmp = { .opcode = 0x3b, .w = true },
+                                  and = { .opcode = 0x81, .w = true }, jmp = { .opcode = 0xff };
+        size_t cache = offsetof(struct dbt_vcpu, jumps) + (size_t)g->jumps * sizeof(struct dbt_jumps);
+
+        if (g->jumps < 0) {
+                tr_jmp(g->e, g->v->translator->jump);
+                return;
+        }
+        tr_op_reg(g->e, &imul, TR_RCX, TR_RAX);
+        tr_put32(g->e, DBT_JUMP_HASH);
+        tr_op_reg(g->e, &shr, 5, TR_RCX);
+        tr_put(g->e, 32 - DBT_JUMP_BITS);
+        with_index(g, &cmp, TR_RAX, cache + offsetof(struct dbt_jumps, rip));
+        tr_jcc_to(g->e, TR_CC_NE, g->v->translator->jump_in[g->jumps]);
+        tr_op_reg(g->e, &and, 4, TR_RAX);
+        tr_put32(g->e, (uint32_t)DBT_PAGE_MASK);
+        gen_store_field(g, offsetof(struct dbt_vcpu, tr_page), TR_RAX);
+        with_index(g, &jmp, 4, cache + offsetof(struct dbt_jumps, code));
+}
+
+/* --- Linked exits ---------------------------------------------------------------------------------------------------------- */
+
+/* A jump to the exit of the offset; its code comes behind the block's straight part. */
+static void jump_to_exit(struct gen *g, unsigned cond, int64_t offset)
+{
+        g->exits[g->n_exits++] = (struct gen_exit){ .jump = tr_jcc(g->e, cond), .offset = offset, .dirty = g->dirty };
+}
+
+static uint32_t code_offset(const struct gen *g, const uint8_t *in_write)
+{
+        return (uint32_t)(in_write - g->v->translator->write);
+}
+
+/* lea rcx, [link] */
+static void link_address(struct gen *g, const struct tr_link *link)
+{
+        tr_put(g->e, 0x48);
+        tr_put(g->e, 0x8d);
+        tr_put(g->e, 0x0d);
+        tr_put32(g->e, (uint32_t)((const uint8_t *)link - (tr_here(g->e) + 4)));
+}
+
+static void exit_within_page(struct gen *g, const struct gen_exit *x)
+{
+        struct tr_link *link = tr_link_new(g->v->translator);
+
+        link->jump = code_offset(g, x->jump);
+        link->stub = code_offset(g, g->e->p);
+        if (x->dirty) {
+                gen_flags_save(g);
+                link->store_jump = code_offset(g, tr_jcc(g->e, TR_ALWAYS));
+                link->leave = code_offset(g, g->e->p);
+        }
+        link_address(g, link);
+        gen_store_field(g, offsetof(struct dbt_vcpu, tr_link), TR_RCX);
+        tr_mov_imm(g->e, TR_RAX, (uint64_t)x->offset);
+        tr_jmp(g->e, g->v->translator->leave_at);
+}
+
+void gen_emit_exit(struct gen *g, const struct gen_exit *x)
+{
+        tr_set_jump(g->e, x->jump);
+        if (x->offset >= 0 && x->offset < (int64_t)DBT_PAGE_SIZE) {
+                exit_within_page(g, x);
+                return;
+        }
+        if (x->dirty)
+                gen_flags_save(g);
+        page_plus(g, (int32_t)x->offset);
+        gen_jump_rax(g);
+}
+
+void gen_exit_to(struct gen *g, int64_t offset)
+{
+        jump_to_exit(g, TR_ALWAYS, offset);
 }
 
 /* --- Branches ---------------------------------------------------------------------------------------------------------- */
 
 static void emit_jcc(struct gen *g, const struct dbt_insn *i)
 {
-        uint8_t *taken;
-
         gen_flags_need(g);
-        gen_flags_store(g);
-        taken = tr_jcc(g->e, i->cond);
+        jump_to_exit(g, i->cond, gen_branch_target(g, i));
         gen_exit_to(g, g->offset + i->length);
-        tr_set_jump(g->e, taken);
-        gen_exit_to(g, gen_branch_target(g, i));
-}
-
-static void emit_jmp(struct gen *g, const struct dbt_insn *i)
-{
-        gen_flags_store(g);
-        gen_exit_to(g, gen_branch_target(g, i));
 }
 
 static void push_return(struct gen *g, const struct dbt_insn *i)
@@ -92,7 +136,7 @@ static void emit_ret(struct gen *g, const struct dbt_insn *i)
 
         tr_load(g->e, TR_RAX, &m);
         gen_move_rsp(g, 8 + (int32_t)i->imm);
-        tr_jmp(g->e, g->v->translator->jump);
+        gen_jump_rax(g);
 }
 
 /* The target of an indirect jump or call to RAX. */
@@ -100,7 +144,7 @@ static void load_target(struct gen *g, const struct dbt_insn *i, const struct tr
 {
         struct tr_mem m;
 
-        gen_flags_store(g);
+        gen_flags_clobber(g);
         if (t->mem) {
                 m = gen_operand(g, i, 8, false);
                 tr_load(g->e, TR_RAX, &m);
@@ -115,7 +159,7 @@ static void load_target(struct gen *g, const struct dbt_insn *i, const struct tr
 static void emit_jmp_rm(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
 {
         load_target(g, i, t);
-        tr_jmp(g->e, g->v->translator->jump);
+        gen_jump_rax(g);
 }
 
 static void emit_call_rm(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
@@ -124,7 +168,7 @@ static void emit_call_rm(struct gen *g, const struct dbt_insn *i, const struct t
         gen_store_field(g, offsetof(struct dbt_vcpu, tr_target), TR_RAX);
         push_return(g, i);
         gen_load_field(g, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
-        tr_jmp(g->e, g->v->translator->jump);
+        gen_jump_rax(g);
 }
 
 void gen_branch(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
@@ -134,7 +178,7 @@ void gen_branch(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t
                 emit_jcc(g, i);
                 break;
         case TR_JMP:
-                emit_jmp(g, i);
+                gen_exit_to(g, gen_branch_target(g, i));
                 break;
         case TR_CALL:
                 emit_call(g, i);
@@ -151,7 +195,6 @@ void gen_branch(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t
         }
 }
 
-/* leave: code that leaves for what was asked */
 void gen_entry(struct gen *g, const uint8_t *leave)
 {
         static const struct tr_op op = { .opcode = 0x83 };

@@ -1,50 +1,60 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* The guest's arithmetic flags in translated code. All of this uses RAX. */
+/* The guest's arithmetic flags in translated code. All of this uses RAX.
+ *
+ * While g->dirty, all flags that are alive are in RFLAGS, and v->tr_flags is out of date. */
 
 #include "hv/engine/dbt/tr-gen.h"
 
-void gen_flags_store(struct gen *g)
+/* lahf; seto al; mov [tr_flags], eax */
+void gen_flags_save(struct gen *g)
 {
         static const struct tr_op op = { .opcode = 0x89 };
         struct tr_mem m = tr_field(offsetof(struct dbt_vcpu, tr_flags));
 
-        if (!g->dirty)
-                return;
-        tr_put(g->e, 0x9f); /* lahf */
-        tr_put(g->e, 0x0f); /* seto al */
+        tr_put(g->e, 0x9f);
+        tr_put(g->e, 0x0f);
         tr_put(g->e, 0x90);
         tr_put(g->e, 0xc0);
         tr_op_mem(g->e, &op, TR_RAX, &m);
-        g->dirty = false;
 }
 
+/* mov eax, [tr_flags]; add al, 0x7f: sets OF from it; sahf */
 void gen_flags_load(struct gen *g)
 {
         static const struct tr_op op = { .opcode = 0x8b };
         struct tr_mem m = tr_field(offsetof(struct dbt_vcpu, tr_flags));
 
         tr_op_mem(g->e, &op, TR_RAX, &m);
-        tr_put(g->e, 0x04); /* add al, 0x7f: OF */
+        tr_put(g->e, 0x04);
         tr_put(g->e, 0x7f);
-        tr_put(g->e, 0x9e); /* sahf */
+        tr_put(g->e, 0x9e);
+}
+
+void gen_flags_store(struct gen *g)
+{
+        if (g->dirty && g->live)
+                gen_flags_save(g);
+        g->dirty = false;
 }
 
 void gen_flags_need(struct gen *g)
 {
-        if (!g->valid)
-                gen_flags_load(g);
-        g->valid = true;
+        if (!(g->need & ~g->valid))
+                return;
+        gen_flags_load(g);
+        g->valid = TR_ALL_FLAGS;
+        g->dirty = false;
 }
 
-/* Before code that changes RFLAGS. */
 void gen_flags_clobber(struct gen *g)
 {
         gen_flags_store(g);
-        g->valid = false;
+        g->valid = 0;
 }
 
 void gen_flags_changed(struct gen *g)
 {
-        g->valid = g->dirty = true;
+        g->valid |= g->written;
+        g->dirty = true;
 }

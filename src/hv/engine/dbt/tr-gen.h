@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* Code for one block: what the files of the generator share. Private to tr-{block,exit,flags,gen,int,mem}.c. See tr.h for the convention. */
+/* Code for one block: what the files of the generator share. Private to tr-*.c. See tr.h for the convention. */
 
 #include "hv/engine/dbt/tr.h"
 
@@ -10,26 +10,51 @@
 #define HOME_RCX 11
 #define HOME_RSP 15
 
-/* Code that a jump in the block's straight part leads to: runs the instruction by its handler and goes back. The guest's registers are as before the
- * instruction, its flags are stored. */
+/* One instruction of the block, looked at before code is made. */
+struct gen_insn {
+        struct tr_insn t;
+        struct tr_use use;
+        const struct dbt_insn *i;
+        const uint8_t *bytes;
+        uint16_t offset;       /* in the page */
+        uint8_t live_in, live_out; /* arithmetic flags that are alive before and after it */
+        uint8_t valid;         /* flags in RFLAGS behind its code */
+        const uint8_t *behind; /* end of its code, in the executable view */
+};
+
+/* Code that a jump in the block's straight part leads to: runs the instruction by its handler and goes on behind it. The guest's registers are as before
+ * the instruction, its flags are stored. */
 struct gen_out {
         uint8_t *jump;
-        const uint8_t *back;  /* behind the instruction, in the executable view */
-        uint16_t insn;
-        uint16_t offset;      /* of the instruction in the page */
-        bool flags;           /* behind the instruction the flags are expected in RFLAGS */
+        uint8_t k;             /* of gen->insns */
+};
+
+/* An exit to an address that is known relative to the page. */
+struct gen_exit {
+        uint8_t *jump;         /* that leads to it */
+        int64_t offset;        /* from the page's start */
+        bool dirty;            /* the flags have to be stored */
 };
 
 struct gen {
         struct dbt_vcpu *v;
         struct tr_emit *e;
         struct dbt_block *b;
-        const uint8_t *bytes;  /* of the present instruction */
-        unsigned insn, offset; /* its number in b->insn, and its offset in the page */
-        bool valid;            /* RFLAGS holds the guest's flags */
-        bool dirty;            /* and v->tr_flags does not */
+        struct gen_insn insns[DBT_BLOCK_MAX + 1];
+        unsigned n;
+        int jumps;             /* tr_jump_mode of the block's mode */
+        /* The present instruction. */
+        unsigned k;            /* of insns */
+        const uint8_t *bytes;
+        unsigned offset;       /* in the page */
+        uint8_t live;          /* flags alive before it, or after it once it is done */
+        uint8_t need, written; /* flags that have to be in RFLAGS before its operation; those it writes */
+        /* Flags, see tr-flags.c. */
+        uint8_t valid;         /* those in RFLAGS */
+        bool dirty;            /* and v->tr_flags is older */
         struct gen_out outs[2 * DBT_BLOCK_MAX];
-        unsigned n_outs;
+        struct gen_exit exits[2];
+        unsigned n_outs, n_exits;
 };
 
 /* --- tr-gen.c --- */
@@ -46,10 +71,11 @@ void gen_write_back(struct gen *g, unsigned reg, unsigned scratch);
 
 /* --- tr-flags.c: all of this uses RAX --- */
 
-/* Brings v->tr_flags up to date. */
-void gen_flags_store(struct gen *g);
-/* From v->tr_flags to RFLAGS. */
+/* Between RFLAGS and v->tr_flags, without more ado. */
+void gen_flags_save(struct gen *g);
 void gen_flags_load(struct gen *g);
+/* Brings v->tr_flags up to date where flags are alive. */
+void gen_flags_store(struct gen *g);
 /* Before an instruction that reads the flags. */
 void gen_flags_need(struct gen *g);
 /* Before code that changes RFLAGS but is not the guest's. */
@@ -76,8 +102,12 @@ void gen_add_out(struct gen *g, uint8_t *jump);
 
 /* leave: code that leaves for what was asked */
 void gen_entry(struct gen *g, const uint8_t *leave);
-/* Goes on at an offset from the page's start. The flags are stored. */
+/* Goes on at an offset from the page's start. */
 void gen_exit_to(struct gen *g, int64_t offset);
+/* The code for it, which comes last. */
+void gen_emit_exit(struct gen *g, const struct gen_exit *x);
+/* Goes on at the linear address in RAX, in the same mode. The flags are stored. */
+void gen_jump_rax(struct gen *g);
 int64_t gen_branch_target(const struct gen *g, const struct dbt_insn *i);
 /* Instructions of the kinds TR_JCC to TR_CALL_RM. */
 void gen_branch(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);

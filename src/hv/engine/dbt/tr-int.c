@@ -35,8 +35,7 @@ static void emit_plain(struct gen *g, const struct dbt_insn *i, const struct tr_
 
         if (t->mem)
                 m = gen_operand(g, i, t->size, t->rm_use & TR_W);
-        if (t->flags & TR_R)
-                gen_flags_need(g);
+        gen_flags_need(g);
         reg = reg_operand(g, t);
         if (t->mem) {
                 tr_op_mem(g->e, &t->op, reg, &m);

@@ -57,7 +57,7 @@ static void xor_rax(struct gen *g, size_t offset)
 
 void gen_add_out(struct gen *g, uint8_t *jump)
 {
-        g->outs[g->n_outs++] = (struct gen_out){ .jump = jump, .insn = (uint16_t)g->insn, .offset = (uint16_t)g->offset };
+        g->outs[g->n_outs++] = (struct gen_out){ .jump = jump, .k = (uint8_t)g->k };
 }
 
 /* Looks up the address a, from address_of or a home with a displacement, for an access of size bytes. Returns the host operand,

@@ -99,8 +99,8 @@ static void emit_key(struct tr_emit *e)
         CODE(e, 0x48, 0x09, 0xc1);
 }
 
-/* In: RAX where to go on: to the block's code if it has one. dbt_block_lookup for translated code. */
-static void emit_jump(struct tr_emit *e, const struct dbt_tr *t)
+/* In: RAX where to go on. Out: RAX the code of the block there; leaves if it has none. dbt_block_lookup for translated code. */
+static void emit_find(struct tr_emit *e, const struct dbt_tr *t)
 {
         _Static_assert(offsetof(struct dbt_decode, lookup) == 0 && sizeof(struct dbt_lookup) == 16, "shifted");
         with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
@@ -124,6 +124,35 @@ static void emit_jump(struct tr_emit *e, const struct dbt_tr *t)
         with_base(e, 0x8b, TR_RAX, TR_RAX, offsetof(struct dbt_block, code));
         CODE(e, 0x48, 0x85, 0xc0); /* test rax, rax */
         tr_jcc_to(e, TR_CC_E, t->leave_jump);
+}
+
+static void emit_jump(struct tr_emit *e, const struct dbt_tr *t)
+{
+        emit_find(e, t);
+        CODE(e, 0xff, 0xe0); /* jmp rax */
+}
+
+/* mov [gs: rcx * 8 + offset], rax */
+static void store_in_jumps(struct tr_emit *e, size_t offset)
+{
+        struct tr_mem m = { .base = TR_NO_HOME, .index = TR_RCX, .scale = 3, .gs = true, .disp = (int32_t)offset };
+
+        tr_store(e, &m, TR_RAX);
+}
+
+static void emit_jump_in(struct tr_emit *e, const struct dbt_tr *t, unsigned mode)
+{
+        size_t cache = offsetof(struct dbt_vcpu, jumps) + mode * sizeof(struct dbt_jumps);
+
+        emit_find(e, t);
+        with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
+        with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
+        CODE(e, 0x69, 0xc8); /* imul ecx, eax, imm32 */
+        tr_put32(e, DBT_JUMP_HASH);
+        CODE(e, 0xc1, 0xe9, 32 - DBT_JUMP_BITS); /* shr ecx, imm8 */
+        store_in_jumps(e, cache + offsetof(struct dbt_jumps, rip));
+        with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
+        store_in_jumps(e, cache + offsetof(struct dbt_jumps, code));
         CODE(e, 0xff, 0xe0);
 }
 
@@ -158,6 +187,10 @@ void tr_emit_routines(struct dbt_tr *t, struct tr_emit *e)
         tr_jmp(e, t->leave);
         t->jump = tr_here(e);
         emit_jump(e, t);
+        for (unsigned k = 0; k < DBT_JUMP_MODES; k++) {
+                t->jump_in[k] = tr_here(e);
+                emit_jump_in(e, t, k);
+        }
         t->call = tr_here(e);
         emit_call(e);
 }
@@ -181,32 +214,79 @@ bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, 
         return dbt_insn_dropped(i);
 }
 
-/* --- Links ------------------------------------------------------------------------------------------------------------------ */
+/* --- Links and the jump cache -------------------------------------------------------------------------------------------------- */
 
-struct tr_link *tr_link_new(struct dbt_tr *t, const void *unlinked)
+struct tr_link *tr_link_new(struct dbt_tr *t)
 {
         struct tr_link *link = &t->links[t->n_links++];
 
-        *link = (struct tr_link){ .target = unlinked, .unlinked = unlinked };
+        *link = (struct tr_link){ .jump = 0 };
         return link;
+}
+
+/* Makes the jump whose displacement is at offset at lead to target, also an offset. */
+static void patch(struct dbt_tr *t, uint32_t at, uint32_t target)
+{
+        *(volatile uint32_t *)(t->write + at) = target - (at + 4);
+}
+
+static void unlink_one(struct dbt_tr *t, struct tr_link *link)
+{
+        patch(t, link->jump, link->stub);
+        if (link->store_jump)
+                patch(t, link->store_jump, link->leave);
+        link->prev = NULL;
 }
 
 void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
 {
         struct tr_link *link = v->tr_link;
+        uint32_t target = (uint32_t)((const uint8_t *)b->code - v->translator->exec);
 
-        if (b->dead)
+        if (b->dead || link->prev)
                 return;
         link->next = b->links;
+        link->prev = &b->links;
+        if (link->next)
+                link->next->prev = &link->next;
         b->links = link;
-        link->target = b->code;
+        patch(v->translator, link->store_jump && b->flags_in ? link->store_jump : link->jump, target);
 }
 
-void dbt_tr_unlink(struct dbt_block *b)
+void dbt_tr_unlink(struct dbt_vcpu *v, struct dbt_block *b)
 {
         for (struct tr_link *link = b->links; link; link = link->next)
-                link->target = link->unlinked;
+                unlink_one(v->translator, link);
         b->links = NULL;
+}
+
+/* An entry stands for none if it is not in the slot of its address: 0 in all but its own, where 1 does. */
+static void clear_jumps(struct dbt_jumps *j)
+{
+        for (unsigned k = 0; k < DBT_JUMPS; k++)
+                j->rip[k] = 0;
+        j->rip[0] = 1;
+}
+
+int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode)
+{
+        for (int k = 0; k < DBT_JUMP_MODES; k++) {
+                if (v->jumps[k].mode == mode)
+                        return k;
+                if (!v->jumps[k].mode) {
+                        v->jumps[k].mode = mode;
+                        clear_jumps(&v->jumps[k]);
+                        return k;
+                }
+        }
+        return -1;
+}
+
+void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel)
+{
+        for (int k = 0; k < DBT_JUMP_MODES && v->jumps[k].mode; k++)
+                if (kernel || (v->jumps[k].mode & DBT_MODE_CPL3))
+                        clear_jumps(&v->jumps[k]);
 }
 
 /* --- Translating ------------------------------------------------------------------------------------------------------------- */
@@ -332,4 +412,5 @@ void dbt_tr_flush(struct dbt_vcpu *v)
         v->translator->used = v->translator->start;
         v->translator->n_links = 0;
         v->tr_link = NULL;
+        dbt_tr_forget_jumps(v, true);
 }

@@ -12,11 +12,16 @@
  *   vector registers are the guest's while v->fpu_live, as everywhere in the engine
  *   v->tr_page   linear address of the page that the block lies in; translated code does not depend on it
  *   v->tr_flags  the guest's arithmetic flags (AH as lahf, AL = OF) at each entry, exit and call of a handler. In between they may
- *                be in RFLAGS only: whatever changes RFLAGS or can fault stores them first. So they are exact at every fault.
+ *                be in RFLAGS only: whatever changes RFLAGS or can fault stores them first. Flags that are dead, because all code that can follow
+ *                overwrites them before it reads them, are not kept: an exception's frame may show older ones. With
+ *                vm->config.exact_flags no flag counts as dead.
  *   v->rip       is only written before a handler is called and when translated code is left
  *
  * No guest register has changed when a lookup misses: the instruction's handler then does all of it. So every fault, MMIO access and
  * write to a page with code is the executor's.
+ *
+ * Jumps within a page are linked: the owner patches the jump of the exit when the successor is translated. Returns, indirect jumps and those to
+ * other pages go through the jump cache, which maps linear addresses to code, a table for each mode.
  *
  * Every entry of a block looks at v->request and counts down v->tr_budget. A block that is dropped, by whichever vCPU, sets
  * DBT_REQ_CODE, so that its owner leaves translated code before the next block and takes the links to it away. Only the owner
@@ -34,11 +39,13 @@
 
 enum { TR_RAX, TR_RCX, TR_RDX, TR_RBX, TR_RSP, TR_RBP, TR_RSI, TR_RDI };
 
-/* Where a direct exit goes: jmp *target. */
+/* A direct exit: jumps that are patched when the successor is known. Offsets in the code. */
 struct tr_link {
-        const void *target;   /* the successor's code, or unlinked */
-        const void *unlinked; /* the exit that leaves translated code */
-        struct tr_link *next; /* others to the same successor */
+        struct tr_link *next, **prev; /* others to the same successor; prev NULL: not linked */
+        uint32_t jump;       /* 32-bit displacement of the block's jump or conditional jump */
+        uint32_t stub;       /* where it leads while not linked */
+        uint32_t store_jump; /* displacement of the jump behind the code that stores the flags; 0: they are stored already */
+        uint32_t leave;      /* where that leads while not linked */
 };
 
 struct dbt_tr {
@@ -47,7 +54,9 @@ struct dbt_tr {
         size_t used, start;    /* bytes of code; those of the common routines */
         unsigned n_links;
         /* Common routines. */
-        const uint8_t *enter, *leave, *leave_jump, *leave_at, *leave_asked, *jump, *call;
+        const uint8_t *enter, *leave, *leave_jump, *leave_at, *leave_asked, *call;
+        const uint8_t *jump;                  /* to the address in RAX, any mode */
+        const uint8_t *jump_in[DBT_JUMP_MODES]; /* the same within a mode, which enters the target in the jump cache */
 };
 
 /* What tr_enter returns. */
@@ -135,17 +144,33 @@ struct tr_insn {
 
 void tr_decode(const struct dbt_insn *i, const uint8_t *bytes, struct tr_insn *ret);
 
+/* --- tr-use.c: what an instruction does to registers and flags --- */
+
+/* Arithmetic flags as a set. */
+enum { TR_CF = 1, TR_PF = 2, TR_AF = 4, TR_ZF = 8, TR_SF = 16, TR_OF = 32, TR_ALL_FLAGS = 63 };
+
+struct tr_use {
+        uint8_t flags_read;
+        uint8_t flags_written; /* whatever the operands are */
+        bool flags_touched;    /* RFLAGS changes; flags that are not in flags_written may keep their values */
+        uint16_t writes;       /* guest registers, bit per enum x86_gpr */
+};
+
+void tr_use(const struct dbt_insn *i, const struct tr_insn *t, struct tr_use *ret);
+
 /* --- tr-block.c --- */
 
 extern const uint8_t tr_home[X86_NGPRS];
 
 /* Emits the block's code; NULL if there was no room. */
 const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, struct dbt_block *b);
-struct tr_link *tr_link_new(struct dbt_tr *t, const void *unlinked);
 
 /* --- tr-run.c --- */
 
 void tr_emit_routines(struct dbt_tr *t, struct tr_emit *e);
+struct tr_link *tr_link_new(struct dbt_tr *t);
+/* Index of the mode's jump cache, -1: it has none. Own vCPU only. */
+int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode);
 /* Called by translated code: runs n instructions from i by their handlers; the first is at offset in the page. True: the
  * block was dropped, v->rip is right. */
 bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t n);
@@ -162,6 +187,8 @@ enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b);
 /* The exit that the last dbt_tr_run took leads to b: the next time without coming back here. */
 void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b);
 /* Takes away the links to b, which was dropped. */
-void dbt_tr_unlink(struct dbt_block *b);
+void dbt_tr_unlink(struct dbt_vcpu *v, struct dbt_block *b);
+/* What linear addresses in the jump caches stand for may have changed; kernel: also those of supervisor modes. */
+void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel);
 /* With code_lock held: all blocks are gone. */
 void dbt_tr_flush(struct dbt_vcpu *v);

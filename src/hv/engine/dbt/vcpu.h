@@ -65,6 +65,18 @@ struct dbt_tlb_entry {
 
 _Static_assert(sizeof(struct dbt_tlb_entry) == 64, "translated code shifts");
 
+/* Where translated code goes on at a linear address, in one mode. An entry of a wrong slot stands for none. */
+#define DBT_JUMP_BITS 10
+#define DBT_JUMPS (1u << DBT_JUMP_BITS)
+#define DBT_JUMP_MODES 6
+#define DBT_JUMP_HASH 0x9e3779b1u
+
+struct dbt_jumps {
+        uint64_t rip[DBT_JUMPS];
+        const void *code[DBT_JUMPS];
+        uint32_t mode; /* enum dbt_mode_bits, 0: not used yet */
+};
+
 /* --- The CPU ---------------------------------------------------------------------------------------------- */
 
 /* What of the CPU's mode changes how bytes decode; part of the key of every cached block. */
@@ -145,6 +157,7 @@ struct dbt_vcpu {
         struct tr_link *tr_link;   /* the exit last taken, if it can be linked */
         uint32_t tr_flags;
         int32_t tr_budget;
+        struct dbt_jumps jumps[DBT_JUMP_MODES];
         struct dbt_tlb_entry tlb[DBT_NMMUS][DBT_TLB_SIZE] __attribute__((aligned(128)));
         uint64_t tlb_used[DBT_NMMUS][DBT_TLB_SIZE / 64]; /* bit per entry that may hold something */
         uint64_t tlb_large[2];     /* mmu.c: filters of the 4M and 1G ranges with entries from large pages */
