@@ -7,7 +7,7 @@
  * dbt_code_written; that drops the overlapping blocks of all vCPUs.
  *
  *   Marking a page happens inside an exclusive section: all other vCPUs are at a block boundary, in a callback or asleep, so none is
- *   between a look at the mark and the use of a TLB entry; the section's owner clears tag_write in everybody's TLB. Bytes are decoded only
+ *   between a look at the mark and the use of a TLB entry; the section's owner clears match_write in everybody's TLB. Bytes are decoded only
  *   after that.
  *   A write after the mark and before the block is entered is noticed by the page's generation: the block is thrown away and the
  *   instruction started again.

@@ -109,12 +109,12 @@ void dbt_block_flush(struct dbt_vcpu *v);
 static inline struct dbt_block *dbt_block_lookup(struct dbt_vcpu *v)
 {
         uint64_t lin = dbt_rip_linear(v), key;
-        struct dbt_tlb_entry *e = &v->tlb_now[(lin >> DBT_PAGE_SHIFT) & (DBT_TLB_SIZE - 1)];
+        unsigned slot = dbt_tlb_index(lin);
         struct dbt_lookup *l;
 
-        if (unlikely(e->tag_exec != (lin & DBT_PAGE_MASK)))
+        if (!DBT_TLB_HIT(&v->tlb_now[slot], match_exec, lin, 1))
                 return dbt_block_get(v);
-        key = dbt_block_key(e->gpa | (lin & ~DBT_PAGE_MASK), v->mode);
+        key = dbt_block_key(v->tlb_info_now[slot].gpa | (lin & ~DBT_PAGE_MASK), v->mode);
         l = &v->decode->lookup[dbt_block_hash(key) & (DBT_LOOKUP_SIZE - 1)];
         if (unlikely(atomic_load_explicit(&l->key, memory_order_acquire) != key))
                 return dbt_block_get(v);

@@ -102,7 +102,7 @@ static inline void set_flags_not(struct dbt_vcpu *v, uint32_t f) {}
                 uint32_t f;                                                                                 \
                                                                                                             \
                 DBT_FAST_LINEAR(name##bits##_rm_slow);                                                      \
-                DBT_FAST_HOST(bits, tag_read, name##bits##_rm_slow)                                         \
+                DBT_FAST_HOST(bits, match_read, name##bits##_rm_slow)                                         \
                 r = calc_##name##bits(v, dbt_reg##bits(v, i->reg[0]), *host, &f);                           \
                 if (store)                                                                                  \
                         dbt_set_reg##bits(v, i->reg[0], r);                                                 \
@@ -117,7 +117,7 @@ static inline void set_flags_not(struct dbt_vcpu *v, uint32_t f) {}
                 uint32_t f;                                                                                 \
                                                                                                             \
                 DBT_FAST_LINEAR(name##bits##_##form##_slow);                                                \
-                DBT_FAST_HOST(bits, tag_write, name##bits##_##form##_slow)                                  \
+                DBT_FAST_HOST(bits, match_write, name##bits##_##form##_slow)                                  \
                 *host = calc_##name##bits(v, *host, (uint##bits##_t)(src), &f);                             \
                 set_flags_##name(v, f);                                                                     \
         }
@@ -144,7 +144,7 @@ static inline void set_flags_not(struct dbt_vcpu *v, uint32_t f) {}
                 uint32_t f;                                                                                 \
                                                                                                             \
                 DBT_FAST_LINEAR(name##bits##_##form##_slow);                                                \
-                DBT_FAST_HOST(bits, tag_read, name##bits##_##form##_slow)                                   \
+                DBT_FAST_HOST(bits, match_read, name##bits##_##form##_slow)                                   \
                 calc_##name##bits(v, *host, (uint##bits##_t)(src), &f);                                     \
                 set_flags_##name(v, f);                                                                     \
         }

@@ -192,7 +192,7 @@ static void call64_rel(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
         uint64_t lin = v->gpr[X86_RSP] - 8, rip = v->rip;
 
-        DBT_FAST_HOST(64, tag_write, call64_rel_slow)
+        DBT_FAST_HOST(64, match_write, call64_rel_slow)
         *host = rip + i->length;
         v->gpr[X86_RSP] = lin;
         v->rip = rip + i->imm;
@@ -270,7 +270,7 @@ static void ret64(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
         uint64_t lin = v->gpr[X86_RSP];
 
-        DBT_FAST_HOST(64, tag_read, ret64_slow)
+        DBT_FAST_HOST(64, match_read, ret64_slow)
         v->rip = *host;
         v->gpr[X86_RSP] = lin + 8 + i->imm;
 }

@@ -32,7 +32,7 @@ uint64_t dbt_mem_linear_slow(struct dbt_vcpu *v, const struct dbt_insn *i, unsig
         static void mov##bits##_rm(struct dbt_vcpu *v, const struct dbt_insn *i)                            \
         {                                                                                                   \
                 DBT_FAST_LINEAR(mov##bits##_rm_slow);                                                       \
-                DBT_FAST_HOST(bits, tag_read, mov##bits##_rm_slow)                                          \
+                DBT_FAST_HOST(bits, match_read, mov##bits##_rm_slow)                                          \
                 dbt_set_reg##bits(v, i->reg[0], *host);                                                     \
         }                                                                                                   \
         DBT_SLOW mov##bits##_mr_slow(struct dbt_vcpu *v, const struct dbt_insn *i)                            \
@@ -42,7 +42,7 @@ uint64_t dbt_mem_linear_slow(struct dbt_vcpu *v, const struct dbt_insn *i, unsig
         static void mov##bits##_mr(struct dbt_vcpu *v, const struct dbt_insn *i)                            \
         {                                                                                                   \
                 DBT_FAST_LINEAR(mov##bits##_mr_slow);                                                       \
-                DBT_FAST_HOST(bits, tag_write, mov##bits##_mr_slow)                                         \
+                DBT_FAST_HOST(bits, match_write, mov##bits##_mr_slow)                                         \
                 *host = dbt_reg##bits(v, i->reg[1]);                                                \
         }                                                                                                   \
         DBT_SLOW mov##bits##_mi_slow(struct dbt_vcpu *v, const struct dbt_insn *i)                            \
@@ -52,7 +52,7 @@ uint64_t dbt_mem_linear_slow(struct dbt_vcpu *v, const struct dbt_insn *i, unsig
         static void mov##bits##_mi(struct dbt_vcpu *v, const struct dbt_insn *i)                            \
         {                                                                                                   \
                 DBT_FAST_LINEAR(mov##bits##_mi_slow);                                                       \
-                DBT_FAST_HOST(bits, tag_write, mov##bits##_mi_slow)                                         \
+                DBT_FAST_HOST(bits, match_write, mov##bits##_mi_slow)                                         \
                 *host = (uint##bits##_t)i->imm;                                                     \
         }                                                                                                   \
         /* mov accumulator, [absolute address] and back: the address is in imm */                           \
@@ -129,7 +129,7 @@ bool dbt_setup_mov(struct dbt_decoding *d, unsigned arg)
         static void name##to##_##from##_rm(struct dbt_vcpu *v, const struct dbt_insn *i)                    \
         {                                                                                                   \
                 DBT_FAST_LINEAR(name##to##_##from##_slow);                                                  \
-                DBT_FAST_HOST(from, tag_read, name##to##_##from##_slow)                                     \
+                DBT_FAST_HOST(from, match_read, name##to##_##from##_slow)                                     \
                 dbt_set_reg##to(v, i->reg[0], (uint##to##_t)(type)*host);                                   \
         }
 #define MOVX_FROM(from) \

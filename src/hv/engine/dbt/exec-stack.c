@@ -15,7 +15,7 @@ static void push64_r(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
         uint64_t lin = v->gpr[X86_RSP] - 8;
 
-        DBT_FAST_HOST(64, tag_write, push64_r_slow)
+        DBT_FAST_HOST(64, match_write, push64_r_slow)
         *host = v->gpr[i->reg[0]];
         v->gpr[X86_RSP] = lin;
 }
@@ -40,7 +40,7 @@ static void pop64_r(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
         uint64_t lin = v->gpr[X86_RSP];
 
-        DBT_FAST_HOST(64, tag_read, pop64_r_slow)
+        DBT_FAST_HOST(64, match_read, pop64_r_slow)
         v->gpr[X86_RSP] = lin + 8;
         v->gpr[i->reg[0]] = *host;
 }

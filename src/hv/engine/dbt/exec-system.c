@@ -335,8 +335,7 @@ static void set_ac(struct dbt_vcpu *v, const struct dbt_insn *i, bool on)
         if (v->cpl || !(v->cr4 & X86_CR4_SMAP))
                 dbt_raise_ud(v);
         v->rflags = on ? v->rflags | X86_FLAG_AC : v->rflags & ~(uint64_t)X86_FLAG_AC;
-        v->mmu = on ? DBT_MMU_KERNEL : DBT_MMU_KERNEL_SMAP;
-        v->tlb_now = v->tlb[v->mmu];
+        dbt_set_view(v, on ? DBT_MMU_KERNEL : DBT_MMU_KERNEL_SMAP);
         v->mode = on ? v->mode & ~(uint32_t)DBT_MODE_SMAP : v->mode | DBT_MODE_SMAP;
         v->rip += i->length;
 }

@@ -166,7 +166,7 @@ static inline uint64_t dbt_truncate(uint64_t value, unsigned bytes)
 /* The slot of lin in the present view. */
 static inline struct dbt_tlb_entry *dbt_tlb_now(struct dbt_vcpu *v, uint64_t lin)
 {
-        return &v->tlb_now[(lin >> DBT_PAGE_SHIFT) & (DBT_TLB_SIZE - 1)];
+        return &v->tlb_now[dbt_tlb_index(lin)];
 }
 
 /* Fast paths of handlers with a memory operand: declare lin and a reference to the host's memory, or hand over to the slow handler, which has
@@ -179,10 +179,10 @@ static inline struct dbt_tlb_entry *dbt_tlb_now(struct dbt_vcpu *v, uint64_t lin
         }                                                                                                   \
         lin = (uint64_t)i->mem.disp + v->regs[i->mem.base] + (v->regs[i->mem.index] << i->mem.scale) +      \
                 *(const uint64_t *)((const char *)v + i->mem.seg_base)
-#define DBT_FAST_HOST(bits, tag, slow)                                                                      \
+#define DBT_FAST_HOST(bits, match, slow)                                                                    \
         const struct dbt_tlb_entry *e = dbt_tlb_now(v, lin);                                                \
         volatile dbt_guest##bits *host = (volatile dbt_guest##bits *)(lin + e->addend);                     \
-        if (unlikely(!DBT_TLB_HIT(e, tag, lin, bits / 8))) {                                                \
+        if (unlikely(!DBT_TLB_HIT(e, match, lin, bits / 8))) {                                                \
                 slow(v, i);                                                                                 \
                 return;                                                                                     \
         }
@@ -194,7 +194,7 @@ static inline void *dbt_rmw_ptr(struct dbt_vcpu *v, uint64_t lin, unsigned n)
 {
         struct dbt_tlb_entry *e = dbt_tlb_now(v, lin);
 
-        if (DBT_TLB_HIT(e, tag_write, lin, n))
+        if (DBT_TLB_HIT(e, match_write, lin, n))
                 return (void *)(lin + e->addend);
         return dbt_host_ptr(v, lin, n, DBT_WRITE, v->mmu);
 }

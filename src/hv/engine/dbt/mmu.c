@@ -280,7 +280,7 @@ static unsigned large_bit(uint64_t lin, unsigned shift)
 
 static void note_entry(struct dbt_vcpu *v, unsigned mmu, uint64_t lin, unsigned shift)
 {
-        unsigned i = (unsigned)(lin >> DBT_PAGE_SHIFT) & (DBT_TLB_SIZE - 1);
+        unsigned i = dbt_tlb_index(lin);
 
         v->tlb_used[mmu][i / 64] |= 1ULL << (i % 64);
         if (shift == 30)
@@ -297,44 +297,39 @@ static bool direct_write(const struct dbt_vcpu *v, const struct walk *w, const s
 
 /* For a forbidden access: in the hole between canonical addresses, and in the page number's lowest bit different from all that use
  * this slot. */
-static uint64_t match_of(const struct dbt_tlb_entry *e, uint64_t tag)
+static uint64_t no_match(unsigned slot)
 {
-        uint64_t odd = (uintptr_t)e / sizeof(*e) & 1;
-
-        return tag != DBT_TLB_INVALID ? tag : 1ULL << 63 | (odd ^ 1) << DBT_PAGE_SHIFT;
-}
-
-static void set_match(struct dbt_tlb_entry *e)
-{
-        e->match_read = match_of(e, e->tag_read);
-        e->match_write = match_of(e, e->tag_write);
+        return 1ULL << 63 | (uint64_t)(~slot & 1) << DBT_PAGE_SHIFT;
 }
 
 static void fill(struct dbt_vcpu *v, const struct walk *w, const struct xlat *x, uint64_t lin, unsigned mmu)
 {
-        struct dbt_tlb_entry *e = dbt_tlb_slot(v, mmu, lin);
-        uint64_t page = lin & DBT_PAGE_MASK;
+        unsigned slot = dbt_tlb_index(lin);
+        struct dbt_tlb_entry *e = &v->tlb[mmu][slot];
+        struct dbt_tlb_info *info = &v->tlb_info[mmu][slot];
+        uint64_t page = lin & DBT_PAGE_MASK, none = no_match(slot);
 
-        e->gpa = w->gpa;
-        e->global = w->global && ((v->cr4 & X86_CR4_PGE) || !(v->cr0 & X86_CR0_PG));
-        e->shift = w->shift;
+        info->gpa = w->gpa;
+        info->global = w->global && ((v->cr4 & X86_CR4_PGE) || !(v->cr0 & X86_CR0_PG));
+        info->shift = w->shift;
         e->addend = (uintptr_t)slot_host(x->slot, w->gpa) - page;
-        e->tag_read = allowed(v, w, DBT_READ, mmu) ? page : DBT_TLB_INVALID;
-        e->tag_exec = allowed(v, w, DBT_EXEC, mmu) ? page : DBT_TLB_INVALID;
-        e->tag_write = allowed(v, w, DBT_WRITE, mmu) && direct_write(v, w, x->slot) ? page : DBT_TLB_INVALID;
+        e->match_read = allowed(v, w, DBT_READ, mmu) ? page : none;
+        e->match_exec = allowed(v, w, DBT_EXEC, mmu) ? page : none;
+        e->match_write = allowed(v, w, DBT_WRITE, mmu) && direct_write(v, w, x->slot) ? page : none;
         if (unlikely(v->sys.watch) && dbt_debug_watched(v, page))
-                e->tag_read = e->tag_write = DBT_TLB_INVALID;
-        set_match(e);
+                e->match_read = e->match_write = none;
         note_entry(v, mmu, lin, w->shift);
 }
 
-static bool tlb_hit(const struct dbt_tlb_entry *e, uint64_t lin, enum dbt_access access, struct xlat *x)
+static bool tlb_hit(struct dbt_vcpu *v, uint64_t lin, enum dbt_access access, unsigned mmu, struct xlat *x)
 {
-        uint64_t tag = access == DBT_READ ? e->tag_read : access == DBT_WRITE ? e->tag_write : e->tag_exec;
+        unsigned slot = dbt_tlb_index(lin);
+        const struct dbt_tlb_entry *e = &v->tlb[mmu][slot];
+        uint64_t match = access == DBT_READ ? e->match_read : access == DBT_WRITE ? e->match_write : e->match_exec;
 
-        if (tag != (lin & DBT_PAGE_MASK))
+        if (match != (lin & DBT_PAGE_MASK))
                 return false;
-        *x = (struct xlat){ .gpa = e->gpa | (lin & ~DBT_PAGE_MASK), .host = (uint8_t *)(lin + e->addend) };
+        *x = (struct xlat){ .gpa = v->tlb_info[mmu][slot].gpa | (lin & ~DBT_PAGE_MASK), .host = (uint8_t *)(lin + e->addend) };
         return true;
 }
 
@@ -350,7 +345,7 @@ static void translate(struct dbt_vcpu *v, uint64_t lin, enum dbt_access access, 
 {
         struct walk w;
 
-        if (tlb_hit(dbt_tlb_slot(v, mmu, lin), lin, access, x))
+        if (tlb_hit(v, lin, access, mmu, x))
                 return;
         if (unlikely(!canonical(v, lin)))
                 raise_not_canonical(v, access);
@@ -370,14 +365,15 @@ static void translate(struct dbt_vcpu *v, uint64_t lin, enum dbt_access access, 
                 x->host = slot_host(x->slot, x->gpa);
 }
 
-static void entry_clear(struct dbt_tlb_entry *e)
+static void entry_clear(struct dbt_vcpu *v, unsigned mmu, unsigned slot)
 {
-        e->tag_read = e->tag_write = e->tag_exec = DBT_TLB_INVALID;
-        e->gpa = ~0ULL;
-        set_match(e);
+        struct dbt_tlb_entry *e = &v->tlb[mmu][slot];
+
+        e->match_read = e->match_write = e->match_exec = no_match(slot);
+        v->tlb_info[mmu][slot].gpa = ~0ULL;
 }
 
-typedef bool (*entry_filter)(const struct dbt_tlb_entry *e, uint64_t arg);
+typedef bool (*entry_filter)(const struct dbt_tlb_entry *e, const struct dbt_tlb_info *info, uint64_t arg);
 
 /* Clears the used entries of all views for which drop says so. */
 static void flush_matching(struct dbt_vcpu *v, entry_filter drop, uint64_t arg)
@@ -388,41 +384,40 @@ static void flush_matching(struct dbt_vcpu *v, entry_filter drop, uint64_t arg)
 
                         while (left) {
                                 unsigned bit = (unsigned)__builtin_ctzll(left);
-                                struct dbt_tlb_entry *e = &v->tlb[mmu][word * 64 + bit];
+                                unsigned slot = word * 64 + bit;
 
                                 left &= left - 1;
-                                if (!drop(e, arg))
+                                if (!drop(&v->tlb[mmu][slot], &v->tlb_info[mmu][slot], arg))
                                         continue;
-                                entry_clear(e);
+                                entry_clear(v, mmu, slot);
                                 v->tlb_used[mmu][word] &= ~(1ULL << bit);
                         }
                 }
         }
 }
 
-static bool drop_all(const struct dbt_tlb_entry *e, uint64_t arg)
+static bool drop_all(const struct dbt_tlb_entry *e, const struct dbt_tlb_info *info, uint64_t arg)
 {
         return true;
 }
 
-static bool drop_nonglobal(const struct dbt_tlb_entry *e, uint64_t arg)
+static bool drop_nonglobal(const struct dbt_tlb_entry *e, const struct dbt_tlb_info *info, uint64_t arg)
 {
-        return !e->global;
+        return !info->global;
 }
 
 /* The entry belongs to the guest page (of its size) that arg lies in. */
-static bool drop_containing(const struct dbt_tlb_entry *e, uint64_t lin)
+static bool drop_containing(const struct dbt_tlb_entry *e, const struct dbt_tlb_info *info, uint64_t lin)
 {
-        uint64_t tag = e->tag_read & e->tag_write & e->tag_exec; /* one of them is not INVALID */
-
-        return tag == DBT_TLB_INVALID || (tag ^ lin) >> e->shift == 0;
+        return (e->match_read ^ lin) >> info->shift == 0 || (e->match_exec ^ lin) >> info->shift == 0 ||
+                (e->match_write ^ lin) >> info->shift == 0;
 }
 
 void dbt_tlb_init(struct dbt_vcpu *v)
 {
         for (unsigned mmu = 0; mmu < DBT_NMMUS; mmu++) {
                 for (unsigned i = 0; i < DBT_TLB_SIZE; i++)
-                        entry_clear(&v->tlb[mmu][i]);
+                        entry_clear(v, mmu, i);
                 for (unsigned i = 0; i < DBT_TLB_SIZE / 64; i++)
                         v->tlb_used[mmu][i] = 0;
         }
@@ -447,7 +442,7 @@ void dbt_tlb_flush_page(struct dbt_vcpu *v, uint64_t lin)
                 return;
         }
         for (unsigned mmu = 0; mmu < DBT_NMMUS; mmu++)
-                entry_clear(dbt_tlb_slot(v, mmu, lin));
+                entry_clear(v, mmu, dbt_tlb_index(lin));
 }
 
 bool dbt_tlb_protect_code(struct dbt_vcpu *v, uint64_t gpa_page)
@@ -458,11 +453,10 @@ bool dbt_tlb_protect_code(struct dbt_vcpu *v, uint64_t gpa_page)
                 for (unsigned i = 0; i < DBT_TLB_SIZE; i++) {
                         struct dbt_tlb_entry *e = &v->tlb[mmu][i];
 
-                        if (e->gpa != gpa_page || e->tag_write == DBT_TLB_INVALID)
+                        if (v->tlb_info[mmu][i].gpa != gpa_page || e->match_write == no_match(i))
                                 continue;
                         /* An entry that allows nothing else is as good as none. */
-                        e->tag_write = DBT_TLB_INVALID;
-                        set_match(e);
+                        e->match_write = no_match(i);
                         found = true;
                 }
         }

@@ -127,17 +127,16 @@ static uint64_t operand_linear(struct dbt_vcpu *v, const struct dbt_insn *i, con
         return lin;
 }
 
-static uint64_t cached_tag(struct dbt_vcpu *v, const struct native_stub *s, uint64_t lin)
+static bool cached(struct dbt_vcpu *v, const struct native_stub *s, uint64_t lin)
 {
         struct dbt_tlb_entry *e = dbt_tlb_slot(v, v->mmu, lin);
 
-        return s->access & NATIVE_WRITE ? e->tag_write : e->tag_read;
+        return (lin ^ (s->access & NATIVE_WRITE ? e->match_write : e->match_read)) <= DBT_PAGE_SIZE - s->mem_size;
 }
 
 static void *operand_pointer(struct dbt_vcpu *v, const struct native_stub *s, uint64_t lin)
 {
-        if (likely(cached_tag(v, s, lin) == (lin & DBT_PAGE_MASK) &&
-                    (lin & ~DBT_PAGE_MASK) + s->mem_size <= DBT_PAGE_SIZE))
+        if (likely(cached(v, s, lin)))
                 return (void *)(lin + dbt_tlb_slot(v, v->mmu, lin)->addend);
         native_check_pending(v, s);
         return dbt_host_ptr(v, lin, s->mem_size, s->access & NATIVE_WRITE ? DBT_WRITE : DBT_READ, v->mmu);

@@ -57,11 +57,9 @@ static uint64_t load_element(struct dbt_vcpu *v, uint64_t lin, unsigned size)
 static void *cached_pointer(struct dbt_vcpu *v, const struct native_stub *s, uint64_t lin)
 {
         struct dbt_tlb_entry *e = dbt_tlb_slot(v, v->mmu, lin);
-        uint64_t tag = s->access & NATIVE_WRITE ? e->tag_write : e->tag_read;
+        uint64_t match = s->access & NATIVE_WRITE ? e->match_write : e->match_read;
 
-        if (tag != (lin & DBT_PAGE_MASK) || (lin & ~DBT_PAGE_MASK) + s->mem_size > DBT_PAGE_SIZE)
-                return NULL;
-        return (void *)(lin + e->addend);
+        return (lin ^ match) <= DBT_PAGE_SIZE - s->mem_size ? (void *)(lin + e->addend) : NULL;
 }
 
 /* Of the byte at the operand's beginning + k. Segments are checked per element. */

@@ -456,8 +456,7 @@ void dbt_mode_update(struct dbt_vcpu *v)
         if (v->cpl == 3)
                 mode |= DBT_MODE_CPL3;
         v->mode = mode;
-        v->mmu = (uint8_t)dbt_cpl_mmu(v, v->cpl, v->rflags);
-        v->tlb_now = v->tlb[v->mmu];
+        dbt_set_view(v, dbt_cpl_mmu(v, v->cpl, v->rflags));
         if (v->mmu == DBT_MMU_KERNEL_SMAP)
                 v->mode |= DBT_MODE_SMAP;
         v->fpu_trap = (v->cr0 & (X86_CR0_EM | X86_CR0_TS)) || !(v->cr4 & X86_CR4_OSFXSR) ||

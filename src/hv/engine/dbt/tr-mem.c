@@ -75,8 +75,8 @@ struct tr_mem gen_lookup(struct gen *g, struct tr_mem a, unsigned size, bool wri
                 tr_lea(g->e, TR_RAX, &a);
         tr_op_reg(g->e, &mov, TR_RCX, TR_RAX);
         tr_op_reg(g->e, &shr, 5, TR_RCX);
-        tr_put(g->e, DBT_PAGE_SHIFT - 6); /* entries have 64 bytes */
-        alu_imm(g, 4, TR_RCX, (DBT_TLB_SIZE - 1) << 6, false);
+        tr_put(g->e, DBT_PAGE_SHIFT - DBT_TLB_ENTRY_SHIFT);
+        alu_imm(g, 4, TR_RCX, (DBT_TLB_SIZE - 1) << DBT_TLB_ENTRY_SHIFT, false);
         xor_rax(g, match);
         alu_imm(g, 7, TR_RAX, (uint32_t)DBT_PAGE_SIZE - size, true);
         gen_add_out(g, tr_jcc(g->e, TR_CC_A));

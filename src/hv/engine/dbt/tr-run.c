@@ -87,10 +87,14 @@ static void emit_set_rip(struct tr_emit *e)
         with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
 }
 
-/* To RCX: the key of the block at v->rip; the TLB entry is in RCX. */
+/* To RCX: the key of the block at v->rip, whose TLB entry is in RCX. */
 static void emit_key(struct tr_emit *e)
 {
-        with_base(e, 0x8b, TR_RCX, TR_RCX, offsetof(struct dbt_tlb_entry, gpa));
+        with_field(e, 0x2b, true, TR_RCX, offsetof(struct dbt_vcpu, tlb_now));
+        CODE(e, 0xd1, 0xe9); /* shr ecx, 1 */
+        _Static_assert(DBT_TLB_ENTRY_SHIFT - DBT_TLB_INFO_SHIFT == 1, "shifted");
+        with_field(e, 0x03, true, TR_RCX, offsetof(struct dbt_vcpu, tlb_info_now));
+        with_base(e, 0x8b, TR_RCX, TR_RCX, offsetof(struct dbt_tlb_info, gpa));
         with_field(e, 0x8b, false, TR_RAX, offsetof(struct dbt_vcpu, rip));
         CODE(e, 0x25, 0xff, 0x0f, 0x00, 0x00); /* and eax, 0xfff */
         CODE(e, 0x48, 0x09, 0xc1);             /* or rcx, rax */
@@ -104,12 +108,12 @@ static void emit_find(struct tr_emit *e, const struct dbt_tr *t)
 {
         _Static_assert(offsetof(struct dbt_decode, lookup) == 0 && sizeof(struct dbt_lookup) == 16, "shifted");
         with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
-        CODE(e, 0x89, 0xc1, 0xc1, 0xe9, DBT_PAGE_SHIFT - 6); /* mov ecx, eax; shr ecx, 6 */
-        CODE(e, 0x81, 0xe1);                                 /* and ecx, imm32 */
-        tr_put32(e, (DBT_TLB_SIZE - 1) << 6);
-        with_field(e, 0x03, true, TR_RCX, offsetof(struct dbt_vcpu, tlb_now));
+        CODE(e, 0x89, 0xc1, 0xc1, 0xe9, DBT_PAGE_SHIFT - DBT_TLB_ENTRY_SHIFT); /* mov ecx, eax; shr ecx, imm8 */
+        CODE(e, 0x81, 0xe1);                                                   /* and ecx, imm32 */
+        tr_put32(e, (DBT_TLB_SIZE - 1) << DBT_TLB_ENTRY_SHIFT);
         CODE(e, 0x48, 0x25, 0x00, 0xf0, 0xff, 0xff); /* and rax, -4096 */
-        with_base(e, 0x3b, TR_RAX, TR_RCX, offsetof(struct dbt_tlb_entry, tag_exec));
+        with_field(e, 0x03, true, TR_RCX, offsetof(struct dbt_vcpu, tlb_now));
+        with_base(e, 0x3b, TR_RAX, TR_RCX, offsetof(struct dbt_tlb_entry, match_exec));
         tr_jcc_to(e, TR_CC_NE, t->leave_jump);
         with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
         emit_key(e);

@@ -37,9 +37,8 @@ struct dbt_insn;
 #define DBT_PAGE_SHIFT 12
 #define DBT_PAGE_SIZE 4096ULL
 #define DBT_PAGE_MASK (~(DBT_PAGE_SIZE - 1))
-#define DBT_TLB_BITS 10
+#define DBT_TLB_BITS 11
 #define DBT_TLB_SIZE (1u << DBT_TLB_BITS)
-#define DBT_TLB_INVALID (~0ULL)
 
 /* Which permission view an access uses; each has its own TLB. */
 enum dbt_mmu {
@@ -49,21 +48,25 @@ enum dbt_mmu {
         DBT_NMMUS
 };
 
-/* A tag is the linear page address, or DBT_TLB_INVALID if that kind of access must take the slow path (no
- * permission known, MMIO, ROM on write, a page with cached code on write, A/D bit to be set). linear + addend is the host address. */
+/* What an access needs. linear ^ match is the offset in the page if that kind of access may go straight to memory, and otherwise a number
+ * beyond it for every linear address of this slot: no permission known, MMIO, ROM on write, a page with cached code on write, A/D bit to
+ * be set. linear + addend is the host address. Instruction fetches use the TLB of v->mmu, too; match_exec is set only for RAM and ROM. */
 struct dbt_tlb_entry {
-        uint64_t tag_read, tag_write;
+        uint64_t match_read, match_write, match_exec;
         uint64_t addend;
-        uint64_t tag_exec; /* instruction fetches use the TLB of v->mmu, too; set only for RAM and ROM */
-        uint64_t gpa;   /* of the page */
-        /* For translated code: linear ^ match is the offset in the page if the access is allowed, and otherwise a number beyond it for
-         * every linear address of this slot. */
-        uint64_t match_read, match_write;
+};
+
+/* The rest of the entry with the same number. */
+struct dbt_tlb_info {
+        uint64_t gpa;   /* of the page; ~0: none */
         bool global;    /* survives a CR3 load */
         uint8_t shift;  /* log2 of the size of the guest's page that this is a part of: 12, 21, 22, 30 */
 };
 
-_Static_assert(sizeof(struct dbt_tlb_entry) == 64, "translated code shifts");
+#define DBT_TLB_ENTRY_SHIFT 5
+#define DBT_TLB_INFO_SHIFT 4
+_Static_assert(sizeof(struct dbt_tlb_entry) == 1 << DBT_TLB_ENTRY_SHIFT, "translated code shifts");
+_Static_assert(sizeof(struct dbt_tlb_info) == 1 << DBT_TLB_INFO_SHIFT, "translated code shifts");
 
 /* Where translated code goes on at a linear address, in one mode. An entry of a wrong slot stands for none. */
 #define DBT_JUMP_BITS 10
@@ -150,7 +153,8 @@ struct dbt_vcpu {
         bool raise_pending;        /* v->raised came with the state that was set: deliver it first */
         _Atomic bool sleeping;     /* in the futex of dbt_request */
 
-        struct dbt_tlb_entry *tlb_now; /* tlb[mmu] */
+        struct dbt_tlb_entry *tlb_now; /* tlb[mmu], by dbt_set_view */
+        struct dbt_tlb_info *tlb_info_now;
         /* Used by translated code, see tr.h. */
         struct dbt_vcpu *self;
         uint64_t tr_page, tr_target;
@@ -159,6 +163,7 @@ struct dbt_vcpu {
         int32_t tr_budget;
         struct dbt_jumps jumps[DBT_JUMP_MODES];
         struct dbt_tlb_entry tlb[DBT_NMMUS][DBT_TLB_SIZE] __attribute__((aligned(128)));
+        struct dbt_tlb_info tlb_info[DBT_NMMUS][DBT_TLB_SIZE];
         uint64_t tlb_used[DBT_NMMUS][DBT_TLB_SIZE / 64]; /* bit per entry that may hold something */
         uint64_t tlb_large[2];     /* mmu.c: filters of the 4M and 1G ranges with entries from large pages */
 
@@ -221,12 +226,24 @@ void dbt_probe(struct dbt_vcpu *v, uint64_t lin, unsigned n, enum dbt_access acc
 void dbt_tlb_flush(struct dbt_vcpu *v);           /* everything */
 void dbt_tlb_flush_nonglobal(struct dbt_vcpu *v); /* CR3 load */
 void dbt_tlb_flush_page(struct dbt_vcpu *v, uint64_t lin);
-/* Clears tag_write of every entry for the physical page; returns whether there was one. */
+/* Takes direct writes from every entry for the physical page; returns whether there was one. */
 bool dbt_tlb_protect_code(struct dbt_vcpu *v, uint64_t gpa_page);
+
+static inline unsigned dbt_tlb_index(uint64_t lin)
+{
+        return (unsigned)(lin >> DBT_PAGE_SHIFT) & (DBT_TLB_SIZE - 1);
+}
 
 static inline struct dbt_tlb_entry *dbt_tlb_slot(struct dbt_vcpu *v, unsigned mmu, uint64_t lin)
 {
-        return &v->tlb[mmu][(lin >> DBT_PAGE_SHIFT) & (DBT_TLB_SIZE - 1)];
+        return &v->tlb[mmu][dbt_tlb_index(lin)];
+}
+
+static inline void dbt_set_view(struct dbt_vcpu *v, enum dbt_mmu mmu)
+{
+        v->mmu = (uint8_t)mmu;
+        v->tlb_now = v->tlb[mmu];
+        v->tlb_info_now = v->tlb_info[mmu];
 }
 
 /* Guest data in host memory: any alignment, one access. */
@@ -235,9 +252,9 @@ typedef uint16_t dbt_guest16 __attribute__((aligned(1), may_alias));
 typedef uint32_t dbt_guest32 __attribute__((aligned(1), may_alias));
 typedef uint64_t dbt_guest64 __attribute__((aligned(1), may_alias));
 
-/* Does the entry of lin's slot allow the access of n bytes without more ado? One that crosses the page end does not: its last byte belongs to
- * another slot. */
-#define DBT_TLB_HIT(e, tag, lin, n) likely((e)->tag == (((lin) + (n) - 1) & DBT_PAGE_MASK))
+/* Does the entry of lin's slot allow the access of n bytes, by the match for its kind, without more ado? One that crosses the page end does
+ * not. */
+#define DBT_TLB_HIT(e, match, lin, n) likely(((lin) ^ (e)->match) <= DBT_PAGE_SIZE - (n))
 #define DBT_HOST(e, lin, bits) (*(volatile dbt_guest##bits *)((lin) + (e)->addend))
 
 /* The fast paths: aligned or not, as long as the access stays in its page. */
@@ -245,14 +262,14 @@ typedef uint64_t dbt_guest64 __attribute__((aligned(1), may_alias));
         static inline uint##bits##_t dbt_load##bits(struct dbt_vcpu *v, uint64_t lin, unsigned mmu)         \
         {                                                                                                   \
                 struct dbt_tlb_entry *e = dbt_tlb_slot(v, mmu, lin);                                        \
-                if (DBT_TLB_HIT(e, tag_read, lin, bits / 8))                                                \
+                if (DBT_TLB_HIT(e, match_read, lin, bits / 8))                                                \
                         return DBT_HOST(e, lin, bits);                                                      \
                 return (uint##bits##_t)dbt_load_slow(v, lin, bits / 8, mmu);                                \
         }                                                                                                   \
         static inline void dbt_store##bits(struct dbt_vcpu *v, uint64_t lin, uint##bits##_t val, unsigned mmu) \
         {                                                                                                   \
                 struct dbt_tlb_entry *e = dbt_tlb_slot(v, mmu, lin);                                        \
-                if (DBT_TLB_HIT(e, tag_write, lin, bits / 8))                                               \
+                if (DBT_TLB_HIT(e, match_write, lin, bits / 8))                                               \
                         DBT_HOST(e, lin, bits) = val;                                                       \
                 else                                                                                        \
                         dbt_store_slow(v, lin, val, bits / 8, mmu);                                         \
@@ -372,7 +389,7 @@ void dbt_request(struct dbt_vcpu *v, uint32_t bits);
 /* The guest has written [gpa, gpa+n), in one page for which dbt_code_page_test holds: drops what overlaps in all vCPUs and, when no code of the page is left,
  * clears the page's mark. Call it after the bytes are in memory. The running block ends after this instruction if it was hit. */
 void dbt_code_written(struct dbt_vcpu *v, uint64_t gpa, unsigned n);
-/* Does some vCPU have cached code from the page? Then no TLB entry may get tag_write for it. */
+/* Does some vCPU have cached code from the page? Then no TLB entry may get match_write for it. */
 bool dbt_code_page_test(struct dbt_vm *vm, uint64_t gpa_page);
 /* The mapping of linear to physical addresses changed (CR3, CR0.PG, invlpg ...). Block lookups go through the TLB, so that this only forgets what the
  * run loop holds in advance; every instruction that can change the mapping has DBT_INSN_ENDS_BLOCK. */
