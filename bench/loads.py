@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Programs of loads, run on the host and in guests, and the comparison of their times and results."""
+import re
+import statistics
+import subprocess
+import time
+
+RESULT = re.compile(r'domus-bench: (\S+) ([0-9.]+) ([0-9]+) (\S+)$')
+BEGIN = re.compile(r'domus-bench: begin (\S+)$')
+FAILED = re.compile(r'domus-bench: failed: (.*)$')
+END = 'domus-bench: end'
+
+
+class Result:
+    """One run of one load: seconds by the clock of who ran it and by the host's, operations, checksum."""
+
+    def __init__(self, name, seconds, operations, checksum, host_seconds):
+        self.name, self.seconds, self.operations = name, float(seconds), int(operations)
+        self.checksum, self.host_seconds = checksum, host_seconds
+
+    @property
+    def each(self):
+        """Seconds per operation."""
+        return max(self.seconds, 1e-9) / self.operations
+
+
+def parse(lines, fail):
+    """Results by name, from (time, line) pairs up to the end marker; fail(text) is called for what went wrong."""
+    results, begin = {}, 0
+    for now, line in lines:
+        if BEGIN.search(line):
+            begin = now
+        elif m := FAILED.search(line):
+            fail(m[1])
+        elif line.endswith(END):
+            break
+        elif m := RESULT.search(line):
+            results[m[1]] = Result(*m.groups(), now - begin)
+    return results
+
+
+class Native:
+    """The programs on the host itself."""
+
+    name = 'native'
+
+    def __init__(self, command):
+        self.command = command
+
+    def run(self):
+        p = subprocess.Popen(['/bin/sh', '-c', self.command], stdout=subprocess.PIPE, text=True)
+
+        def fail(why):
+            p.kill()
+            raise SystemExit(f'bench: on the host: {why}')
+        results = parse(((time.monotonic(), line.rstrip()) for line in p.stdout), fail)
+        if p.wait() != 0:
+            raise SystemExit(f'bench: on the host: exit status {p.returncode}')
+        return results
+
+
+class Guest:
+    """The programs in a guest of one hypervisor. The memory of the hypervisor beyond guest RAM is noted when they have ended."""
+
+    def __init__(self, vmm, machine):
+        self.vmm, self.name, self.machine, self.memory = vmm, vmm.name, machine, []
+
+    def run(self):
+        with self.vmm.start(self.machine) as vm:
+            results = parse(vm.lines(), vm.fail)
+            self.memory.append(vm.memory_beyond_guest() / (1 << 20))
+        return results
+
+
+class Comparison:
+    """Results of several rounds of several sides, the first of which says what the checksums must be."""
+
+    def __init__(self, sides):
+        self.sides, self.results, self.complaints = sides, {s.name: {} for s in sides}, []
+
+    def measure(self, rounds, progress):
+        for i in range(rounds):
+            for side in self.sides:
+                progress(f'round {i + 1} of {rounds}: {side.name}')
+                results = side.run()
+                self.check_clock(side, results)
+                for name, r in results.items():
+                    self.results[side.name].setdefault(name, []).append(r)
+        for name in self.names():
+            self.check_results(name, rounds)
+
+    def names(self):
+        return list(self.results[self.sides[0].name])
+
+    def check_clock(self, side, results):
+        """A guest whose clock is slow looks fast: it must agree with the host's, which also counts the serial port's time."""
+        guest = sum(r.seconds for r in results.values())
+        host = sum(r.host_seconds for r in results.values())
+        if abs(host - guest) > 0.1 + 0.03 * host:
+            self.complaints.append(f'CLOCK: {side.name} says {guest:.3f} s where the host says {host:.3f} s')
+
+    def check_results(self, name, rounds):
+        right = self.results[self.sides[0].name][name][0].checksum
+        for side in self.sides:
+            runs = self.results[side.name].get(name, [])
+            if len(runs) != rounds:
+                self.complaints.append(f'MISSING: {side.name} gave {len(runs)} results for {name}, not {rounds}')
+            for r in runs:
+                if r.checksum != right:
+                    self.complaints.append(f'WRONG RESULT: {side.name} {name}: {r.checksum}, not {right}')
+
+    def median(self, side, name):
+        """Median of the seconds per operation, None if there is nothing."""
+        runs = self.results.get(side, {}).get(name)
+        return statistics.median(r.each for r in runs) if runs else None
+
+    def ratios(self, above, below, name):
+        """Median, least and greatest ratio of the seconds per operation; the extremes are of the single rounds."""
+        a, b = self.results.get(above, {}).get(name), self.results.get(below, {}).get(name)
+        if not a or not b:
+            return None
+        single = [x.each / y.each for x, y in zip(a, b)]
+        return self.median(above, name) / self.median(below, name), min(single), max(single)
+
+
+def amount(comparison, side, name, rate):
+    each = comparison.median(side, name)
+    if each is None:
+        return '-'
+    if rate:
+        return f'{1 / each:,.0f}/s'
+    return f'{each * comparison.results[side][name][0].operations:.3f}s'
+
+
+def spread(ratio):
+    return f'{ratio[0]:6.2f} ({ratio[1]:.2f}..{ratio[2]:.2f})' if ratio else '-'
+
+
+def geometric_mean(ratios):
+    return f'{statistics.geometric_mean(r[0] for r in ratios):6.2f}' if ratios and all(ratios) else '-'
+
+
+def table(c, ours, peer, rate=False):
+    """Prints the comparison; the ratios are the time of Domus to that of the host, and the time of the peer to that of Domus."""
+    names, slow = c.names(), [c.ratios(ours, 'native', n) for n in c.names()]
+    fast = [c.ratios(peer, ours, n) for n in names]
+    row = '{:14} {:>12} {:>12} {:>12}  {:24} {:24}'
+    print(row.format('load', 'native', ours, peer, f'{ours}/native time', f'{peer}/{ours} time'))
+    for n, s, f in zip(names, slow, fast):
+        print(row.format(n, *(amount(c, side, n, rate) for side in ('native', ours, peer)), spread(s), spread(f)))
+    print(row.format('geometric mean', '', '', '', geometric_mean(slow), geometric_mean(fast)))
+    for side in c.sides:
+        if getattr(side, 'memory', None):
+            print(f'memory of {side.name} beyond guest RAM after the loads: {statistics.median(side.memory):.1f} MiB '
+                  f'({min(side.memory):.1f}..{max(side.memory):.1f})')
+    for text in c.complaints:
+        print(f'*** {text}')
+    return not c.complaints
+
+
+def command(program, scale, names, env):
+    settings = ' '.join(f'{k}={v}' for k, v in env.items())
+    return f'{settings} {program} --scale {scale} {" ".join(names)}\n'
+
+
+def guest_script(commands):
+    """Kernel messages stay away from the console, where they would end up inside of lines."""
+    return 'dmesg -n 1\n' + commands
