@@ -99,8 +99,7 @@ void dbt_block_flush(struct dbt_vcpu *v)
 
 void dbt_block_cache_flush(struct dbt_vcpu *v)
 {
-        /* Nothing is keyed by linear address but chains, which are followed within a page and without an instruction in between that
-         * changes the mapping. */
+        dbt_tr_forget_jumps(v, true);
 }
 
 /* --- Pages with code ---------------------------------------------------------------------------------------------- */
