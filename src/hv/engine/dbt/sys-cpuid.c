@@ -21,8 +21,12 @@ enum {
         LEAF7_ECX = BIT(2) | BIT(8) | BIT(9) | BIT(10),
         /* FSRM */
         LEAF7_EDX = BIT(4),
+        /* IBRS and IBPB (SPEC_CTRL, PRED_CMD), ARCH_CAPABILITIES: what says that nothing needs to be done, see sys-msr.c */
+        LEAF7_EDX_INTEL = BIT(26) | BIT(29),
         /* AVX-VNNI */
         LEAF7_1_EAX = BIT(4),
+        /* BHI_CTRL: kernels that do not look at BHI_NO set a bit of SPEC_CTRL instead of clearing the branch history at each system call */
+        LEAF7_2_EDX_INTEL = BIT(4),
         /* XSAVEOPT XSAVEC */
         LEAFD_1_EAX = BIT(0) | BIT(1),
         /* LAHF ABM SSE4A 3DNOWPREFETCH TOPOEXT; not MISALIGNSSE: the guest's MXCSR has no bit 17 */
@@ -33,9 +37,13 @@ enum {
         EXT1_EDX_REPEATED = 0x0183f3ff,
         /* invariant TSC */
         EXT7_EDX = BIT(8),
+        /* AMD's ways to say that a guest need not do anything about speculation: SSB_NO, BTC_NO (BTC_NO is heard on Intel, too) */
+        EXT8_EBX = BIT(26) | BIT(29),
         /* LFENCE serialises; null selectors clear the base; automatic IBRS, so that kernels leave out retpolines, which would
-         * protect nothing here: under this engine every indirect branch goes through its own lookup */
-        EXT21_EAX = BIT(2) | BIT(6) | BIT(8),
+         * protect nothing here: under this engine every indirect branch goes through its own lookup; SRSO_NO */
+        EXT21_EAX = BIT(2) | BIT(6) | BIT(8) | BIT(29),
+        /* TSA_SQ_NO TSA_L1_NO */
+        EXT21_ECX = BIT(1) | BIT(2),
         PHYS_BITS_MAX = 48,
 };
 
@@ -106,10 +114,12 @@ static void add_basic(struct cpuid_table *t, bool amd)
         }
         r = host(7, 0);
         add_sub(t, 7, 0, (struct cpuid_regs){
-                .eax = 1, .ebx = r.ebx & LEAF7_EBX, .ecx = r.ecx & LEAF7_ECX,
-                .edx = (r.edx & LEAF7_EDX) | (amd ? 0 : BIT(29)) /* ARCH_CAPABILITIES */
+                .eax = amd ? 1 : 2, .ebx = r.ebx & LEAF7_EBX, .ecx = r.ecx & LEAF7_ECX,
+                .edx = (r.edx & LEAF7_EDX) | (amd ? 0 : LEAF7_EDX_INTEL)
         });
         add_sub(t, 7, 1, (struct cpuid_regs){ .eax = r.eax >= 1 ? host(7, 1).eax & LEAF7_1_EAX : 0 });
+        if (!amd)
+                add_sub(t, 7, 2, (struct cpuid_regs){ .edx = LEAF7_2_EDX_INTEL });
         add_xsave(t);
 }
 
@@ -126,14 +136,14 @@ static void add_extended(struct cpuid_table *t, bool amd)
         add(t, 0x80000007, (struct cpuid_regs){ .edx = host(0x80000007, 0).edx & EXT7_EDX });
         if (phys > PHYS_BITS_MAX)
                 phys = PHYS_BITS_MAX;
-        add(t, 0x80000008, (struct cpuid_regs){ .eax = 48 << 8 | phys });
+        add(t, 0x80000008, (struct cpuid_regs){ .eax = 48 << 8 | phys, .ebx = EXT8_EBX });
         if (!amd)
                 return;
         if ((r.ecx & BIT(22)) && last >= 0x8000001e) {
                 add_caches(t, 0x8000001d);
                 add(t, 0x8000001e, (struct cpuid_regs){ 0 }); /* cpuid_finish fills it */
         }
-        add(t, 0x80000021, (struct cpuid_regs){ .eax = EXT21_EAX });
+        add(t, 0x80000021, (struct cpuid_regs){ .eax = EXT21_EAX, .ecx = EXT21_ECX });
 }
 
 void dbt_cpuid_supported(struct cpuid_table *ret, uint32_t *ret_pv)

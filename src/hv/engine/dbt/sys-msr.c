@@ -6,7 +6,8 @@
 #include "hv/engine/dbt/sys.h"
 
 enum {
-        MSR_TSC = 0x10, MSR_PLATFORM_ID = 0x17, MSR_APIC_BASE = 0x1b, MSR_TSC_ADJUST = 0x3b, MSR_UCODE_WRITE = 0x79,
+        MSR_TSC = 0x10, MSR_PLATFORM_ID = 0x17, MSR_APIC_BASE = 0x1b, MSR_TSC_ADJUST = 0x3b, MSR_SPEC_CTRL = 0x48,
+        MSR_PRED_CMD = 0x49, MSR_UCODE_WRITE = 0x79,
         MSR_UCODE_REV = 0x8b, MSR_MTRR_CAP = 0xfe, MSR_ARCH_CAPABILITIES = 0x10a, MSR_SYSENTER_CS = 0x174,
         MSR_SYSENTER_ESP = 0x175, MSR_SYSENTER_EIP = 0x176, MSR_MCG_CAP = 0x179, MSR_MCG_STATUS = 0x17a,
         MSR_PERF_STATUS = 0x198, MSR_MISC_ENABLE = 0x1a0, MSR_DEBUGCTL = 0x1d9, MSR_LBR_FIRST = 0x1db, MSR_LBR_LAST = 0x1de,
@@ -24,6 +25,20 @@ enum {
         MSR_AMD_PSTATE_STATUS = 0xc0010063u, MSR_AMD_VM_CR = 0xc0010114u, MSR_AMD_LS_CFG = 0xc0011020u,
         MSR_AMD_IC_CFG = 0xc0011021u, MSR_AMD_DC_CFG = 0xc0011022u, MSR_AMD_DE_CFG = 0xc0011029u, MSR_AMD_BU_CFG2 = 0xc001102au,
 };
+
+/* What Intel's processors say about speculation side channels (SDM vol. 4, IA32_ARCH_CAPABILITIES). The engine isolates a guest's user mode from
+ * its kernel by separate lookups, not by the processor's privilege levels, so that no mitigation in the guest protects anything: none shall
+ * be switched on. IBRS_ALL makes kernels write SPEC_CTRL once and leave out retpolines. */
+enum {
+        ARCH_RDCL_NO = 1 << 0, ARCH_IBRS_ALL = 1 << 1, ARCH_SKIP_L1DFL = 1 << 3, ARCH_SSB_NO = 1 << 4, ARCH_MDS_NO = 1 << 5,
+        ARCH_PSCHANGE_MC_NO = 1 << 6, ARCH_TAA_NO = 1 << 8, ARCH_SBDR_SSDP_NO = 1 << 13, ARCH_FBSDP_NO = 1 << 14, ARCH_PSDP_NO = 1 << 15,
+        ARCH_BHI_NO = 1 << 20, ARCH_PBRSB_NO = 1 << 24, ARCH_GDS_NO = 1 << 26, ARCH_RFDS_NO = 1 << 27,
+};
+#define ARCH_ITS_NO (1ULL << 62)
+#define ARCH_CAPABILITIES                                                                                   \
+        (ARCH_RDCL_NO | ARCH_IBRS_ALL | ARCH_SKIP_L1DFL | ARCH_SSB_NO | ARCH_MDS_NO | ARCH_PSCHANGE_MC_NO |  \
+                ARCH_TAA_NO | ARCH_SBDR_SSDP_NO | ARCH_FBSDP_NO | ARCH_PSDP_NO | ARCH_BHI_NO | ARCH_PBRSB_NO | \
+                ARCH_GDS_NO | ARCH_RFDS_NO | ARCH_ITS_NO)
 
 /* MSRs that are plain storage in v->msr, with what a value must satisfy. */
 enum rule { RULE_ANY, RULE_CANONICAL, RULE_32 };
@@ -253,8 +268,11 @@ bool dbt_msr_read(struct dbt_vcpu *v, uint32_t msr, uint64_t *ret)
                 *ret = v->sys.bios_sign;
                 return true;
         case MSR_ARCH_CAPABILITIES:
-                *ret = 1; /* RDCL_NO: separate page tables for user mode gain nothing under this engine */
+                *ret = ARCH_CAPABILITIES;
                 return dbt_cpuid_has(v, 7, 3, 29);
+        case MSR_SPEC_CTRL:
+                *ret = v->sys.spec_ctrl;
+                return dbt_cpuid_has(v, 7, 3, 26);
         case MSR_PAT:
                 *ret = v->msr[X86_MSR_PAT];
                 return true;
@@ -296,6 +314,15 @@ static bool set_apic_base(struct dbt_vcpu *v, uint64_t value)
         if ((value & ~v->sys.phys_mask) || !lapic_set_base_msr(v->lapic, value))
                 return false;
         dbt_tlb_flush(v); /* the page may have covered or may now cover RAM */
+        return true;
+}
+
+/* IBRS and BHI_DIS_S; there is nothing to be switched. */
+static bool spec_ctrl_write(struct dbt_vcpu *v, uint64_t value)
+{
+        if (!dbt_cpuid_has(v, 7, 3, 26) || (value & ~(1ULL | 1 << 10)))
+                return false;
+        v->sys.spec_ctrl = value;
         return true;
 }
 
@@ -350,6 +377,10 @@ bool dbt_msr_write(struct dbt_vcpu *v, uint32_t msr, uint64_t value)
         case MSR_UCODE_REV: /* both: no update happens */
         case MSR_MCG_STATUS:
                 return true;
+        case MSR_SPEC_CTRL:
+                return spec_ctrl_write(v, value);
+        case MSR_PRED_CMD:
+                return dbt_cpuid_has(v, 7, 3, 26) && value <= 1;
         case MSR_PAT:
                 if (!valid_types(value, true))
                         return false;

@@ -117,7 +117,7 @@ struct dbt_sys {
         bool amd;                  /* the guest's CPUID shows AMD or Hygon: their sysret, sysenter and far transfer rules */
         uint64_t tsc_adjust;
         uint64_t mtrr_var[16], mtrr_fix[11];
-        uint64_t bios_sign, syscfg, hwcr, de_cfg;
+        uint64_t bios_sign, syscfg, hwcr, de_cfg, spec_ctrl;
         uint8_t breaks, watch;     /* DR0..3 that are enabled as instruction, as data breakpoints */
         uint8_t hits;              /* data breakpoints that the current instruction met */
         bool task_gate_logged;
