@@ -38,13 +38,25 @@ static void go_on_behind(struct gen *g, const struct gen_insn *n)
         tr_jmp(g->e, n->behind);
 }
 
+/* Instructions k up to its last. */
+static void call_closure(struct gen *g, unsigned k)
+{
+        unsigned last = g->insns[k].last, end;
+
+        for (; k <= last; k = end) {
+                for (end = k + 1; end <= last && g->insns[end].i == g->insns[end - 1].i + 1; end++)
+                        ;
+                call_handlers(g, g->insns[k].i, g->insns[k].offset, end - k);
+        }
+}
+
 static void emit_out(struct gen *g, const struct gen_out *o)
 {
         const struct gen_insn *n = &g->insns[o->k];
 
-        tr_set_jump(g->e, o->jump);
-        call_handlers(g, n->i, n->offset, 1);
-        go_on_behind(g, n);
+        gen_miss(g, o);
+        call_closure(g, o->k);
+        go_on_behind(g, &g->insns[n->last]);
 }
 
 /* --- The block ----------------------------------------------------------------------------------------------------------------- */
@@ -213,6 +225,7 @@ const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, struct dbt_b
         g.jumps = tr_jump_mode(v, v->mode);
         look(&g);
         flags_liveness(&g);
+        gen_plan_groups(&g);
         tr_mov_imm(e, TR_RAX, b->key & ~DBT_PAGE_MASK);
         tr_jmp(e, v->translator->leave_asked);
         entry = tr_here(e);
