@@ -8,32 +8,47 @@
 #include <ucontext.h>
 
 #include "hv/engine/dbt/native.h"
+#include "hv/engine/dbt/tr.h"
 #include "hv/engine/dbt/vm.h"
 
 /* --- Host faults --------------------------------------------------------------------------------------------- */
 
 /* What this thread runs, for the signal handler, which gets no argument of ours. */
-static __thread struct dbt_native *native_self __attribute__((tls_model("initial-exec")));
+static __thread struct dbt_vcpu *native_self __attribute__((tls_model("initial-exec")));
 
-static bool in_stub(const struct dbt_native *n, uint64_t pc)
+void dbt_native_thread(struct dbt_vcpu *v)
 {
-        return n && pc - (uintptr_t)n->exec < NATIVE_BUFFER_SIZE && n->current;
+        native_self = v;
 }
 
-/* A fault in the copied instruction goes on at the stub's fault exit: sigreturn, unlike a jump out of the handler,
+/* Where to go on after a fault at pc; NULL: it is not a guest's. */
+static const void *fault_exit(struct dbt_vcpu *v, uint64_t pc, unsigned vector)
+{
+        struct dbt_native *n = v->native;
+
+        if (pc - (uintptr_t)n->exec >= NATIVE_BUFFER_SIZE)
+                return v->translator ? dbt_tr_fault_exit(v->translator, pc) : NULL;
+        if (!n->current)
+                return NULL;
+        n->fault_vector = vector;
+        return n->current->code + n->current->fault_offset;
+}
+
+/* A fault in the copied instruction goes on at the fault exit of the stub or the translated block: sigreturn, unlike a jump out of the handler,
  * brings the guest's vector registers back. Any other one is a bug here and ends the process as it would have. */
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
         ucontext_t *uc = context;
         greg_t *regs = uc->uc_mcontext.gregs;
-        struct dbt_native *n = native_self;
+        const void *to = NULL;
 
-        if (!in_stub(n, (uint64_t)regs[REG_RIP]) || regs[REG_TRAPNO] == X86_PF) {
+        if (native_self && regs[REG_TRAPNO] != X86_PF)
+                to = fault_exit(native_self, (uint64_t)regs[REG_RIP], (unsigned)regs[REG_TRAPNO]);
+        if (!to) {
                 signal(sig, SIG_DFL);
                 return;
         }
-        n->fault_vector = (unsigned)regs[REG_TRAPNO];
-        regs[REG_RIP] = (greg_t)(uintptr_t)(n->current->code + n->current->fault_offset);
+        regs[REG_RIP] = (greg_t)(uintptr_t)to;
 }
 
 int native_install_signals(void)
@@ -70,7 +85,7 @@ static _Noreturn void raise_host_fault(struct dbt_vcpu *v)
 
 void native_call(struct dbt_vcpu *v, const struct native_stub *s, void *mem)
 {
-        native_self = v->native;
+        native_self = v;
         v->native->current = s;
         if (unlikely(((native_code)(uintptr_t)s->code)(v, mem)))
                 raise_host_fault(v);

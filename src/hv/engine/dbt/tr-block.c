@@ -33,18 +33,41 @@ static void go_on_behind(struct gen *g, const struct gen_insn *n)
                 go_on_at_rip(g);
                 return;
         }
+        if (n->fpu)
+                gen_need_live(g);
         if (n->valid)
                 gen_flags_load(g);
         tr_jmp(g->e, n->behind);
 }
 
-static void emit_out(struct gen *g, const struct gen_out *o)
+/* The ways to the code for the instruction that o[0] to o[count - 1] belong to. At most one is a fault. */
+static void enter_out(struct gen *g, const struct gen_out *o, unsigned count)
 {
-        const struct gen_insn *n = &g->insns[o->k];
+        for (unsigned k = 0; k < count; k++) {
+                if (o[k].jump)
+                        continue;
+                tr_fault_new(g->v->translator, o[k].fault, tr_here(g->e));
+                if (o[k].store)
+                        gen_flags_save(g);
+        }
+        for (unsigned k = 0; k < count; k++)
+                if (o[k].jump)
+                        tr_set_jump(g->e, o[k].jump);
+}
 
-        tr_set_jump(g->e, o->jump);
-        call_handlers(g, n->i, n->offset, 1);
-        go_on_behind(g, n);
+static void emit_outs(struct gen *g)
+{
+        const struct gen_insn *n;
+        unsigned count;
+
+        for (unsigned k = 0; k < g->n_outs; k += count) {
+                n = &g->insns[g->outs[k].k];
+                for (count = 1; k + count < g->n_outs && g->outs[k + count].k == g->outs[k].k;)
+                        count++;
+                enter_out(g, &g->outs[k], count);
+                call_handlers(g, n->i, n->offset, 1);
+                go_on_behind(g, n);
+        }
 }
 
 /* --- The block ----------------------------------------------------------------------------------------------------------------- */
@@ -65,6 +88,8 @@ static bool supported(const struct gen_insn *n)
         switch (t->kind) {
         case TR_LEA:
                 return !t->op.op16 || tr_home[t->reg] != TR_NO_HOME;
+        case TR_NATIVE:
+                return gen_native_supported(i, n->bytes);
         case TR_CMPXCHG:
                 return tr_home[t->reg] != TR_NO_HOME;
         case TR_PUSH_IMM:
@@ -142,6 +167,7 @@ static void end_insn(struct gen *g, unsigned k)
         g->live = g->insns[k].live_out;
         g->insns[k].behind = tr_here(g->e);
         g->insns[k].valid = g->valid;
+        g->insns[k].fpu = g->fpu;
 }
 
 static void emit_native(struct gen *g, unsigned k)
@@ -151,6 +177,8 @@ static void emit_native(struct gen *g, unsigned k)
         begin_insn(g, k);
         if (n->t.kind >= TR_JCC)
                 gen_branch(g, n->i, &n->t);
+        else if (n->t.kind == TR_NATIVE)
+                gen_native(g, n->i);
         else
                 gen_integer(g, n->i, &n->t);
         end_insn(g, k);
@@ -174,6 +202,7 @@ static unsigned emit_handlers(struct gen *g, unsigned k)
 
         begin_insn(g, k);
         gen_flags_clobber(g);
+        g->fpu = false;
         call_handlers(g, g->insns[k].i, g->offset, count);
         if (last->flags & DBT_INSN_ENDS_BLOCK) {
                 tr_mov_imm(g->e, TR_RAX, TR_EXIT_ENDED);
@@ -209,7 +238,7 @@ const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, struct dbt_b
         g.b = b;
         g.n_outs = g.n_exits = 0;
         g.valid = 0;
-        g.dirty = false;
+        g.dirty = g.fpu = false;
         g.jumps = tr_jump_mode(v, v->mode);
         look(&g);
         flags_liveness(&g);
@@ -218,8 +247,7 @@ const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, struct dbt_b
         entry = tr_here(e);
         gen_entry(&g, leave);
         emit_body(&g);
-        for (unsigned k = 0; k < g.n_outs; k++)
-                emit_out(&g, &g.outs[k]);
+        emit_outs(&g);
         for (unsigned k = 0; k < g.n_exits; k++)
                 gen_emit_exit(&g, &g.exits[k]);
         return e->overflow ? NULL : entry;

@@ -424,6 +424,8 @@ void tr_decode(const struct dbt_insn *i, const uint8_t *bytes, struct tr_insn *r
         struct bytes b;
 
         *ret = (struct tr_insn){ .kind = TR_HANDLER };
+        if (tr_decode_native(i, ret))
+                return;
         if (is_endbr(i, bytes))
                 ret->kind = TR_NOTHING;
         /* What raises instead of doing something ends its block. */

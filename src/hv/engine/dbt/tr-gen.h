@@ -19,13 +19,16 @@ struct gen_insn {
         uint16_t offset;       /* in the page */
         uint8_t live_in, live_out; /* arithmetic flags that are alive before and after it */
         uint8_t valid;         /* flags in RFLAGS behind its code */
+        bool fpu;              /* behind its code the vector state is expected to be live */
         const uint8_t *behind; /* end of its code, in the executable view */
 };
 
 /* Code that a jump in the block's straight part leads to: runs the instruction by its handler and goes on behind it. The guest's registers are as before
  * the instruction, its flags are stored. */
 struct gen_out {
-        uint8_t *jump;
+        uint8_t *jump;         /* NULL: a fault of the host */
+        const uint8_t *fault;  /* at this address */
+        bool store;            /* fault: the flags have to be stored */
         uint8_t k;             /* of gen->insns */
 };
 
@@ -52,7 +55,8 @@ struct gen {
         /* Flags, see tr-flags.c. */
         uint8_t valid;         /* those in RFLAGS */
         bool dirty;            /* and v->tr_flags is older */
-        struct gen_out outs[2 * DBT_BLOCK_MAX];
+        bool fpu;              /* the guest's vector state is live and no vector instruction is to be trapped */
+        struct gen_out outs[4 * DBT_BLOCK_MAX];
         struct gen_exit exits[2];
         unsigned n_outs, n_exits;
 };
@@ -97,6 +101,17 @@ struct tr_mem gen_stack(struct gen *g, int32_t disp, bool write);
 void gen_move_rsp(struct gen *g, int32_t by);
 /* jump leads to a gen_out of the present instruction. */
 void gen_add_out(struct gen *g, uint8_t *jump);
+
+/* --- tr-vec.c --- */
+
+/* Is there a way to give the general registers host registers? */
+bool gen_native_supported(const struct dbt_insn *i, const uint8_t *bytes);
+/* Instructions of the kind TR_NATIVE. */
+void gen_native(struct gen *g, const struct dbt_insn *i);
+/* The next host instruction may fault. */
+void gen_add_fault(struct gen *g);
+/* After a handler: leaves unless the vector state is live. */
+void gen_need_live(struct gen *g);
 
 /* --- tr-exit.c --- */
 
