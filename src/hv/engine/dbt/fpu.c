@@ -78,11 +78,11 @@ void dbt_fpu_save(struct dbt_vcpu *v)
         if (!v->fpu_live)
                 return;
         __asm__ volatile("xsave64 %0" : "+m"(v->fpu) : "a"(GUEST_COMPONENTS), "d"(0) : "memory");
-        put16(area + AREA_FOP, v->native->fop);
-        put64(area + AREA_FIP, v->native->fip);
-        put64(area + AREA_FDP, v->native->fdp);
-        put16(area + AREA_SELECTORS, v->native->fcs);
-        put16(area + AREA_SELECTORS + 2, v->native->fds);
+        put16(area + AREA_FOP, (uint16_t)v->x87.fop);
+        put64(area + AREA_FIP, v->x87.fip);
+        put64(area + AREA_FDP, v->x87.fdp);
+        put16(area + AREA_SELECTORS, (uint16_t)v->x87.fcs);
+        put16(area + AREA_SELECTORS + 2, (uint16_t)v->x87.fds);
         put32(area + AREA_MXCSR_MASK, NATIVE_MXCSR_MASK);
         v->fpu_live = false;
         set_host_defaults();
@@ -102,13 +102,13 @@ void dbt_fpu_load(struct dbt_vcpu *v)
         bool x87 = get64(area + AREA_HEADER) & X86_XCR0_X87;
 
         make_image_valid(area);
-        native_clear_pointers(v->native);
+        native_clear_pointers(v);
         if (x87) {
-                v->native->fop = get32(area + AREA_FOP) & 0x7ff;
-                v->native->fip = get64(area + AREA_FIP);
-                v->native->fdp = get64(area + AREA_FDP);
-                v->native->fcs = (uint16_t)get32(area + AREA_SELECTORS);
-                v->native->fds = (uint16_t)(get32(area + AREA_SELECTORS) >> 16);
+                v->x87.fop = get32(area + AREA_FOP) & 0x7ff;
+                v->x87.fip = get64(area + AREA_FIP);
+                v->x87.fdp = get64(area + AREA_FDP);
+                v->x87.fcs = (uint16_t)get32(area + AREA_SELECTORS);
+                v->x87.fds = (uint16_t)(get32(area + AREA_SELECTORS) >> 16);
         }
         __asm__ volatile("xrstor64 %0" : : "m"(v->fpu), "a"(GUEST_COMPONENTS), "d"(0) : "memory");
         v->fpu_live = true;

@@ -78,10 +78,6 @@ struct dbt_native {
         size_t used;
         const struct native_stub *current; /* running stub, for the signal handler */
         unsigned fault_vector;             /* by the signal handler */
-        /* x87 last instruction and data pointer while v->fpu_live; in the XSAVE image otherwise. The host's own would be
-         * those of the stub. */
-        uint64_t fip, fdp;
-        uint16_t fop, fcs, fds;
         uint8_t bounce[NATIVE_BOUNCE_SIZE] __attribute__((aligned(64)));
 };
 
@@ -141,10 +137,9 @@ static inline void native_enter(struct dbt_vcpu *v, const struct native_stub *s)
                 dbt_fpu_load(v);
 }
 
-static inline void native_clear_pointers(struct dbt_native *n)
+static inline void native_clear_pointers(struct dbt_vcpu *v)
 {
-        n->fip = n->fdp = 0;
-        n->fop = n->fcs = n->fds = 0;
+        v->x87 = (struct dbt_x87){ .fip = 0 };
 }
 
 /* Before its memory operand can fault: is an x87 exception pending that comes first? Live state only. */

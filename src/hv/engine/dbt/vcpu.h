@@ -111,6 +111,12 @@ struct dbt_fpu {
         uint8_t xsave[X86_XSAVE_MAX] __attribute__((aligned(64)));
 };
 
+/* x87 last instruction and data pointer while fpu_live; in the XSAVE image otherwise. The host's own would be those of the copies. */
+struct dbt_x87 {
+        uint64_t fip, fdp;
+        uint32_t fop, fcs, fds;    /* 11 and 16 bits; so wide because translated code writes them */
+};
+
 /* State of sys-*.c that engine-neutral state has no place for. dbt_vcpu_reset sets it up. */
 struct dbt_sys {
         uint64_t phys_mask;        /* valid bits of a physical address */
@@ -160,6 +166,7 @@ struct dbt_vcpu {
         uint64_t tr_page, tr_target;
         struct tr_link *tr_link;   /* the exit last taken, if it can be linked */
         uint32_t tr_flags;
+        struct dbt_x87 x87;
         int32_t tr_budget;
         struct dbt_jumps jumps[DBT_JUMP_MODES];
         struct dbt_tlb_entry tlb[DBT_NMMUS][DBT_TLB_SIZE] __attribute__((aligned(128)));
