@@ -10,14 +10,30 @@ static bool is_float(ZydisElementType t)
                 t == ZYDIS_ELEMENT_TYPE_FLOAT80;
 }
 
-/* Can the copy raise an exception on the host? x87 and MMX instructions do for earlier ones; in doubt, yes. */
+static bool is_register(const ZydisDecodedOperand *op, ZydisRegisterClass class)
+{
+        return op->type == ZYDIS_OPERAND_TYPE_REGISTER && ZydisRegisterGetClass(op->reg.value) == class;
+}
+
+/* x87 and MMX instructions raise what earlier ones left pending. */
+static bool may_wait(const struct native_plan *p, const struct native_stub *s)
+{
+        if (s->class == NATIVE_X87 || s->class == NATIVE_MMX || s->class == NATIVE_FWAIT)
+                return true;
+        for (unsigned k = 0; k < p->z->operand_count; k++)
+                if (is_register(&p->ops[k], ZYDIS_REGCLASS_MMX) || is_register(&p->ops[k], ZYDIS_REGCLASS_X87))
+                        return true;
+        return false;
+}
+
+/* Can the copy raise an exception on the host? In doubt, yes. */
 static bool may_fault(const struct native_plan *p, const struct native_stub *s)
 {
         ZydisInstructionCategory c = p->z->meta.category;
 
         if (s->class == NATIVE_GPR)
                 return false;
-        if (s->class == NATIVE_X87 || s->class == NATIVE_MMX || s->class == NATIVE_FWAIT || s->mem_size >= 16 || s->align_mask)
+        if (may_wait(p, s) || s->mem_size >= 16 || s->align_mask)
                 return true;
         if (c == ZYDIS_CATEGORY_DATAXFER || c == ZYDIS_CATEGORY_LOGICAL_FP)
                 return false;
@@ -47,7 +63,18 @@ static bool add_use(struct native_form *f, const ZydisDecodedOperand *op, unsign
         }
 }
 
-/* A general register. Of the implicit ones only those of pcmpestri and its kin and of mulx. */
+/* One that no field names: those of pcmpestri and its kin, of mulx and of fnstsw ax. */
+static bool add_fixed(struct native_form *f, const ZydisDecodedOperand *op, unsigned gpr, unsigned use)
+{
+        if (gpr == X86_RAX) {
+                f->reads_rax = true; /* what is written may be a part */
+                f->writes_rax |= use & NATIVE_WRITE;
+                return op->size >= 16;
+        }
+        f->writes_rcx |= gpr == X86_RCX && use == NATIVE_WRITE;
+        return use == NATIVE_READ ? gpr == X86_RDX : gpr == X86_RCX && use == NATIVE_WRITE;
+}
+
 static bool add_register(struct native_form *f, const ZydisDecodedOperand *op)
 {
         unsigned use = (op->actions & ZYDIS_OPERAND_ACTION_MASK_READ ? NATIVE_READ : 0) |
@@ -56,11 +83,8 @@ static bool add_register(struct native_form *f, const ZydisDecodedOperand *op)
 
         if (use & NATIVE_WRITE)
                 f->writes |= (uint16_t)(1u << gpr);
-        if (op->visibility != ZYDIS_OPERAND_VISIBILITY_EXPLICIT) {
-                f->reads_rax |= gpr == X86_RAX && use == NATIVE_READ;
-                f->writes_rcx |= gpr == X86_RCX && use == NATIVE_WRITE;
-                return use == NATIVE_READ ? gpr == X86_RAX || gpr == X86_RDX : gpr == X86_RCX && use == NATIVE_WRITE;
-        }
+        if (op->encoding == ZYDIS_OPERAND_ENCODING_NONE)
+                return add_fixed(f, op, gpr, use);
         if (op->reg.value >= ZYDIS_REGISTER_AH && op->reg.value <= ZYDIS_REGISTER_BH)
                 return false;
         f->byte |= op->size == 8;
@@ -71,12 +95,8 @@ static bool add_register(struct native_form *f, const ZydisDecodedOperand *op)
 
 static bool is_general_register(const ZydisDecodedOperand *op)
 {
-        ZydisRegisterClass c;
-
-        if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
-                return false;
-        c = ZydisRegisterGetClass(op->reg.value);
-        return c == ZYDIS_REGCLASS_GPR8 || c == ZYDIS_REGCLASS_GPR16 || c == ZYDIS_REGCLASS_GPR32 || c == ZYDIS_REGCLASS_GPR64;
+        return is_register(op, ZYDIS_REGCLASS_GPR8) || is_register(op, ZYDIS_REGCLASS_GPR16) || is_register(op, ZYDIS_REGCLASS_GPR32) ||
+                is_register(op, ZYDIS_REGCLASS_GPR64);
 }
 
 static bool is_prefix(uint8_t b)

@@ -47,7 +47,7 @@ struct native_form {
         uint8_t reg_use : 2, rm_use : 2, vvvv_use : 2; /* NATIVE_READ | NATIVE_WRITE if the field names a general register */
         bool copy : 1;             /* it can be done */
         bool vex : 1, op16 : 1, byte : 1; /* byte: operands may be SPL..DIL */
-        bool reads_rax : 1, writes_rcx : 1; /* implicitly */
+        bool reads_rax : 1, writes_rax : 1, writes_rcx : 1; /* by no field: RAX, RCX */
         bool flags_touched : 1;    /* others may change, too */
         bool may_fault : 1;        /* by itself, on the host */
 };

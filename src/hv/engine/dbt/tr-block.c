@@ -65,6 +65,7 @@ static void emit_outs(struct gen *g)
                 for (count = 1; k + count < g->n_outs && g->outs[k + count].k == g->outs[k].k;)
                         count++;
                 enter_out(g, &g->outs[k], count);
+                gen_x87_store(g, &n->x87);
                 call_handlers(g, n->i, n->offset, 1);
                 go_on_behind(g, n);
         }
@@ -150,9 +151,19 @@ static void flags_liveness(struct gen *g)
 
 /* --- Making code ---------------------------------------------------------------------------------------------------------------- */
 
+/* Runs the instruction in a way that leaves translated code, or may. */
+static bool is_way_out(const struct gen_insn *n)
+{
+        return n->t.kind == TR_HANDLER || n->t.kind >= TR_JCC;
+}
+
 static void begin_insn(struct gen *g, unsigned k)
 {
-        const struct gen_insn *n = &g->insns[k];
+        struct gen_insn *n = &g->insns[k];
+
+        if (is_way_out(n))
+                gen_x87_flush(g);
+        n->x87 = g->x87;
 
         g->k = k;
         g->bytes = n->bytes;
@@ -224,6 +235,7 @@ static void emit_body(struct gen *g)
                 else
                         emit_native(g, k++);
         }
+        gen_x87_flush(g);
         if (!(last->i->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK)))
                 gen_exit_to(g, last->offset + last->i->length);
 }
@@ -239,6 +251,7 @@ const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, struct dbt_b
         g.n_outs = g.n_exits = 0;
         g.valid = 0;
         g.dirty = g.fpu = false;
+        g.x87 = (struct gen_x87){ .insn = false };
         g.jumps = tr_jump_mode(v, v->mode);
         look(&g);
         flags_liveness(&g);

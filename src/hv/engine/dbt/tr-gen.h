@@ -10,6 +10,12 @@
 #define HOME_RCX 11
 #define HOME_RSP 15
 
+/* x87 pointers that v->x87 lacks: those of an instruction, and the selector of a data pointer. */
+struct gen_x87 {
+        bool insn, data;
+        uint8_t k, seg;        /* of gen->insns; enum x86_sreg */
+};
+
 /* One instruction of the block, looked at before code is made. */
 struct gen_insn {
         struct tr_insn t;
@@ -19,6 +25,7 @@ struct gen_insn {
         uint16_t offset;       /* in the page */
         uint8_t live_in, live_out; /* arithmetic flags that are alive before and after it */
         uint8_t valid;         /* flags in RFLAGS behind its code */
+        struct gen_x87 x87;    /* before it */
         bool fpu;              /* behind its code the vector state is expected to be live */
         const uint8_t *behind; /* end of its code, in the executable view */
 };
@@ -55,6 +62,7 @@ struct gen {
         /* Flags, see tr-flags.c. */
         uint8_t valid;         /* those in RFLAGS */
         bool dirty;            /* and v->tr_flags is older */
+        struct gen_x87 x87;
         bool fpu;              /* the guest's vector state is live and no vector instruction is to be trapped */
         struct gen_out outs[4 * DBT_BLOCK_MAX];
         struct gen_exit exits[2];
@@ -112,6 +120,14 @@ void gen_native(struct gen *g, const struct dbt_insn *i);
 void gen_add_fault(struct gen *g);
 /* After a handler: leaves unless the vector state is live. */
 void gen_need_live(struct gen *g);
+
+/* --- tr-x87.c: uses RAX, keeps RFLAGS --- */
+
+/* Brings v->x87 up to date. */
+void gen_x87_store(struct gen *g, const struct gen_x87 *x);
+void gen_x87_flush(struct gen *g);
+/* After the present instruction's copy. Uses RCX, too. */
+void gen_x87_ran(struct gen *g, const struct dbt_insn *i);
 
 /* --- tr-exit.c --- */
 

@@ -23,7 +23,7 @@ bool tr_decode_native(const struct dbt_insn *i, struct tr_insn *ret)
                 ret->kind = TR_NOTHING;
                 return true;
         }
-        if (i->fn != native_run_reg && i->fn != native_run_mem)
+        if (i->fn != native_run_reg && i->fn != native_run_mem && i->fn != native_run_x87)
                 return false;
         if (!s->form.copy || ((i->flags & DBT_INSN_MEM) && (!i->mem.fast || !s->mem_size)))
                 return false;
@@ -103,6 +103,8 @@ static bool assign(const struct native_form *f, bool mem, struct fields *r)
                 sources &= ~(1u << TR_RAX);
         if (f->writes_rcx)
                 targets &= ~(1u << TR_RCX);
+        if (f->writes_rax)
+                targets &= ~(1u << TR_RAX);
         for (unsigned read = 2; read-- > 0;) {
                 if (!(f->reg_use & NATIVE_READ) == !read && !assign_one(&r->reg, f->reg_use, &sources, &targets))
                         return false;
@@ -149,6 +151,8 @@ static void store_registers(struct gen *g, const struct native_form *f, const st
                 gen_write_back(g, guest->reg, host->reg);
         if (f->writes_rcx)
                 tr_mov(g->e, HOME_RCX, TR_RCX);
+        if (f->writes_rax)
+                tr_mov(g->e, HOME_RAX, TR_RAX);
 }
 
 /* --- The copy -------------------------------------------------------------------------------------------------------------- */
@@ -258,6 +262,8 @@ void gen_native(struct gen *g, const struct dbt_insn *i)
                 gen_add_fault(g);
         copy(g, i, f, &host, mem ? &m : NULL);
         store_registers(g, f, &guest, &host);
+        if (s->class == NATIVE_X87)
+                gen_x87_ran(g, i);
         if (f->flags_touched)
                 gen_flags_changed(g);
 }
