@@ -83,7 +83,6 @@ static const struct row rows[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
         [ZYDIS_MNEMONIC_ENDBR32] = { dbt_setup_nop, 0 },
         [ZYDIS_MNEMONIC_ENDBR64] = { dbt_setup_nop, 0 },
         [ZYDIS_MNEMONIC_LFENCE] = { dbt_setup_nop, 0 },
-        [ZYDIS_MNEMONIC_SFENCE] = { dbt_setup_nop, 0 },
         CONDITIONS(CMOV, dbt_setup_cmov),
         CONDITIONS(SET, dbt_setup_setcc),
 
