@@ -126,6 +126,19 @@ static void describe_prefixes(const struct native_plan *p, struct native_form *f
                 f->opcode++;
 }
 
+/* Outside of 64-bit mode some bits that would name registers 8 to 15 are ignored. */
+static bool has_ignored_bits(const struct native_plan *p)
+{
+        const ZydisDecodedInstruction *z = p->z;
+
+        if (p->mode64 || z->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
+                return false;
+        for (unsigned k = 0; k < z->operand_count_visible; k++)
+                if (p->ops[k].encoding == ZYDIS_OPERAND_ENCODING_IS4 && (p->bytes[z->length - 1] & 0x80))
+                        return true;
+        return !(z->raw.vex.vvvv & 8) || (z->raw.vex.size == 3 && !z->raw.vex.B);
+}
+
 static uint8_t flag_set(uint32_t flags)
 {
         return (flags & X86_FLAG_CF ? NATIVE_CF : 0) | (flags & X86_FLAG_PF ? NATIVE_PF : 0) | (flags & X86_FLAG_AF ? NATIVE_AF : 0) |
@@ -154,7 +167,8 @@ void native_describe(const struct native_plan *p, struct native_stub *s)
                 f->n_imm = (uint8_t)(z->length - z->raw.imm[0].offset);
         describe_flags(p, f);
         f->may_fault = may_fault(p, s);
-        f->copy = p->mode64 && !s->lock;
+        f->w = f->vex && native_vex_w(p);
+        f->copy = !s->lock && !has_ignored_bits(p);
         for (unsigned k = 0; k < z->operand_count; k++)
                 if (is_general_register(&p->ops[k]) && !add_register(f, &p->ops[k]))
                         f->copy = false;

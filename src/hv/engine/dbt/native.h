@@ -46,7 +46,7 @@ struct native_form {
         uint8_t rep, rex;          /* prefix that is a part of the opcode, or 0; REX or 0 */
         uint8_t reg_use : 2, rm_use : 2, vvvv_use : 2; /* NATIVE_READ | NATIVE_WRITE if the field names a general register */
         bool copy : 1;             /* it can be done */
-        bool vex : 1, op16 : 1, byte : 1; /* byte: operands may be SPL..DIL */
+        bool vex : 1, w : 1, op16 : 1, byte : 1; /* w: VEX.W; byte: operands may be SPL..DIL */
         bool reads_rax : 1, writes_rax : 1, writes_rcx : 1; /* by no field: RAX, RCX */
         bool flags_touched : 1;    /* others may change, too */
         bool may_fault : 1;        /* by itself, on the host */
@@ -98,6 +98,9 @@ struct native_plan {
 /* native-emit.c: the machine code for plan into buf (at most NATIVE_CODE_MAX bytes). Returns its length, 0 if it cannot be
  * re-encoded; *ret_fault is the offset of the fault exit. */
 unsigned native_emit(const struct native_plan *plan, uint8_t *buf, uint16_t *ret_fault);
+
+/* VEX.W of the copy. */
+bool native_vex_w(const struct native_plan *plan);
 
 /* native-form.c: fills in the stub's form, when all else of it and the plan are there. */
 void native_describe(const struct native_plan *plan, struct native_stub *stub);

@@ -173,7 +173,7 @@ static void put_legacy(struct gen *g, const struct native_form *f, const struct 
 /* Returns where the opcode is. */
 static unsigned put_vex(struct gen *g, const struct native_form *f, const struct fields *r, unsigned x, unsigned b)
 {
-        unsigned last = (r->vex[1] & 0x87) | (~r->vvvv & 15) << 3;
+        unsigned last = (f->w ? VEX_W : 0) | (~r->vvvv & 15) << 3 | (r->vex[1] & 7);
         unsigned first = (r->reg >= 8 ? 0 : VEX_NO_R) | (x >= 8 ? 0 : VEX_NO_X) | (b >= 8 ? 0 : VEX_NO_B) | (r->vex[0] & 0x1f);
 
         if ((first & ~VEX_NO_R) == (VEX_NO_X | VEX_NO_B | 1) && !(last & VEX_W)) {

@@ -52,6 +52,7 @@ void gen_x87_flush(struct gen *g)
 
 void gen_x87_ran(struct gen *g, const struct dbt_insn *i)
 {
+        const struct tr_op lea = { .opcode = 0x8d, .w = i->mem.addr_size == 8 };
         const struct native_stub *s = i->native;
         struct tr_mem a;
 
@@ -62,7 +63,7 @@ void gen_x87_ran(struct gen *g, const struct dbt_insn *i)
         if (!s->mem_size)
                 return;
         a = gen_offset_of(g, &i->mem);
-        tr_lea(g->e, TR_RAX, &a);
+        tr_op_mem(g->e, &lea, TR_RAX, &a);
         gen_store_field(g, offsetof(struct dbt_vcpu, x87.fdp), TR_RAX);
         g->x87.data = true;
         g->x87.seg = i->mem.seg;
