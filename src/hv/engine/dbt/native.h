@@ -134,7 +134,7 @@ static inline void native_enter(struct dbt_vcpu *v, const struct native_stub *s)
 {
         if (s->class == NATIVE_GPR)
                 return;
-        if (unlikely(v->fpu_trap))
+        if (unlikely(s->class == NATIVE_AVX ? v->avx_trap : v->fpu_trap))
                 native_check(v, s->class);
         if (unlikely(!v->fpu_live))
                 dbt_fpu_load(v);

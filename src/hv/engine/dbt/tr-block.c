@@ -33,8 +33,7 @@ static void go_on_behind(struct gen *g, const struct gen_insn *n)
                 go_on_at_rip(g);
                 return;
         }
-        if (n->fpu)
-                gen_need_live(g);
+        gen_need_fpu(g, n->fpu);
         if (n->valid)
                 gen_flags_load(g);
         tr_jmp(g->e, n->behind);
@@ -213,7 +212,7 @@ static unsigned emit_handlers(struct gen *g, unsigned k)
 
         begin_insn(g, k);
         gen_flags_clobber(g);
-        g->fpu = false;
+        g->fpu = GEN_FPU_UNKNOWN;
         call_handlers(g, g->insns[k].i, g->offset, count);
         if (last->flags & DBT_INSN_ENDS_BLOCK) {
                 tr_mov_imm(g->e, TR_RAX, TR_EXIT_ENDED);
@@ -250,7 +249,8 @@ const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, struct dbt_b
         g.b = b;
         g.n_outs = g.n_exits = 0;
         g.valid = 0;
-        g.dirty = g.fpu = false;
+        g.dirty = false;
+        g.fpu = GEN_FPU_UNKNOWN;
         g.x87 = (struct gen_x87){ .insn = false };
         g.jumps = tr_jump_mode(v, v->mode);
         look(&g);

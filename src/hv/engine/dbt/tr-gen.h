@@ -16,6 +16,13 @@ struct gen_x87 {
         uint8_t k, seg;        /* of gen->insns; enum x86_sreg */
 };
 
+/* What is known of the vector state. */
+enum gen_fpu {
+        GEN_FPU_UNKNOWN,
+        GEN_FPU_LIVE,          /* and nothing but AVX may be trapped */
+        GEN_FPU_AVX,           /* nothing is trapped */
+};
+
 /* One instruction of the block, looked at before code is made. */
 struct gen_insn {
         struct tr_insn t;
@@ -26,7 +33,7 @@ struct gen_insn {
         uint8_t live_in, live_out; /* arithmetic flags that are alive before and after it */
         uint8_t valid;         /* flags in RFLAGS behind its code */
         struct gen_x87 x87;    /* before it */
-        bool fpu;              /* behind its code the vector state is expected to be live */
+        uint8_t fpu;           /* behind its code: enum gen_fpu */
         const uint8_t *behind; /* end of its code, in the executable view */
 };
 
@@ -63,7 +70,7 @@ struct gen {
         uint8_t valid;         /* those in RFLAGS */
         bool dirty;            /* and v->tr_flags is older */
         struct gen_x87 x87;
-        bool fpu;              /* the guest's vector state is live and no vector instruction is to be trapped */
+        uint8_t fpu;           /* enum gen_fpu */
         struct gen_out outs[4 * DBT_BLOCK_MAX];
         struct gen_exit exits[2];
         unsigned n_outs, n_exits;
@@ -118,8 +125,8 @@ bool gen_native_supported(const struct dbt_insn *i, const uint8_t *bytes);
 void gen_native(struct gen *g, const struct dbt_insn *i);
 /* The next host instruction may fault. */
 void gen_add_fault(struct gen *g);
-/* After a handler: leaves unless the vector state is live. */
-void gen_need_live(struct gen *g);
+/* After a handler: leaves if it is not so. */
+void gen_need_fpu(struct gen *g, enum gen_fpu state);
 
 /* --- tr-x87.c: uses RAX, keeps RFLAGS --- */
 

@@ -208,7 +208,7 @@ static void copy(struct gen *g, const struct dbt_insn *i, const struct native_fo
 
 /* --- The vector state ------------------------------------------------------------------------------------------------------ */
 
-/* Sets NZ unless it is live and nothing is to be trapped. */
+/* Sets NZ unless it is live and SSE instructions are not trapped. */
 static void compare_live(struct gen *g)
 {
         static const struct tr_op cmp = { .opcode = 0x83, .op16 = true };
@@ -219,21 +219,43 @@ static void compare_live(struct gen *g)
         tr_put(g->e, 1);
 }
 
-/* The instruction's handler does the checks and loads the state. */
-static void check_live(struct gen *g)
+/* Sets NZ if AVX instructions are trapped. */
+static void compare_avx(struct gen *g)
 {
-        if (g->fpu)
-                return;
-        gen_flags_clobber(g);
-        compare_live(g);
-        gen_add_out(g, tr_jcc(g->e, TR_CC_NE));
-        g->fpu = true;
+        static const struct tr_op cmp = { .opcode = 0x80 };
+        struct tr_mem m = tr_field(offsetof(struct dbt_vcpu, avx_trap));
+
+        tr_op_mem(g->e, &cmp, 7, &m);
+        tr_put(g->e, 0);
 }
 
-void gen_need_live(struct gen *g)
+/* The instruction's handler does the checks and loads the state. */
+static void check_fpu(struct gen *g, enum gen_fpu state)
 {
-        compare_live(g);
-        tr_jcc_to(g->e, TR_CC_NE, g->v->translator->leave_jump);
+        if (g->fpu >= state)
+                return;
+        gen_flags_clobber(g);
+        if (g->fpu < GEN_FPU_LIVE) {
+                compare_live(g);
+                gen_add_out(g, tr_jcc(g->e, TR_CC_NE));
+        }
+        if (state == GEN_FPU_AVX) {
+                compare_avx(g);
+                gen_add_out(g, tr_jcc(g->e, TR_CC_NE));
+        }
+        g->fpu = (uint8_t)state;
+}
+
+void gen_need_fpu(struct gen *g, enum gen_fpu state)
+{
+        if (state >= GEN_FPU_LIVE) {
+                compare_live(g);
+                tr_jcc_to(g->e, TR_CC_NE, g->v->translator->leave_jump);
+        }
+        if (state >= GEN_FPU_AVX) {
+                compare_avx(g);
+                tr_jcc_to(g->e, TR_CC_NE, g->v->translator->leave_jump);
+        }
 }
 
 void gen_add_fault(struct gen *g)
@@ -253,7 +275,7 @@ void gen_native(struct gen *g, const struct dbt_insn *i)
         host = guest;
         assign(f, mem, &host);
         if (s->class != NATIVE_GPR)
-                check_live(g);
+                check_fpu(g, s->class == NATIVE_AVX ? GEN_FPU_AVX : GEN_FPU_LIVE);
         if (mem)
                 m = gen_operand(g, i, s->mem_size, s->access & NATIVE_WRITE);
         gen_flags_need(g);
