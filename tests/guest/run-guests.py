@@ -19,6 +19,7 @@ CASES = {
     'exceptions': ('exceptions', 1, '', 20, 'it lacks icebp and some checks'),
     'paging': ('paging', 1, '', 20, 'it lacks stac and clac'),
     'string': ('string', 1, '', 20, None),
+    'vector': ('vector', 1, '', 20, 'it cannot emulate all of its instructions'),
     'realmode': ('realmode', 1, '', 20, 'it lacks decimal arithmetic'),
     'smc': ('smc', 1, '', 20, None),
     'smc-2': ('smc', 2, '', 30, None),

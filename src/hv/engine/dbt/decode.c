@@ -64,7 +64,6 @@ static const struct row rows[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
         [ZYDIS_MNEMONIC_LEA] = { dbt_setup_lea, 0 },
         [ZYDIS_MNEMONIC_XCHG] = { dbt_setup_xchg, 0 },
         [ZYDIS_MNEMONIC_BSWAP] = { dbt_setup_bswap, 0 },
-        [ZYDIS_MNEMONIC_MOVBE] = { dbt_setup_movbe, 0 },
         [ZYDIS_MNEMONIC_CBW] = { dbt_setup_convert, DBT_CBW },
         [ZYDIS_MNEMONIC_CWDE] = { dbt_setup_convert, DBT_CWDE },
         [ZYDIS_MNEMONIC_CDQE] = { dbt_setup_convert, DBT_CDQE },
@@ -84,7 +83,6 @@ static const struct row rows[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
         [ZYDIS_MNEMONIC_ENDBR32] = { dbt_setup_nop, 0 },
         [ZYDIS_MNEMONIC_ENDBR64] = { dbt_setup_nop, 0 },
         [ZYDIS_MNEMONIC_LFENCE] = { dbt_setup_nop, 0 },
-        [ZYDIS_MNEMONIC_SFENCE] = { dbt_setup_nop, 0 },
         CONDITIONS(CMOV, dbt_setup_cmov),
         CONDITIONS(SET, dbt_setup_setcc),
 

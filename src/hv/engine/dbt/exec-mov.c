@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Data movement without arithmetic: mov, movzx, movsx, lea, xchg, cmov, setcc, bswap, movbe, cbw..., xlat, flag instructions. */
+/* Data movement without arithmetic: mov, movzx, movsx, lea, xchg, cmov, setcc, bswap, cbw..., xlat, flag instructions. */
 
 #include "hv/engine/dbt/exec.h"
 
@@ -301,7 +301,7 @@ bool dbt_setup_setcc(struct dbt_decoding *d, unsigned cond)
         return true;
 }
 
-/* --- bswap movbe ---------------------------------------------------------------------------------------------- */
+/* --- bswap ---------------------------------------------------------------------------------------------------- */
 
 static void bswap_r(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
@@ -318,27 +318,6 @@ static void bswap_r(struct dbt_vcpu *v, const struct dbt_insn *i)
 bool dbt_setup_bswap(struct dbt_decoding *d, unsigned arg)
 {
         d->i->fn = bswap_r;
-        return true;
-}
-
-static uint64_t swap_bytes(uint64_t a, unsigned bytes)
-{
-        return __builtin_bswap64(a) >> (64 - bytes * 8);
-}
-
-static void movbe_rm(struct dbt_vcpu *v, const struct dbt_insn *i)
-{
-        dbt_set_reg(v, i->reg[0], swap_bytes(dbt_mem_get(v, i, i->op_size), i->op_size), i->op_size);
-}
-
-static void movbe_mr(struct dbt_vcpu *v, const struct dbt_insn *i)
-{
-        dbt_mem_set(v, i, swap_bytes(v->gpr[i->reg[1]], i->op_size), i->op_size);
-}
-
-bool dbt_setup_movbe(struct dbt_decoding *d, unsigned arg)
-{
-        d->i->fn = dbt_is_mem(d, 0) ? movbe_mr : movbe_rm;
         return true;
 }
 

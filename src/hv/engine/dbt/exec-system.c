@@ -293,7 +293,7 @@ SIMPLE(sysret, dbt_sysret(v, i->op_size))
 SIMPLE(sysenter, dbt_sysenter(v))
 SIMPLE(sysexit, dbt_sysexit(v, i->op_size))
 
-/* Orders every access before it; a locked access of the host does the same and needs no vector unit. */
+/* Orders every access before it; a locked access of the host does the same and needs no vector unit. Also sfence: non-temporal stores run as they are. */
 static void exec_mfence(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
         atomic_thread_fence(memory_order_seq_cst);
@@ -416,6 +416,7 @@ static const struct {
         { ZYDIS_MNEMONIC_SYSENTER, exec_sysenter, TRANSFERS, 0 },
         { ZYDIS_MNEMONIC_SYSEXIT, exec_sysexit, TRANSFERS, 0 },
         { ZYDIS_MNEMONIC_MFENCE, exec_mfence, 0, 0 },
+        { ZYDIS_MNEMONIC_SFENCE, exec_mfence, 0, 0 },
         { ZYDIS_MNEMONIC_PAUSE, exec_pause, 0, 0 },
         { ZYDIS_MNEMONIC_LGDT, exec_lgdt, 0, 0 },
         { ZYDIS_MNEMONIC_LIDT, exec_lidt, 0, 0 },

@@ -35,7 +35,6 @@ bool dbt_setup_xchg(struct dbt_decoding *d, unsigned arg);
 bool dbt_setup_cmov(struct dbt_decoding *d, unsigned cond);
 bool dbt_setup_setcc(struct dbt_decoding *d, unsigned cond);
 bool dbt_setup_bswap(struct dbt_decoding *d, unsigned arg);
-bool dbt_setup_movbe(struct dbt_decoding *d, unsigned arg);
 bool dbt_setup_convert(struct dbt_decoding *d, unsigned op);
 bool dbt_setup_xlat(struct dbt_decoding *d, unsigned arg);
 bool dbt_setup_flag(struct dbt_decoding *d, unsigned op);

@@ -30,35 +30,30 @@ enum {
 #define FCW_INIT 0x37f
 #define FSW_ES 0x80
 
+/* Fields of an area, wherever it lies. */
 static uint64_t get64(const uint8_t *p)
 {
-        uint64_t value;
-
-        native_copy(&value, p, 8);
-        return value;
+        return *(const dbt_guest64 *)p;
 }
 
 static uint32_t get32(const uint8_t *p)
 {
-        uint32_t value;
-
-        native_copy(&value, p, 4);
-        return value;
+        return *(const dbt_guest32 *)p;
 }
 
 static void put64(uint8_t *p, uint64_t value)
 {
-        native_copy(p, &value, 8);
+        *(dbt_guest64 *)p = value;
 }
 
 static void put32(uint8_t *p, uint32_t value)
 {
-        native_copy(p, &value, 4);
+        *(dbt_guest32 *)p = value;
 }
 
 static void put16(uint8_t *p, uint16_t value)
 {
-        native_copy(p, &value, 2);
+        *(dbt_guest16 *)p = value;
 }
 
 /* --- Between image and registers ----------------------------------------------------------------------------- */
@@ -71,19 +66,25 @@ static void set_host_defaults(void)
         __asm__ volatile("fninit; ldmxcsr %0" : : "m"(mxcsr));
 }
 
-void dbt_fpu_save(struct dbt_vcpu *v)
+/* The live state to the image; it stays live. */
+static void store_image(struct dbt_vcpu *v)
 {
         uint8_t *area = v->fpu.xsave;
 
+        __asm__ volatile("xsave64 %0" : "+m"(v->fpu) : "a"(GUEST_COMPONENTS), "d"(0) : "memory");
+        put16(area + AREA_FOP, (uint16_t)v->x87.fop);
+        put64(area + AREA_FIP, v->x87.fip);
+        put64(area + AREA_FDP, v->x87.fdp);
+        put16(area + AREA_SELECTORS, (uint16_t)v->x87.fcs);
+        put16(area + AREA_SELECTORS + 2, (uint16_t)v->x87.fds);
+        put32(area + AREA_MXCSR_MASK, NATIVE_MXCSR_MASK);
+}
+
+void dbt_fpu_save(struct dbt_vcpu *v)
+{
         if (!v->fpu_live)
                 return;
-        __asm__ volatile("xsave64 %0" : "+m"(v->fpu) : "a"(GUEST_COMPONENTS), "d"(0) : "memory");
-        put16(area + AREA_FOP, v->native->fop);
-        put64(area + AREA_FIP, v->native->fip);
-        put64(area + AREA_FDP, v->native->fdp);
-        put16(area + AREA_SELECTORS, v->native->fcs);
-        put16(area + AREA_SELECTORS + 2, v->native->fds);
-        put32(area + AREA_MXCSR_MASK, NATIVE_MXCSR_MASK);
+        store_image(v);
         v->fpu_live = false;
         set_host_defaults();
 }
@@ -92,7 +93,8 @@ void dbt_fpu_save(struct dbt_vcpu *v)
 static void make_image_valid(uint8_t *area)
 {
         put64(area + AREA_HEADER, get64(area + AREA_HEADER) & GUEST_COMPONENTS);
-        native_zero(area + AREA_XCOMP_BV, 56);
+        for (unsigned k = 0; k < 56; k += 8)
+                put64(area + AREA_XCOMP_BV + k, 0);
         put32(area + AREA_MXCSR, get32(area + AREA_MXCSR) & NATIVE_MXCSR_MASK);
 }
 
@@ -102,24 +104,33 @@ void dbt_fpu_load(struct dbt_vcpu *v)
         bool x87 = get64(area + AREA_HEADER) & X86_XCR0_X87;
 
         make_image_valid(area);
-        native_clear_pointers(v->native);
+        native_clear_pointers(v);
         if (x87) {
-                v->native->fop = get32(area + AREA_FOP) & 0x7ff;
-                v->native->fip = get64(area + AREA_FIP);
-                v->native->fdp = get64(area + AREA_FDP);
-                v->native->fcs = (uint16_t)get32(area + AREA_SELECTORS);
-                v->native->fds = (uint16_t)(get32(area + AREA_SELECTORS) >> 16);
+                v->x87.fop = get32(area + AREA_FOP) & 0x7ff;
+                v->x87.fip = get64(area + AREA_FIP);
+                v->x87.fdp = get64(area + AREA_FDP);
+                v->x87.fcs = (uint16_t)get32(area + AREA_SELECTORS);
+                v->x87.fds = (uint16_t)(get32(area + AREA_SELECTORS) >> 16);
         }
         __asm__ volatile("xrstor64 %0" : : "m"(v->fpu), "a"(GUEST_COMPONENTS), "d"(0) : "memory");
         v->fpu_live = true;
 }
 
-/* The image with every component in it, not live. */
-static uint8_t *current_image(struct dbt_vcpu *v)
+/* The image with every component in it, to be read: the state is live. */
+static const uint8_t *current_image(struct dbt_vcpu *v)
 {
         if (!v->fpu_live)
                 dbt_fpu_load(v);
-        dbt_fpu_save(v);
+        store_image(v);
+        return v->fpu.xsave;
+}
+
+/* The same to be changed and loaded; not live. all: every component will be replaced. */
+static uint8_t *image_to_change(struct dbt_vcpu *v, bool all)
+{
+        if (!all)
+                current_image(v);
+        v->fpu_live = false;
         return v->fpu.xsave;
 }
 
@@ -199,7 +210,8 @@ static uint64_t fx_operand(struct dbt_vcpu *v, const struct dbt_insn *i, enum db
 void dbt_fxsave(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
         uint64_t lin = fx_operand(v, i, DBT_WRITE);
-        uint8_t *image = current_image(v), out[AREA_LEGACY_USED];
+        const uint8_t *image = current_image(v);
+        uint8_t out[AREA_LEGACY_USED];
         unsigned n = AREA_XMM + half_bytes(v);
 
         native_copy(out, image, n);
@@ -216,7 +228,7 @@ void dbt_fxrstor(struct dbt_vcpu *v, const struct dbt_insn *i)
         dbt_read_bytes(v, lin, in, n, v->mmu);
         if (get32(in + AREA_MXCSR) & ~NATIVE_MXCSR_MASK)
                 dbt_raise_gp0(v);
-        image = current_image(v);
+        image = image_to_change(v, false);
         x87_to_image(image, in, is_wide(i));
         put32(image + AREA_MXCSR, get32(in + AREA_MXCSR));
         native_copy(image + AREA_XMM, in + AREA_XMM, n - AREA_XMM);
@@ -266,7 +278,7 @@ static void write_components(struct dbt_vcpu *v, uint64_t lin, const uint8_t *im
 void dbt_xsave(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
         uint64_t lin, rfbm = xsave_operand(v, i, DBT_WRITE, &lin), bv;
-        uint8_t *image = current_image(v);
+        const uint8_t *image = current_image(v);
 
         probe_area(v, lin, rfbm);
         bv = dbt_load64(v, lin + AREA_HEADER, v->mmu);
@@ -279,7 +291,7 @@ void dbt_xsave(struct dbt_vcpu *v, const struct dbt_insn *i)
 void dbt_xsavec(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
         uint64_t lin, rfbm = xsave_operand(v, i, DBT_WRITE, &lin), bv;
-        uint8_t *image = current_image(v);
+        const uint8_t *image = current_image(v);
 
         bv = get64(image + AREA_HEADER);
         if (get32(image + AREA_MXCSR) != MXCSR_INIT)
@@ -295,12 +307,14 @@ void dbt_xsavec(struct dbt_vcpu *v, const struct dbt_insn *i)
 
 /* --- XRSTOR ---------------------------------------------------------------------------------------------------- */
 
+/* n: a multiple of 8 */
 static bool is_zero(const uint8_t *p, unsigned n)
 {
-        for (unsigned k = 0; k < n; k++)
-                if (p[k])
-                        return false;
-        return true;
+        uint64_t any = 0;
+
+        for (unsigned k = 0; k < n; k += 8)
+                any |= get64(p + k);
+        return !any;
 }
 
 /* Intel SDM vol. 1, 13.8: what XRSTOR accepts as a header. */
@@ -358,7 +372,7 @@ void dbt_xrstor(struct dbt_vcpu *v, const struct dbt_insn *i)
         if (mxcsr && (get32(in + AREA_MXCSR) & ~NATIVE_MXCSR_MASK))
                 dbt_raise_gp0(v);
 
-        image = current_image(v);
+        image = image_to_change(v, rfbm == GUEST_COMPONENTS && is_long_mode(v));
         if (rfbm & X86_XCR0_X87)
                 restore_x87(v, in, bv & X86_XCR0_X87, is_wide(i));
         if (rfbm & X86_XCR0_SSE)

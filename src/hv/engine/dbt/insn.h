@@ -95,6 +95,8 @@ bool dbt_native_prepare(struct dbt_vcpu *v, struct dbt_insn *i, const ZydisDecod
                         const ZydisDecodedOperand *ops, const uint8_t *bytes);
 int dbt_native_init(struct dbt_vcpu *v);
 void dbt_native_finish(struct dbt_vcpu *v);
+/* Tells the handler of the host's signals which vCPU this thread runs. */
+void dbt_native_thread(struct dbt_vcpu *v);
 /* Asked before a block is decoded: is there too little room left for the stubs of another block? Then all decoded instructions are to be
  * dropped and dbt_native_flush called. */
 bool dbt_native_full(const struct dbt_vcpu *v);

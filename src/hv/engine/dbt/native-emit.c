@@ -306,7 +306,7 @@ static void copy_legacy(struct emit *e, const struct native_plan *p, struct fiel
 }
 
 /* Outside of 64-bit mode VEX.W means nothing for general registers; on the host it would make them 64 bits wide. */
-static bool vex_w(const struct native_plan *p)
+bool native_vex_w(const struct native_plan *p)
 {
         const ZydisDecodedInstruction *z = p->z;
 
@@ -338,7 +338,7 @@ static void copy_vex(struct emit *e, const struct native_plan *p, struct fields 
         substitute(e, p, f);
         put(e, 0xc4);
         put(e, (f->reg >= 8 ? 0 : 0x80) | 0x40 | (f->rm >= 8 ? 0 : 0x20) | z->raw.vex.m_mmmm);
-        put(e, (vex_w(p) ? 0x80 : 0) | (~f->vvvv & 15) << 3 | (z->raw.vex.L ? 4 : 0) | z->raw.vex.pp);
+        put(e, (native_vex_w(p) ? 0x80 : 0) | (~f->vvvv & 15) << 3 | (z->raw.vex.L ? 4 : 0) | z->raw.vex.pp);
         put(e, z->opcode);
         put_modrm(e, p, f);
         /* A register in the immediate has no fourth bit outside of 64-bit mode. */

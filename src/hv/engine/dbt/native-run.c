@@ -8,32 +8,47 @@
 #include <ucontext.h>
 
 #include "hv/engine/dbt/native.h"
+#include "hv/engine/dbt/tr.h"
 #include "hv/engine/dbt/vm.h"
 
 /* --- Host faults --------------------------------------------------------------------------------------------- */
 
 /* What this thread runs, for the signal handler, which gets no argument of ours. */
-static __thread struct dbt_native *native_self __attribute__((tls_model("initial-exec")));
+static __thread struct dbt_vcpu *native_self __attribute__((tls_model("initial-exec")));
 
-static bool in_stub(const struct dbt_native *n, uint64_t pc)
+void dbt_native_thread(struct dbt_vcpu *v)
 {
-        return n && pc - (uintptr_t)n->exec < NATIVE_BUFFER_SIZE && n->current;
+        native_self = v;
 }
 
-/* A fault in the copied instruction goes on at the stub's fault exit: sigreturn, unlike a jump out of the handler,
+/* Where to go on after a fault at pc; NULL: it is not a guest's. */
+static const void *fault_exit(struct dbt_vcpu *v, uint64_t pc, unsigned vector)
+{
+        struct dbt_native *n = v->native;
+
+        if (pc - (uintptr_t)n->exec >= NATIVE_BUFFER_SIZE)
+                return v->translator ? dbt_tr_fault_exit(v->translator, pc) : NULL;
+        if (!n->current)
+                return NULL;
+        n->fault_vector = vector;
+        return n->current->code + n->current->fault_offset;
+}
+
+/* A fault in the copied instruction goes on at the fault exit of the stub or the translated block: sigreturn, unlike a jump out of the handler,
  * brings the guest's vector registers back. Any other one is a bug here and ends the process as it would have. */
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
         ucontext_t *uc = context;
         greg_t *regs = uc->uc_mcontext.gregs;
-        struct dbt_native *n = native_self;
+        const void *to = NULL;
 
-        if (!in_stub(n, (uint64_t)regs[REG_RIP]) || regs[REG_TRAPNO] == X86_PF) {
+        if (native_self && regs[REG_TRAPNO] != X86_PF)
+                to = fault_exit(native_self, (uint64_t)regs[REG_RIP], (unsigned)regs[REG_TRAPNO]);
+        if (!to) {
                 signal(sig, SIG_DFL);
                 return;
         }
-        n->fault_vector = (unsigned)regs[REG_TRAPNO];
-        regs[REG_RIP] = (greg_t)(uintptr_t)(n->current->code + n->current->fault_offset);
+        regs[REG_RIP] = (greg_t)(uintptr_t)to;
 }
 
 int native_install_signals(void)
@@ -70,7 +85,7 @@ static _Noreturn void raise_host_fault(struct dbt_vcpu *v)
 
 void native_call(struct dbt_vcpu *v, const struct native_stub *s, void *mem)
 {
-        native_self = v->native;
+        native_self = v;
         v->native->current = s;
         if (unlikely(((native_code)(uintptr_t)s->code)(v, mem)))
                 raise_host_fault(v);
@@ -193,7 +208,7 @@ void native_run_mem(struct dbt_vcpu *v, const struct dbt_insn *i)
 void native_run_x87(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
         const struct native_stub *s = i->native;
-        struct dbt_native *n = v->native;
+        struct dbt_x87 *x = &v->x87;
         uint64_t fdp = 0;
 
         if (s->mem_size && s->tracks)
@@ -204,12 +219,12 @@ void native_run_x87(struct dbt_vcpu *v, const struct dbt_insn *i)
                 native_run_reg(v, i);
         if (!s->tracks)
                 return;
-        n->fip = v->rip;
-        n->fop = s->fop & 0x7ff;
-        n->fcs = v->seg[X86_CS].selector;
+        x->fip = v->rip;
+        x->fop = s->fop & 0x7ff;
+        x->fcs = v->seg[X86_CS].selector;
         if (s->mem_size) {
-                n->fdp = fdp;
-                n->fds = v->seg[i->mem.seg].selector;
+                x->fdp = fdp;
+                x->fds = v->seg[i->mem.seg].selector;
         }
 }
 
@@ -238,40 +253,40 @@ static bool has_real_format(const struct dbt_vcpu *v)
  * figures 8-9 to 8-12). field: 2 or 4 bytes each. */
 static void put_pointers(const struct dbt_vcpu *v, uint8_t *env, unsigned field)
 {
-        const struct dbt_native *n = v->native;
+        const struct dbt_x87 *x = &v->x87;
         uint8_t *p = env + 3 * field;
 
         if (has_real_format(v)) {
-                uint64_t fip = n->fip + v->seg[X86_CS].base, fdp = n->fdp + v->seg[X86_DS].base;
+                uint64_t fip = x->fip + v->seg[X86_CS].base, fdp = x->fdp + v->seg[X86_DS].base;
 
                 put_le(p, fip & 0xffff, field);
-                put_le(p + field, (fip >> 16 << 12 & (field == 2 ? 0xf000 : 0x0ffff000)) | n->fop, field);
+                put_le(p + field, (fip >> 16 << 12 & (field == 2 ? 0xf000 : 0x0ffff000)) | x->fop, field);
                 put_le(p + 2 * field, fdp & 0xffff, field);
                 put_le(p + 3 * field, fdp >> 16 << 12 & (field == 2 ? 0xf000 : 0x0ffff000), field);
                 return;
         }
-        put_le(p, n->fip, field);
-        put_le(p + field, n->fcs | (uint32_t)n->fop << 16, field);
-        put_le(p + 2 * field, n->fdp, field);
-        put_le(p + 3 * field, n->fds, 2);
+        put_le(p, x->fip, field);
+        put_le(p + field, x->fcs | x->fop << 16, field);
+        put_le(p + 2 * field, x->fdp, field);
+        put_le(p + 3 * field, x->fds, 2);
 }
 
 static void get_pointers(struct dbt_vcpu *v, const uint8_t *env, unsigned field)
 {
-        struct dbt_native *n = v->native;
+        struct dbt_x87 *x = &v->x87;
         const uint8_t *p = env + 3 * field;
 
-        n->fip = get_le(p, field);
-        n->fdp = get_le(p + 2 * field, field);
-        n->fcs = (uint16_t)get_le(p + field, 2);
-        n->fds = (uint16_t)get_le(p + 3 * field, 2);
-        n->fop = field == 4 ? get_le(p + field, 4) >> 16 & 0x7ff : 0;
+        x->fip = get_le(p, field);
+        x->fdp = get_le(p + 2 * field, field);
+        x->fcs = (uint16_t)get_le(p + field, 2);
+        x->fds = (uint16_t)get_le(p + 3 * field, 2);
+        x->fop = field == 4 ? get_le(p + field, 4) >> 16 & 0x7ff : 0;
         if (has_real_format(v)) {
-                n->fop = get_le(p + field, field) & 0x7ff;
-                n->fip = (n->fip & 0xffff) | (get_le(p + field, field) >> 12 << 16);
-                n->fdp = (n->fdp & 0xffff) | (get_le(p + 3 * field, field) >> 12 << 16);
-                n->fip -= v->seg[X86_CS].base;
-                n->fdp -= v->seg[X86_DS].base;
+                x->fop = get_le(p + field, field) & 0x7ff;
+                x->fip = (x->fip & 0xffff) | (get_le(p + field, field) >> 12 << 16);
+                x->fdp = (x->fdp & 0xffff) | (get_le(p + 3 * field, field) >> 12 << 16);
+                x->fip -= v->seg[X86_CS].base;
+                x->fdp -= v->seg[X86_DS].base;
         }
 }
 
@@ -294,7 +309,7 @@ void native_run_save_env(struct dbt_vcpu *v, const struct dbt_insn *i)
         native_call(v, s, n->bounce);
         put_pointers(v, n->bounce, env_field(s));
         if (s->mem_size >= 94)
-                native_clear_pointers(n);
+                native_clear_pointers(v);
         dbt_write_bytes(v, lin, n->bounce, s->mem_size, v->mmu);
 }
 
@@ -316,10 +331,8 @@ void native_run_load_env(struct dbt_vcpu *v, const struct dbt_insn *i)
 
 void native_run_fninit(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
-        struct dbt_native *n = v->native;
-
         native_run_reg(v, i);
-        native_clear_pointers(n);
+        native_clear_pointers(v);
 }
 
 /* --- Others -------------------------------------------------------------------------------------------------- */

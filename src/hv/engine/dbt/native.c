@@ -600,6 +600,7 @@ bool dbt_native_prepare(struct dbt_vcpu *v, struct dbt_insn *i, const ZydisDecod
                 return false;
         describe(&p, v);
         choose_handler(&p, i);
+        native_describe(&p.plan, &p.stub);
         if (needs_code(i->fn)) {
                 size = native_emit(&p.plan, code, &p.stub.fault_offset);
                 if (!size)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* What the native*.c files and fpu.c share. Private to them.
+/* What the native*.c files and fpu.c share. Private to them and, for the stubs' descriptions, tr-vec.c.
  *
  * A stub is a piece of host code made for one guest instruction: it loads the guest's general registers and arithmetic
  * flags that the instruction uses, runs a copy of the instruction whose memory operand is [host pointer], and stores what
@@ -34,6 +34,24 @@ enum native_class {
 
 enum { NATIVE_READ = 1, NATIVE_WRITE = 2 };
 
+/* The arithmetic flags as tr.h numbers them. */
+enum native_flag { NATIVE_CF = 1, NATIVE_PF = 2, NATIVE_AF = 4, NATIVE_ZF = 8, NATIVE_SF = 16, NATIVE_OF = 32 };
+
+/* For the translator: how to copy the instruction with other general registers and another memory operand. */
+struct native_form {
+        uint16_t writes;           /* general registers, bit per enum x86_gpr */
+        uint8_t flags_read, flags_written; /* arithmetic flags: enum native_flag; those written whatever the operands are */
+        uint8_t opcode, modrm;     /* offsets behind the prefixes, and of ModRM or 0 */
+        uint8_t n_imm;             /* bytes at the end */
+        uint8_t rep, rex;          /* prefix that is a part of the opcode, or 0; REX or 0 */
+        uint8_t reg_use : 2, rm_use : 2, vvvv_use : 2; /* NATIVE_READ | NATIVE_WRITE if the field names a general register */
+        bool copy : 1;             /* it can be done */
+        bool vex : 1, w : 1, op16 : 1, byte : 1; /* w: VEX.W; byte: operands may be SPL..DIL */
+        bool reads_rax : 1, writes_rax : 1, writes_rcx : 1; /* by no field: RAX, RCX */
+        bool flags_touched : 1;    /* others may change, too */
+        bool may_fault : 1;        /* by itself, on the host */
+};
+
 struct native_stub {
         uint16_t mem_size;     /* bytes; 0: no memory operand */
         uint16_t fault_offset; /* in code: where to go on when the host faults in the copy */
@@ -48,6 +66,7 @@ struct native_stub {
         uint8_t vec_dest, vec_index, vec_mask;
         uint8_t elem_size, elem_count, index_size, scale;
         uint8_t keep;          /* vzeroupper: 16 bytes of each register stay */
+        struct native_form form;
         uint8_t code[] __attribute__((aligned(16)));
 };
 
@@ -59,10 +78,6 @@ struct dbt_native {
         size_t used;
         const struct native_stub *current; /* running stub, for the signal handler */
         unsigned fault_vector;             /* by the signal handler */
-        /* x87 last instruction and data pointer while v->fpu_live; in the XSAVE image otherwise. The host's own would be
-         * those of the stub. */
-        uint64_t fip, fdp;
-        uint16_t fop, fcs, fds;
         uint8_t bounce[NATIVE_BOUNCE_SIZE] __attribute__((aligned(64)));
 };
 
@@ -83,6 +98,12 @@ struct native_plan {
 /* native-emit.c: the machine code for plan into buf (at most NATIVE_CODE_MAX bytes). Returns its length, 0 if it cannot be
  * re-encoded; *ret_fault is the offset of the fault exit. */
 unsigned native_emit(const struct native_plan *plan, uint8_t *buf, uint16_t *ret_fault);
+
+/* VEX.W of the copy. */
+bool native_vex_w(const struct native_plan *plan);
+
+/* native-form.c: fills in the stub's form, when all else of it and the plan are there. */
+void native_describe(const struct native_plan *plan, struct native_stub *stub);
 
 /* native-run.c: handlers. */
 void native_run_reg(struct dbt_vcpu *v, const struct dbt_insn *i);
@@ -113,16 +134,15 @@ static inline void native_enter(struct dbt_vcpu *v, const struct native_stub *s)
 {
         if (s->class == NATIVE_GPR)
                 return;
-        if (unlikely(v->fpu_trap))
+        if (unlikely(s->class == NATIVE_AVX ? v->avx_trap : v->fpu_trap))
                 native_check(v, s->class);
         if (unlikely(!v->fpu_live))
                 dbt_fpu_load(v);
 }
 
-static inline void native_clear_pointers(struct dbt_native *n)
+static inline void native_clear_pointers(struct dbt_vcpu *v)
 {
-        n->fip = n->fdp = 0;
-        n->fop = n->fcs = n->fds = 0;
+        v->x87 = (struct dbt_x87){ .fip = 0 };
 }
 
 /* Before its memory operand can fault: is an x87 exception pending that comes first? Live state only. */

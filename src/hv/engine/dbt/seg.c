@@ -459,8 +459,8 @@ void dbt_mode_update(struct dbt_vcpu *v)
         dbt_set_view(v, dbt_cpl_mmu(v, v->cpl, v->rflags));
         if (v->mmu == DBT_MMU_KERNEL_SMAP)
                 v->mode |= DBT_MODE_SMAP;
-        v->fpu_trap = (v->cr0 & (X86_CR0_EM | X86_CR0_TS)) || !(v->cr4 & X86_CR4_OSFXSR) ||
-                !(v->cr4 & X86_CR4_OSXSAVE) || (v->xcr0 & 7) != 7;
+        v->fpu_trap = (v->cr0 & (X86_CR0_EM | X86_CR0_TS)) || !(v->cr4 & X86_CR4_OSFXSR);
+        v->avx_trap = v->fpu_trap || !(v->cr4 & X86_CR4_OSXSAVE) || (v->xcr0 & 7) != 7;
 }
 
 void dbt_set_rflags(struct dbt_vcpu *v, uint64_t value, uint64_t may_change)

@@ -33,6 +33,7 @@ static void go_on_behind(struct gen *g, const struct gen_insn *n)
                 go_on_at_rip(g);
                 return;
         }
+        gen_need_fpu(g, n->fpu);
         if (n->valid)
                 gen_flags_load(g);
         tr_jmp(g->e, n->behind);
@@ -50,13 +51,45 @@ static void call_closure(struct gen *g, unsigned k)
         }
 }
 
-static void emit_out(struct gen *g, const struct gen_out *o)
+/* A fault of the host leads here. */
+static void enter_fault(struct gen *g, const struct gen_out *o)
 {
-        const struct gen_insn *n = &g->insns[o->k];
+        tr_fault_new(g->v->translator, o->fault, tr_here(g->e));
+        if (o->store)
+                gen_flags_save(g);
+}
 
-        gen_miss(g, o);
-        call_closure(g, o->k);
-        go_on_behind(g, &g->insns[n->last]);
+/* The ways to the handlers for the instruction that o[0] to o[count - 1] belong to. Each but the last jumps over the others. At most one is a fault. */
+static void enter_out(struct gen *g, const struct gen_out *o, unsigned count)
+{
+        uint8_t *over[4];
+
+        for (unsigned k = 0; k < count; k++) {
+                if (o[k].jump)
+                        gen_miss(g, &o[k]);
+                else
+                        enter_fault(g, &o[k]);
+                if (k + 1 < count)
+                        over[k] = tr_jcc(g->e, TR_ALWAYS);
+        }
+        for (unsigned k = 0; k + 1 < count; k++)
+                tr_set_jump(g->e, over[k]);
+}
+
+static void emit_outs(struct gen *g)
+{
+        const struct gen_insn *n;
+        unsigned count;
+
+        for (unsigned k = 0; k < g->n_outs; k += count) {
+                n = &g->insns[g->outs[k].k];
+                for (count = 1; k + count < g->n_outs && g->outs[k + count].k == g->outs[k].k;)
+                        count++;
+                enter_out(g, &g->outs[k], count);
+                gen_x87_store(g, &n->x87);
+                call_closure(g, g->outs[k].k);
+                go_on_behind(g, &g->insns[n->last]);
+        }
 }
 
 /* --- The block ----------------------------------------------------------------------------------------------------------------- */
@@ -77,6 +110,8 @@ static bool supported(const struct gen_insn *n)
         switch (t->kind) {
         case TR_LEA:
                 return !t->op.op16 || tr_home[t->reg] != TR_NO_HOME;
+        case TR_NATIVE:
+                return gen_native_supported(i, n->bytes);
         case TR_CMPXCHG:
                 return tr_home[t->reg] != TR_NO_HOME;
         case TR_PUSH_IMM:
@@ -137,9 +172,19 @@ static void flags_liveness(struct gen *g)
 
 /* --- Making code ---------------------------------------------------------------------------------------------------------------- */
 
+/* Runs the instruction in a way that leaves translated code, or may. */
+static bool is_way_out(const struct gen_insn *n)
+{
+        return n->t.kind == TR_HANDLER || n->t.kind >= TR_JCC;
+}
+
 static void begin_insn(struct gen *g, unsigned k)
 {
-        const struct gen_insn *n = &g->insns[k];
+        struct gen_insn *n = &g->insns[k];
+
+        if (is_way_out(n))
+                gen_x87_flush(g);
+        n->x87 = g->x87;
 
         g->k = k;
         g->bytes = n->bytes;
@@ -154,6 +199,7 @@ static void end_insn(struct gen *g, unsigned k)
         g->live = g->insns[k].live_out;
         g->insns[k].behind = tr_here(g->e);
         g->insns[k].valid = g->valid;
+        g->insns[k].fpu = g->fpu;
 }
 
 static void emit_native(struct gen *g, unsigned k)
@@ -163,6 +209,8 @@ static void emit_native(struct gen *g, unsigned k)
         begin_insn(g, k);
         if (n->t.kind >= TR_JCC)
                 gen_branch(g, n->i, &n->t);
+        else if (n->t.kind == TR_NATIVE)
+                gen_native(g, n->i);
         else
                 gen_integer(g, n->i, &n->t);
         end_insn(g, k);
@@ -186,6 +234,7 @@ static unsigned emit_handlers(struct gen *g, unsigned k)
 
         begin_insn(g, k);
         gen_flags_clobber(g);
+        g->fpu = GEN_FPU_UNKNOWN;
         call_handlers(g, g->insns[k].i, g->offset, count);
         if (last->flags & DBT_INSN_ENDS_BLOCK) {
                 tr_mov_imm(g->e, TR_RAX, TR_EXIT_ENDED);
@@ -207,6 +256,7 @@ static void emit_body(struct gen *g)
                 else
                         emit_native(g, k++);
         }
+        gen_x87_flush(g);
         if (!(last->i->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK)))
                 gen_exit_to(g, last->offset + last->i->length);
 }
@@ -222,6 +272,8 @@ const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, struct dbt_b
         g.n_outs = g.n_exits = 0;
         g.valid = 0;
         g.dirty = false;
+        g.fpu = GEN_FPU_UNKNOWN;
+        g.x87 = (struct gen_x87){ .insn = false };
         g.jumps = tr_jump_mode(v, v->mode);
         look(&g);
         flags_liveness(&g);
@@ -231,8 +283,7 @@ const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, struct dbt_b
         entry = tr_here(e);
         gen_entry(&g, leave);
         emit_body(&g);
-        for (unsigned k = 0; k < g.n_outs; k++)
-                emit_out(&g, &g.outs[k]);
+        emit_outs(&g);
         for (unsigned k = 0; k < g.n_exits; k++)
                 gen_emit_exit(&g, &g.exits[k]);
         return e->overflow ? NULL : entry;

@@ -385,8 +385,11 @@ static bool uses_high_byte(const struct tr_insn *t, const struct bytes *b)
         return (reg && is_high_byte(b, t->reg)) || (!t->mem && t->rm_use && t->op.byte && is_high_byte(b, t->rm));
 }
 
-static bool is_endbr(const struct dbt_insn *i, const uint8_t *bytes)
+/* endbr64; lfence, which orders nothing that somebody could see */
+static bool is_nothing(const struct dbt_insn *i, const uint8_t *bytes)
 {
+        if (i->length == 3)
+                return bytes[0] == 0x0f && bytes[1] == 0xae && (bytes[2] & 0xf8) == 0xe8;
         return i->length == 4 && bytes[0] == 0xf3 && bytes[1] == 0x0f && bytes[2] == 0x1e && bytes[3] == 0xfa;
 }
 
@@ -424,7 +427,9 @@ void tr_decode(const struct dbt_insn *i, const uint8_t *bytes, struct tr_insn *r
         struct bytes b;
 
         *ret = (struct tr_insn){ .kind = TR_HANDLER };
-        if (is_endbr(i, bytes))
+        if (tr_decode_native(i, ret))
+                return;
+        if (is_nothing(i, bytes))
                 ret->kind = TR_NOTHING;
         /* What raises instead of doing something ends its block. */
         if (i->flags & (DBT_INSN_ENDS_BLOCK | DBT_INSN_REP | DBT_INSN_REPNE | DBT_INSN_VECTOR))

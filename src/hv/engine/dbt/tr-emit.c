@@ -74,15 +74,20 @@ static void put_based(struct tr_emit *e, unsigned reg, const struct tr_mem *m)
                 tr_put32(e, (uint32_t)m->disp);
 }
 
+void tr_operand(struct tr_emit *e, unsigned reg, const struct tr_mem *m)
+{
+        if (m->base == TR_NO_HOME)
+                put_absolute(e, reg, m);
+        else
+                put_based(e, reg, m);
+}
+
 void tr_op_mem(struct tr_emit *e, const struct tr_op *op, unsigned reg, const struct tr_mem *m)
 {
         if (m->gs)
                 tr_put(e, 0x65);
         head(e, op, reg, m->index == TR_NO_HOME ? 0 : m->index, m->base == TR_NO_HOME ? 0 : m->base);
-        if (m->base == TR_NO_HOME)
-                put_absolute(e, reg, m);
-        else
-                put_based(e, reg, m);
+        tr_operand(e, reg, m);
 }
 
 void tr_op_rip(struct tr_emit *e, const struct tr_op *op, unsigned reg, const void *target)

@@ -29,6 +29,19 @@ struct gen_access {
         int32_t disp;
 };
 
+/* x87 pointers that v->x87 lacks: those of an instruction, and the selector of a data pointer. */
+struct gen_x87 {
+        bool insn, data;
+        uint8_t k, seg;        /* of gen->insns; enum x86_sreg */
+};
+
+/* What is known of the vector state. */
+enum gen_fpu {
+        GEN_FPU_UNKNOWN,
+        GEN_FPU_LIVE,          /* and nothing but AVX may be trapped */
+        GEN_FPU_AVX,           /* nothing is trapped */
+};
+
 /* One instruction of the block, looked at before code is made. */
 struct gen_insn {
         struct tr_insn t;
@@ -38,6 +51,8 @@ struct gen_insn {
         uint16_t offset;       /* in the page */
         uint8_t live_in, live_out; /* arithmetic flags that are alive before and after it */
         uint8_t valid;         /* flags in RFLAGS behind its code */
+        struct gen_x87 x87;    /* before it */
+        uint8_t fpu;           /* behind its code: enum gen_fpu */
         const uint8_t *behind; /* end of its code, in the executable view */
         struct gen_access access;
         int8_t group;          /* of gen->groups, or -1 */
@@ -47,7 +62,9 @@ struct gen_insn {
 /* Code that a jump in the block's straight part leads to: runs the instruction by its handler and goes on behind it. The guest's registers are as before
  * the instruction, its flags are stored. */
 struct gen_out {
-        uint8_t *jump;
+        uint8_t *jump;         /* NULL: a fault of the host */
+        const uint8_t *fault;  /* at this address */
+        bool store;            /* fault: the flags have to be stored */
         uint8_t k;             /* of gen->insns */
         uint8_t how;           /* enum tr_miss: what is tried first; TR_MISSES: nothing */
         bool keyed;
@@ -82,7 +99,9 @@ struct gen {
         bool dirty;            /* and v->tr_flags is older */
         struct gen_group groups[GEN_GROUPS];
         unsigned n_groups;
-        struct gen_out outs[2 * DBT_BLOCK_MAX];
+        struct gen_x87 x87;
+        uint8_t fpu;           /* enum gen_fpu */
+        struct gen_out outs[4 * DBT_BLOCK_MAX];
         struct gen_exit exits[2];
         unsigned n_outs, n_exits;
 };
@@ -132,6 +151,25 @@ void gen_miss(struct gen *g, const struct gen_out *o);
 /* --- tr-group.c --- */
 
 void gen_plan_groups(struct gen *g);
+
+/* --- tr-vec.c --- */
+
+/* Is there a way to give the general registers host registers? */
+bool gen_native_supported(const struct dbt_insn *i, const uint8_t *bytes);
+/* Instructions of the kind TR_NATIVE. */
+void gen_native(struct gen *g, const struct dbt_insn *i);
+/* The next host instruction may fault. */
+void gen_add_fault(struct gen *g);
+/* After a handler: leaves if it is not so. */
+void gen_need_fpu(struct gen *g, enum gen_fpu state);
+
+/* --- tr-x87.c: uses RAX, keeps RFLAGS --- */
+
+/* Brings v->x87 up to date. */
+void gen_x87_store(struct gen *g, const struct gen_x87 *x);
+void gen_x87_flush(struct gen *g);
+/* After the present instruction's copy. Uses RCX, too. */
+void gen_x87_ran(struct gen *g, const struct dbt_insn *i);
 
 /* --- tr-exit.c --- */
 

@@ -15,6 +15,7 @@
 #define HWCAP2_FSGSBASE (1 << 1)
 #define MAX_SITES (TR_SITE_SIZE / sizeof(struct tr_site))
 #define MAX_LINKS (TR_LINK_SIZE / sizeof(struct tr_link))
+#define MAX_FAULTS (TR_FAULT_SIZE / sizeof(struct tr_fault))
 
 /* --- Common routines ---------------------------------------------------------------------------------------------------- */
 
@@ -312,12 +313,37 @@ void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel)
                         clear_jumps(&v->jumps[k]);
 }
 
+/* --- Faults of the host ------------------------------------------------------------------------------------------------------- */
+
+void tr_fault_new(struct dbt_tr *t, const uint8_t *pc, const uint8_t *exit)
+{
+        t->faults[t->n_faults++] = (struct tr_fault){ .pc = (uint32_t)(pc - t->exec), .exit = (uint32_t)(exit - t->exec) };
+}
+
+const void *dbt_tr_fault_exit(const struct dbt_tr *t, uint64_t pc)
+{
+        uint64_t offset = pc - (uintptr_t)t->exec;
+        unsigned low = 0, high = t->n_faults;
+
+        while (low < high) {
+                unsigned mid = low + (high - low) / 2;
+
+                if (t->faults[mid].pc == offset)
+                        return t->exec + t->faults[mid].exit;
+                if (t->faults[mid].pc < offset)
+                        low = mid + 1;
+                else
+                        high = mid;
+        }
+        return NULL;
+}
+
 /* --- Translating ------------------------------------------------------------------------------------------------------------- */
 
 static bool has_room(const struct dbt_tr *t)
 {
         return TR_CODE_SIZE - t->used >= TR_CODE_RESERVE && MAX_LINKS - t->n_links >= 2 * DBT_BLOCK_MAX &&
-                MAX_SITES - t->sites.n >= 2 * DBT_BLOCK_MAX;
+                MAX_SITES - t->sites.n >= 2 * DBT_BLOCK_MAX && MAX_FAULTS - t->n_faults >= DBT_BLOCK_MAX;
 }
 
 /* The block's code, NULL if there was no room in the piece of the buffer. */
@@ -325,10 +351,13 @@ static const uint8_t *make_code(struct dbt_vcpu *v, struct dbt_block *b)
 {
         struct dbt_tr *t = v->translator;
         struct tr_emit e = { .p = t->write + t->used, .end = t->write + t->used + TR_CODE_RESERVE, .to_exec = t->exec - t->write };
+        unsigned n_faults = t->n_faults;
         const uint8_t *code = tr_emit_block(v, &e, b);
 
         if (code)
                 t->used = ALIGN_UP((size_t)(e.p - t->write), 16);
+        else
+                t->n_faults = n_faults;
         return code;
 }
 
@@ -382,13 +411,14 @@ enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b)
 
 void dbt_tr_thread(struct dbt_vcpu *v)
 {
+        dbt_native_thread(v);
         if (v->translator)
                 __asm__ volatile("wrgsbase %0" : : "r"(v));
 }
 
 /* --- Buffers ------------------------------------------------------------------------------------------------------------------- */
 
-/* The code's two views and, behind the executable one, the links, the page for TR_SITE_INVALID, and the sites. */
+/* The code's two views and, behind the executable one, the links, the page for TR_SITE_INVALID, and the sites; the faults. */
 static int map_code(struct dbt_tr *t, int fd)
 {
         void *links;
@@ -399,7 +429,8 @@ static int map_code(struct dbt_tr *t, int fd)
                 return -errno;
         t->write = mmap(NULL, TR_CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         t->exec = mmap(NULL, TR_CODE_SIZE + data, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (t->write == MAP_FAILED || t->exec == MAP_FAILED)
+        t->faults = mmap(NULL, TR_FAULT_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (t->write == MAP_FAILED || t->exec == MAP_FAILED || t->faults == MAP_FAILED)
                 return -ENOMEM;
         links = mmap(t->exec + TR_CODE_SIZE, data, PROT_READ | PROT_WRITE,
                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
@@ -431,6 +462,7 @@ int dbt_tr_init(struct dbt_vcpu *v)
         if (!t)
                 return -ENOMEM;
         t->write = t->exec = MAP_FAILED;
+        t->faults = MAP_FAILED;
         v->translator = t;
         fd = memfd_create("dbt-code", MFD_CLOEXEC);
         r = fd < 0 ? -errno : map_code(t, fd);
@@ -453,6 +485,8 @@ void dbt_tr_finish(struct dbt_vcpu *v)
                 munmap(t->write, TR_CODE_SIZE);
         if (t->exec != MAP_FAILED)
                 munmap(t->exec, TR_CODE_SIZE + TR_LINK_SIZE + DBT_PAGE_SIZE + TR_SITE_SIZE);
+        if (t->faults != MAP_FAILED)
+                munmap(t->faults, TR_FAULT_SIZE);
         free(t);
         v->translator = NULL;
 }
@@ -464,6 +498,7 @@ void dbt_tr_flush(struct dbt_vcpu *v)
         v->translator->used = v->translator->start;
         v->translator->n_links = 0;
         tr_sites_flush(v);
+        v->translator->n_faults = 0;
         v->tr_link = NULL;
         dbt_tr_forget_jumps(v, true);
 }

@@ -3,12 +3,21 @@
 /* What the instructions that are translated do to registers and flags (Intel SDM vol. 2; vol. 1, appendix A). Instructions run by handlers count as
  * reading all flags and writing all registers: they may fault, and their exceptions' frames show everything. */
 
+#include "hv/engine/dbt/native.h"
 #include "hv/engine/dbt/tr.h"
+
+_Static_assert((int)NATIVE_CF == TR_CF && (int)NATIVE_PF == TR_PF && (int)NATIVE_AF == TR_AF && (int)NATIVE_ZF == TR_ZF &&
+        (int)NATIVE_SF == TR_SF && (int)NATIVE_OF == TR_OF, "the same sets");
 
 /* Flags that condition codes read, by cond / 2. */
 static const uint8_t cond_flags[8] = {
         TR_OF, TR_CF, TR_ZF, TR_CF | TR_ZF, TR_SF, TR_PF, TR_SF | TR_OF, TR_SF | TR_OF | TR_ZF,
 };
+
+static const struct native_form *native_form(const struct dbt_insn *i)
+{
+        return &((const struct native_stub *)i->native)->form;
+}
 
 static bool is_group(const struct tr_insn *t, unsigned first, unsigned last)
 {
@@ -79,6 +88,10 @@ static void flags_of(const struct dbt_insn *i, const struct tr_insn *t, struct t
                 u->flags_read = cond_flags[i->cond >> 1 & 7];
         if (t->kind == TR_SHIFT_CL)
                 shift(t, u);
+        if (t->kind == TR_NATIVE) {
+                u->flags_read = native_form(i)->flags_read;
+                u->flags_written = native_form(i)->flags_written;
+        }
         if (t->kind != TR_PLAIN)
                 return;
         if (t->op.map0f)
@@ -99,7 +112,7 @@ static uint16_t writes_plain(const struct tr_insn *t)
         return !t->mem && (t->rm_use & TR_W) ? w | bit(t->rm) : w;
 }
 
-static uint16_t writes_of(const struct tr_insn *t)
+static uint16_t writes_of(const struct dbt_insn *i, const struct tr_insn *t)
 {
         switch (t->kind) {
         case TR_NOTHING:
@@ -133,6 +146,8 @@ static uint16_t writes_of(const struct tr_insn *t)
                 return bit(X86_RSP) | bit(t->rm);
         case TR_LEAVE:
                 return bit(X86_RSP) | bit(X86_RBP);
+        case TR_NATIVE:
+                return native_form(i)->writes;
         default:
                 return 0xffff;
         }
@@ -140,7 +155,7 @@ static uint16_t writes_of(const struct tr_insn *t)
 
 void tr_use(const struct dbt_insn *i, const struct tr_insn *t, struct tr_use *ret)
 {
-        *ret = (struct tr_use){ .writes = writes_of(t) };
+        *ret = (struct tr_use){ .writes = writes_of(i, t) };
         if (t->kind == TR_HANDLER)
                 ret->flags_read = TR_ALL_FLAGS;
         else

@@ -33,6 +33,7 @@
 #define TR_CODE_SIZE MiB(16)
 #define TR_LINK_SIZE MiB(2)
 #define TR_SITE_SIZE MiB(4)
+#define TR_FAULT_SIZE MiB(1)
 /* Room for the longest block. */
 #define TR_CODE_RESERVE KiB(32)
 #define TR_NO_HOME 0xff
@@ -50,12 +51,19 @@ struct tr_link {
         uint32_t leave;      /* where that leads while not linked */
 };
 
+/* A host instruction that may fault, and where to go on then: the exit that runs the guest's instruction by its handler. Offsets in the code. */
+struct tr_fault {
+        uint32_t pc, exit;
+};
+
 struct dbt_tr {
         uint8_t *write, *exec; /* the two views of the code */
         struct tr_link *links; /* behind the executable view, so that RIP-relative addresses reach them */
         struct tr_sites sites; /* and behind the links */
         size_t used, start;    /* bytes of code; those of the common routines */
         unsigned n_links;
+        struct tr_fault *faults; /* in ascending order; read by the signal handler */
+        unsigned n_faults;
         /* Common routines. */
         const uint8_t *enter, *leave, *leave_jump, *leave_at, *leave_asked, *call;
         const uint8_t *missed[TR_MISSES];     /* RAX: address, RCX: site or span; NE: try again */
@@ -98,6 +106,8 @@ void tr_op_reg(struct tr_emit *e, const struct tr_op *op, unsigned reg, unsigned
 void tr_op_mem(struct tr_emit *e, const struct tr_op *op, unsigned reg, const struct tr_mem *m);
 /* Memory at target, which lies within 2 GiB of the code; the instruction has no immediate. */
 void tr_op_rip(struct tr_emit *e, const struct tr_op *op, unsigned reg, const void *target);
+/* Only ModRM, SIB and displacement, without the prefixes that m needs. */
+void tr_operand(struct tr_emit *e, unsigned reg, const struct tr_mem *m);
 void tr_mov(struct tr_emit *e, unsigned dst, unsigned src);
 void tr_load(struct tr_emit *e, unsigned dst, const struct tr_mem *m);
 void tr_store(struct tr_emit *e, const struct tr_mem *m, unsigned src);
@@ -131,6 +141,7 @@ enum tr_kind {
         TR_MUL,
         TR_CMPXCHG,
         TR_PUSH_REG, TR_PUSH_IMM, TR_POP, TR_LEAVE,
+        TR_NATIVE,  /* as native.c's stub describes it */
         TR_JCC, TR_JMP, TR_CALL, TR_RET,
         TR_JMP_RM, TR_CALL_RM,
 };
@@ -164,6 +175,11 @@ struct tr_use {
 
 void tr_use(const struct dbt_insn *i, const struct tr_insn *t, struct tr_use *ret);
 
+/* --- tr-vec.c --- */
+
+/* tr_decode for what native.c prepared. False: it has to be run by its handler. */
+bool tr_decode_native(const struct dbt_insn *i, struct tr_insn *ret);
+
 /* --- tr-block.c --- */
 
 extern const uint8_t tr_home[X86_NGPRS];
@@ -175,6 +191,8 @@ const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, struct dbt_b
 
 void tr_emit_routines(struct dbt_tr *t, struct tr_emit *e);
 struct tr_link *tr_link_new(struct dbt_tr *t);
+/* Code is emitted in ascending order, and so are these. */
+void tr_fault_new(struct dbt_tr *t, const uint8_t *pc, const uint8_t *exit);
 /* Index of the mode's jump cache, -1: it has none. Own vCPU only. */
 int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode);
 /* Called by translated code: runs n instructions from i by their handlers; the first is at offset in the page. True: the
@@ -196,5 +214,7 @@ void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b);
 void dbt_tr_unlink(struct dbt_vcpu *v, struct dbt_block *b);
 /* Answers DBT_REQ_CONVERT. */
 void dbt_tr_convert(struct dbt_vcpu *v);
+/* Where to go on when the host faults at pc, or NULL. Called by the signal handler. */
+const void *dbt_tr_fault_exit(const struct dbt_tr *t, uint64_t pc);
 /* With code_lock held: all blocks are gone. */
 void dbt_tr_flush(struct dbt_vcpu *v);

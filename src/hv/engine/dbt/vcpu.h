@@ -114,6 +114,12 @@ struct dbt_fpu {
         uint8_t xsave[X86_XSAVE_MAX] __attribute__((aligned(64)));
 };
 
+/* x87 last instruction and data pointer while fpu_live; in the XSAVE image otherwise. The host's own would be those of the copies. */
+struct dbt_x87 {
+        uint64_t fip, fdp;
+        uint32_t fop, fcs, fds;    /* 11 and 16 bits; so wide because translated code writes them */
+};
+
 /* State of sys-*.c that engine-neutral state has no place for. dbt_vcpu_reset sets it up. */
 struct dbt_sys {
         uint64_t phys_mask;        /* valid bits of a physical address */
@@ -147,7 +153,8 @@ struct dbt_vcpu {
         uint8_t cpl;
         uint8_t mmu;               /* enum dbt_mmu for data; dbt_mode_update() after CPL, CR0, CR4, RFLAGS.AC changed */
         bool fpu_live;
-        bool fpu_trap;             /* CR0.EM or TS, CR4.OSFXSR or OSXSAVE off...: fpu.c must check before a vector instruction */
+        bool fpu_trap;             /* CR0.EM or TS, CR4.OSFXSR off: native_check comes before a vector or x87 instruction */
+        bool avx_trap;             /* that, or CR4.OSXSAVE or bits of XCR0 are off: the same for AVX */
         bool interrupt_shadow;     /* sti, mov ss: no interrupt before the next instruction is done */
         bool nmi_blocked;
         bool intr_waiting;         /* dbt_poll_events found an interrupt that IF or the shadow holds back: the run loop calls
@@ -163,6 +170,7 @@ struct dbt_vcpu {
         uint64_t tr_page, tr_target;
         struct tr_link *tr_link;   /* the exit last taken, if it can be linked */
         uint32_t tr_flags;
+        struct dbt_x87 x87;
         int32_t tr_budget;
         uint64_t tr_addends[DBT_GROUPS];
         struct dbt_jumps jumps[DBT_JUMP_MODES];
@@ -316,7 +324,7 @@ void dbt_far_return(struct dbt_vcpu *v, unsigned opsize, unsigned pop_bytes);
 void dbt_iret(struct dbt_vcpu *v, unsigned opsize);
 /* Linear address of seg:offset for an access of n bytes with limit and type checks (not 64-bit flat segments); raises. */
 uint64_t dbt_seg_linear(struct dbt_vcpu *v, enum x86_sreg reg, uint64_t offset, unsigned n, enum dbt_access access);
-/* Recomputes v->mode, v->cpl, v->mmu, v->fpu_trap. */
+/* Recomputes v->mode, v->cpl, v->mmu, v->fpu_trap, v->avx_trap. */
 void dbt_mode_update(struct dbt_vcpu *v);
 /* popf, iret and friends: which bits may change at this CPL; updates mode for AC and VM. */
 void dbt_set_rflags(struct dbt_vcpu *v, uint64_t value, uint64_t may_change);
