@@ -5,37 +5,34 @@ import statistics
 import subprocess
 import time
 
-RESULT = re.compile(r'domus-bench: (\S+) ([0-9.]+) ([0-9]+) (\S+)$')
+RESULT = re.compile(r'domus-bench: (\S+) ([0-9.]+) ([0-9.]+) ([0-9]+) (\S+)$')
 BEGIN = re.compile(r'domus-bench: begin (\S+)$')
 FAILED = re.compile(r'domus-bench: failed: (.*)$')
 END = 'domus-bench: end'
 
 
 class Result:
-    """One run of one load: seconds by the clock of who ran it and by the host's, operations, checksum."""
+    """One run of one load: seconds by the clock of who ran it and by the host's, CPU seconds on the host, operations, checksum."""
 
-    def __init__(self, name, seconds, operations, checksum, host_seconds):
-        self.name, self.seconds, self.operations = name, float(seconds), int(operations)
-        self.checksum, self.host_seconds = checksum, host_seconds
-
-    @property
-    def each(self):
-        """Seconds per operation."""
-        return max(self.seconds, 1e-9) / self.operations
+    def __init__(self, seconds, cpu_seconds, operations, checksum, host_seconds):
+        self.seconds, self.cpu_seconds = float(seconds), float(cpu_seconds)
+        self.operations, self.checksum, self.host_seconds = int(operations), checksum, host_seconds
 
 
-def parse(lines, fail):
-    """Results by name, from (time, line) pairs up to the end marker; fail(text) is called for what went wrong."""
-    results, begin = {}, 0
+def parse(lines, fail, cpu=None):
+    """Results by name, from (time, line) pairs up to the end marker; fail(text) is called for what went wrong. cpu() gives the CPU
+    time so far of who runs them; without it, what the program says about itself is right."""
+    results, begin, cpu_begin = {}, 0, 0
     for now, line in lines:
         if BEGIN.search(line):
-            begin = now
+            begin, cpu_begin = now, cpu() if cpu else 0
         elif m := FAILED.search(line):
             fail(m[1])
         elif line.endswith(END):
             break
         elif m := RESULT.search(line):
-            results[m[1]] = Result(*m.groups(), now - begin)
+            name, seconds, cpu_seconds, *rest = m.groups()
+            results[name] = Result(seconds, cpu() - cpu_begin if cpu else cpu_seconds, *rest, now - begin)
     return results
 
 
@@ -67,7 +64,7 @@ class Guest:
 
     def run(self):
         with self.vmm.start(self.machine) as vm:
-            results = parse(vm.lines(), vm.fail)
+            results = parse(vm.lines(), vm.fail, vm.cpu_seconds)
             self.memory.append(vm.memory_beyond_guest() / (1 << 20))
         return results
 
@@ -75,7 +72,8 @@ class Guest:
 class Comparison:
     """Results of several rounds of several sides, the first of which says what the checksums must be."""
 
-    def __init__(self, sides):
+    def __init__(self, sides, cpu_time=False):
+        self.field = 'cpu_seconds' if cpu_time else 'seconds'
         self.sides, self.results, self.complaints = sides, {s.name: {} for s in sides}, []
 
     def measure(self, rounds, progress):
@@ -109,17 +107,21 @@ class Comparison:
                 if r.checksum != right:
                     self.complaints.append(f'WRONG RESULT: {side.name} {name}: {r.checksum}, not {right}')
 
+    def each(self, result):
+        """Seconds per operation."""
+        return max(getattr(result, self.field), 1e-6) / result.operations
+
     def median(self, side, name):
         """Median of the seconds per operation, None if there is nothing."""
         runs = self.results.get(side, {}).get(name)
-        return statistics.median(r.each for r in runs) if runs else None
+        return statistics.median(self.each(r) for r in runs) if runs else None
 
     def ratios(self, above, below, name):
         """Median, least and greatest ratio of the seconds per operation; the extremes are of the single rounds."""
         a, b = self.results.get(above, {}).get(name), self.results.get(below, {}).get(name)
         if not a or not b:
             return None
-        single = [x.each / y.each for x, y in zip(a, b)]
+        single = [self.each(x) / self.each(y) for x, y in zip(a, b)]
         return self.median(above, name) / self.median(below, name), min(single), max(single)
 
 

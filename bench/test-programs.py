@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 
-RESULT = re.compile(r'domus-bench: (\S+) [0-9.]+ ([0-9]+) ([0-9a-f]{16})')
+RESULT = re.compile(r'domus-bench: (\S+) [0-9.]+ [0-9.]+ ([0-9]+) ([0-9a-f]{16})')
 
 
 def results(program, *args):

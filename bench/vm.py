@@ -65,6 +65,11 @@ class Running:
             if MARKER.decode() in line:
                 return now - self.begin
 
+    def cpu_seconds(self):
+        """CPU time of all its threads so far."""
+        tasks = pathlib.Path(f'/proc/{self.process.pid}/task').glob('*/schedstat')
+        return sum(int(t.read_text().split()[0]) for t in tasks) * 1e-9
+
     def memory_beyond_guest(self):
         """Bytes resident in all mappings but guest RAM, from /proc/PID/smaps."""
         rest = size = 0
