@@ -7,6 +7,7 @@ import time
 
 RESULT = re.compile(r'domus-bench: (\S+) ([0-9.]+) ([0-9.]+) ([0-9]+) (\S+)$')
 BEGIN = re.compile(r'domus-bench: begin (\S+)$')
+TOOK = re.compile(r'domus-bench: took (\S+)$')
 FAILED = re.compile(r'domus-bench: failed: (.*)$')
 END = 'domus-bench: end'
 
@@ -19,20 +20,23 @@ class Result:
         self.operations, self.checksum, self.host_seconds = int(operations), checksum, host_seconds
 
 
-def parse(lines, fail, cpu=None):
-    """Results by name, from (time, line) pairs up to the end marker; fail(text) is called for what went wrong. cpu() gives the CPU
-    time so far of who runs them; without it, what the program says about itself is right."""
-    results, begin, cpu_begin = {}, 0, 0
+def parse(lines, complain, cpu=None):
+    """Results by name, from (time, line) pairs up to the end marker; complain(text) is called for a load that failed. cpu() gives the
+    CPU time so far of who runs them; without it, what the program says about itself is right."""
+    results, begin, end = {}, (0, 0), None
     for now, line in lines:
         if BEGIN.search(line):
-            begin, cpu_begin = now, cpu() if cpu else 0
+            begin, end = (now, cpu() if cpu else 0), None
+        elif TOOK.search(line):  # the result follows later, because its checksum takes time
+            end = now, cpu() if cpu else 0
         elif m := FAILED.search(line):
-            fail(m[1])
+            complain(m[1])
         elif line.endswith(END):
             break
         elif m := RESULT.search(line):
+            end = end or (now, cpu() if cpu else 0)
             name, seconds, cpu_seconds, *rest = m.groups()
-            results[name] = Result(seconds, cpu() - cpu_begin if cpu else cpu_seconds, *rest, now - begin)
+            results[name] = Result(seconds, end[1] - begin[1] if cpu else cpu_seconds, *rest, end[0] - begin[0])
     return results
 
 
@@ -44,15 +48,12 @@ class Native:
     def __init__(self, command):
         self.command = command
 
-    def run(self):
+    def run(self, complain):
         p = subprocess.Popen(['/bin/sh', '-c', self.command], stdout=subprocess.PIPE, text=True)
-
-        def fail(why):
-            p.kill()
-            raise SystemExit(f'bench: on the host: {why}')
-        results = parse(((time.monotonic(), line.rstrip()) for line in p.stdout), fail)
-        if p.wait() != 0:
-            raise SystemExit(f'bench: on the host: exit status {p.returncode}')
+        with p:
+            results = parse(((time.monotonic(), line.rstrip()) for line in p.stdout), complain)
+        if p.returncode:
+            complain(f'exit status {p.returncode}')
         return results
 
 
@@ -62,9 +63,9 @@ class Guest:
     def __init__(self, vmm, machine):
         self.vmm, self.name, self.machine, self.memory = vmm, vmm.name, machine, []
 
-    def run(self):
+    def run(self, complain):
         with self.vmm.start(self.machine) as vm:
-            results = parse(vm.lines(), vm.fail, vm.cpu_seconds)
+            results = parse(vm.lines(), complain, vm.cpu_seconds)
             self.memory.append(vm.memory_beyond_guest() / (1 << 20))
         return results
 
@@ -80,7 +81,7 @@ class Comparison:
         for i in range(rounds):
             for side in self.sides:
                 progress(f'round {i + 1} of {rounds}: {side.name}')
-                results = side.run()
+                results = side.run(lambda text: self.complaints.append(f'FAILED: {side.name}: {text}'))
                 self.check_clock(side, results)
                 for name, r in results.items():
                     self.results[side.name].setdefault(name, []).append(r)
@@ -98,7 +99,7 @@ class Comparison:
             self.complaints.append(f'CLOCK: {side.name} says {guest:.3f} s where the host says {host:.3f} s')
 
     def check_results(self, name, rounds):
-        right = self.results[self.sides[0].name][name][0].checksum
+        right = self.results[self.sides[0].name][name][0].checksum  # names() has what the first side gave
         for side in self.sides:
             runs = self.results[side.name].get(name, [])
             if len(runs) != rounds:
@@ -130,7 +131,7 @@ def amount(comparison, side, name, rate):
     if each is None:
         return '-'
     if rate:
-        return f'{1 / each:,.0f}/s'
+        return f'{1 / each:,.0f}/s' if each < 0.01 else f'{1 / each:.3g}/s'
     return f'{each * comparison.results[side][name][0].operations:.3f}s'
 
 
@@ -166,5 +167,5 @@ def command(program, scale, names, env):
 
 
 def guest_script(commands):
-    """Kernel messages stay away from the console, where they would end up inside of lines."""
-    return 'dmesg -n 1\n' + commands
+    """Kernel messages stay away from the console, where they would end up inside of lines. A program that fails has no end marker."""
+    return f'dmesg -n 1\n{commands}\necho {END}\n'

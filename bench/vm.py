@@ -104,15 +104,15 @@ def fetch_kernel():
     return pathlib.Path(fetch.stdout.strip())
 
 
-def make_initramfs(tree, out, script=None, files=()):
-    """Makes the busybox initramfs. The script is run after init is reached; files are (path here, path in the guest)."""
+def make_initramfs(tree, out, script=None, files=(), maker='make-initramfs'):
+    """Makes an initramfs, of busybox or by make-debian. The script is run after init is reached; files are (path here, path in the guest)."""
     pairs = [f'{a}={b}' for a, b in files]
     if script:
         path = out.with_suffix('.script')
         path.write_text('#!/bin/sh\n' + script)
         path.chmod(0o755)
         pairs.append(f'{path}=/etc/domus-test')
-    subprocess.run([ROOT / 'tests/guest/make-initramfs', tree, out, *pairs], check=True)
+    subprocess.run([ROOT / 'tests/guest' / maker, tree, out, *pairs], check=True)
     out.chmod(0o644)
 
 
