@@ -43,10 +43,8 @@ def parse(lines, complain, cpu=None):
 class Native:
     """The programs on the host itself."""
 
-    name = 'native'
-
-    def __init__(self, command):
-        self.command = command
+    def __init__(self, command, name='native'):
+        self.command, self.name = command, name
 
     def run(self, complain):
         p = subprocess.Popen(['/bin/sh', '-c', self.command], stdout=subprocess.PIPE, text=True)
@@ -60,8 +58,8 @@ class Native:
 class Guest:
     """The programs in a guest of one hypervisor. The memory of the hypervisor beyond guest RAM is noted when they have ended."""
 
-    def __init__(self, vmm, machine):
-        self.vmm, self.name, self.machine, self.memory = vmm, vmm.name, machine, []
+    def __init__(self, vmm, machine, name=None):
+        self.vmm, self.name, self.machine, self.memory = vmm, name or vmm.name, machine, []
 
     def run(self, complain):
         with self.vmm.start(self.machine) as vm:
@@ -89,7 +87,8 @@ class Comparison:
             self.check_results(name, rounds)
 
     def names(self):
-        return list(self.results[self.sides[0].name])
+        """All loads that any side gave a result for, in order."""
+        return list(dict.fromkeys(name for s in self.sides for name in self.results[s.name]))
 
     def check_clock(self, side, results):
         """A guest whose clock is slow looks fast: it must agree with the host's, which also counts the serial port's time."""
@@ -99,7 +98,8 @@ class Comparison:
             self.complaints.append(f'CLOCK: {side.name} says {guest:.3f} s where the host says {host:.3f} s')
 
     def check_results(self, name, rounds):
-        right = self.results[self.sides[0].name][name][0].checksum  # names() has what the first side gave
+        reference = self.results[self.sides[0].name].get(name)
+        right = reference[0].checksum if reference else None
         for side in self.sides:
             runs = self.results[side.name].get(name, [])
             if len(runs) != rounds:
@@ -156,6 +156,22 @@ def table(c, ours, peer, rate=False):
         if getattr(side, 'memory', None):
             print(f'memory of {side.name} beyond guest RAM after the loads: {statistics.median(side.memory):.1f} MiB '
                   f'({min(side.memory):.1f}..{max(side.memory):.1f})')
+    return good(c)
+
+
+def speed_up_table(c, names):
+    """Prints what a second CPU brings to each of the names, whose sides end in -1 and -2, and the others' time on two to the first's."""
+    row = '{:14} {:8} {:>12} {:>12}  {:24} {:24}'
+    print(row.format('load', '', '1 CPU', '2 CPUs', 'speed-up', f'time / {names[0]}, 2 CPUs'))
+    for load in c.names():
+        for n in names:
+            one, two = f'{n}-1', f'{n}-2'
+            print(row.format(load, n, amount(c, one, load, False), amount(c, two, load, False), spread(c.ratios(one, two, load)),
+                             '' if n == names[0] else spread(c.ratios(two, f'{names[0]}-2', load))))
+    return good(c)
+
+
+def good(c):
     for text in c.complaints:
         print(f'*** {text}')
     return not c.complaints
@@ -163,9 +179,9 @@ def table(c, ours, peer, rate=False):
 
 def command(program, scale, names, env):
     settings = ' '.join(f'{k}={v}' for k, v in env.items())
-    return f'{settings} {program} --scale {scale} {" ".join(names)}\n'
+    return f'{settings} {program} --scale {scale} {" ".join(names)}'.strip()
 
 
 def guest_script(commands):
     """Kernel messages stay away from the console, where they would end up inside of lines. A program that fails has no end marker."""
-    return f'dmesg -n 1\n{commands}\necho {END}\n'
+    return f'dmesg -n 1\n{commands.strip()} || echo "domus-bench: failed: exit status $?"\necho {END}\n'
