@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Programs of loads, run on the host and in guests, and the comparison of their times and results."""
+import contextlib
 import re
+import signal
 import statistics
 import subprocess
 import time
@@ -60,12 +62,24 @@ class Guest:
 
     def __init__(self, vmm, machine, name=None):
         self.vmm, self.name, self.machine, self.memory = vmm, name or vmm.name, machine, []
+        self.profile = None  # the file where perf records, if it shall
 
     def run(self, complain):
-        with self.vmm.start(self.machine) as vm:
-            results = parse(vm.lines(), complain, vm.cpu_seconds)
+        with self.vmm.start(self.machine) as vm, contextlib.ExitStack() as at_end:
+            results = parse(self.watched(vm, at_end), complain, vm.cpu_seconds)
             self.memory.append(vm.memory_beyond_guest() / (1 << 20))
         return results
+
+    def watched(self, vm, at_end):
+        """The lines of the console; perf, if wanted, is started at the first load and stopped after the last."""
+        perf = not self.profile
+        for now, line in vm.lines():
+            if not perf and BEGIN.search(line):
+                perf = subprocess.Popen(['perf', 'record', '-q', '-e', 'cpu-clock', '-g', '-o', self.profile, '-p', str(vm.process.pid)],
+                                        stdout=subprocess.DEVNULL)
+                at_end.callback(perf.wait)
+                at_end.callback(perf.send_signal, signal.SIGINT)
+            yield now, line
 
 
 class Comparison:
