@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "load.h"
@@ -42,22 +43,44 @@ double load_now(void)
         return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
+/* User and system time of this process and of the children that it has waited for. */
+static double cpu_seconds(void)
+{
+        const int whose[] = { RUSAGE_SELF, RUSAGE_CHILDREN };
+        double sum = 0;
+
+        for (size_t i = 0; i < NELEMENTS(whose); i++) {
+                struct rusage u;
+
+                getrusage(whose[i], &u);
+                sum += (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
+        }
+        return sum;
+}
+
 void load_fail(const char *what)
 {
         printf("domus-bench: failed: %s: %s\n", what, strerror(errno));
         exit(EXIT_FAILURE);
 }
 
-static double begin(const struct load *l)
+struct watch {
+        const struct load *load;
+        double start, cpu;
+};
+
+static struct watch begin(const struct load *l)
 {
         printf("domus-bench: begin %s\n", l->name);
         fflush(stdout);
-        return load_now();
+        return (struct watch){ .load = l, .start = load_now(), .cpu = cpu_seconds() };
 }
 
-static void print(const struct load *l, double seconds, uint64_t operations, uint64_t checksum)
+static void end(const struct watch *w, uint64_t operations, uint64_t checksum)
 {
-        printf("domus-bench: %s %.6f %" PRIu64 " %016" PRIx64 "\n", l->name, seconds, operations, checksum);
+        double seconds = load_now() - w->start, cpu = cpu_seconds() - w->cpu;
+
+        printf("domus-bench: %s %.6f %.6f %" PRIu64 " %016" PRIx64 "\n", w->load->name, seconds, cpu, operations, checksum);
         fflush(stdout);
 }
 
@@ -65,16 +88,16 @@ static void run_work(const struct load *l, double scale)
 {
         double n = l->n * scale;
         unsigned units = n < 1 ? 1 : (unsigned)n;
-        double start = begin(l);
+        struct watch w = begin(l);
         uint64_t checksum = l->run(units);
 
-        print(l, load_now() - start, units, checksum);
+        end(&w, units, checksum);
 }
 
 static void run_time(const struct load *l, double scale)
 {
         uint64_t checksum = l->run(l->n), operations = 0;
-        double start = begin(l), end;
+        struct watch w = begin(l);
 
         do {
                 if (l->run(l->n) != checksum) {
@@ -82,9 +105,8 @@ static void run_time(const struct load *l, double scale)
                         load_fail(l->name);
                 }
                 operations += l->n;
-                end = load_now();
-        } while (end - start < BATCH_SECONDS * scale);
-        print(l, end - start, operations, checksum);
+        } while (load_now() - w.start < BATCH_SECONDS * scale);
+        end(&w, operations, checksum);
 }
 
 static void run(const struct load *l, enum load_mode mode, double scale)
@@ -127,14 +149,14 @@ static void check_names(const struct load *loads, size_t nloads, char **names)
 
 int load_main(const struct load *loads, size_t nloads, enum load_mode mode, int argc, char **argv)
 {
-        char **names = argv + 1, *end = argv[0] + strlen(argv[0]);
+        char **names = argv + 1, *rest = argv[0] + strlen(argv[0]);
         double scale = 1;
 
         if (argc > 2 && !strcmp(argv[1], "--scale")) {
-                scale = strtod(argv[2], &end);
+                scale = strtod(argv[2], &rest);
                 names += 2;
         }
-        if (*end || !(scale > 0 && scale <= 100)) {
+        if (*rest || !(scale > 0 && scale <= 100)) {
                 fprintf(stderr, "%s: the scale is a number above 0, at most 100\n", argv[0]);
                 return 2;
         }

@@ -34,7 +34,7 @@ enum load_mode {
 
 /*
  * The main function of a program of loads: PROGRAM [--scale FACTOR] [NAME ...]. Prints for each load "domus-bench: begin NAME"
- * and "domus-bench: NAME SECONDS OPERATIONS CHECKSUM", at last "domus-bench: end".
+ * and "domus-bench: NAME SECONDS CPU-SECONDS OPERATIONS CHECKSUM", at last "domus-bench: end".
  */
 int load_main(const struct load *loads, size_t nloads, enum load_mode mode, int argc, char **argv);
 

@@ -1,88 +1,99 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Programs of loads, run on the host and in guests, and the comparison of their times and results."""
+import contextlib
 import re
+import signal
 import statistics
 import subprocess
 import time
 
-RESULT = re.compile(r'domus-bench: (\S+) ([0-9.]+) ([0-9]+) (\S+)$')
+RESULT = re.compile(r'domus-bench: (\S+) ([0-9.]+) ([0-9.]+) ([0-9]+) (\S+)$')
 BEGIN = re.compile(r'domus-bench: begin (\S+)$')
+TOOK = re.compile(r'domus-bench: took (\S+)$')
 FAILED = re.compile(r'domus-bench: failed: (.*)$')
 END = 'domus-bench: end'
 
 
 class Result:
-    """One run of one load: seconds by the clock of who ran it and by the host's, operations, checksum."""
+    """One run of one load: seconds by the clock of who ran it and by the host's, CPU seconds on the host, operations, checksum."""
 
-    def __init__(self, name, seconds, operations, checksum, host_seconds):
-        self.name, self.seconds, self.operations = name, float(seconds), int(operations)
-        self.checksum, self.host_seconds = checksum, host_seconds
-
-    @property
-    def each(self):
-        """Seconds per operation."""
-        return max(self.seconds, 1e-9) / self.operations
+    def __init__(self, seconds, cpu_seconds, operations, checksum, host_seconds):
+        self.seconds, self.cpu_seconds = float(seconds), float(cpu_seconds)
+        self.operations, self.checksum, self.host_seconds = int(operations), checksum, host_seconds
 
 
-def parse(lines, fail):
-    """Results by name, from (time, line) pairs up to the end marker; fail(text) is called for what went wrong."""
-    results, begin = {}, 0
+def parse(lines, complain, cpu=None):
+    """Results by name, from (time, line) pairs up to the end marker; complain(text) is called for a load that failed. cpu() gives the
+    CPU time so far of who runs them; without it, what the program says about itself is right."""
+    results, begin, end = {}, (0, 0), None
     for now, line in lines:
         if BEGIN.search(line):
-            begin = now
+            begin, end = (now, cpu() if cpu else 0), None
+        elif TOOK.search(line):  # the result follows later, because its checksum takes time
+            end = now, cpu() if cpu else 0
         elif m := FAILED.search(line):
-            fail(m[1])
+            complain(m[1])
         elif line.endswith(END):
             break
         elif m := RESULT.search(line):
-            results[m[1]] = Result(*m.groups(), now - begin)
+            end = end or (now, cpu() if cpu else 0)
+            name, seconds, cpu_seconds, *rest = m.groups()
+            results[name] = Result(seconds, end[1] - begin[1] if cpu else cpu_seconds, *rest, end[0] - begin[0])
     return results
 
 
 class Native:
     """The programs on the host itself."""
 
-    name = 'native'
+    def __init__(self, command, name='native'):
+        self.command, self.name = command, name
 
-    def __init__(self, command):
-        self.command = command
-
-    def run(self):
+    def run(self, complain):
         p = subprocess.Popen(['/bin/sh', '-c', self.command], stdout=subprocess.PIPE, text=True)
-
-        def fail(why):
-            p.kill()
-            raise SystemExit(f'bench: on the host: {why}')
-        results = parse(((time.monotonic(), line.rstrip()) for line in p.stdout), fail)
-        if p.wait() != 0:
-            raise SystemExit(f'bench: on the host: exit status {p.returncode}')
+        with p:
+            results = parse(((time.monotonic(), line.rstrip()) for line in p.stdout), complain)
+        if p.returncode:
+            complain(f'exit status {p.returncode}')
         return results
 
 
 class Guest:
     """The programs in a guest of one hypervisor. The memory of the hypervisor beyond guest RAM is noted when they have ended."""
 
-    def __init__(self, vmm, machine):
-        self.vmm, self.name, self.machine, self.memory = vmm, vmm.name, machine, []
+    def __init__(self, vmm, machine, name=None):
+        self.vmm, self.name, self.machine, self.memory = vmm, name or vmm.name, machine, []
+        self.profile = None  # the file where perf records, if it shall
 
-    def run(self):
-        with self.vmm.start(self.machine) as vm:
-            results = parse(vm.lines(), vm.fail)
+    def run(self, complain):
+        with self.vmm.start(self.machine) as vm, contextlib.ExitStack() as at_end:
+            results = parse(self.watched(vm, at_end), complain, vm.cpu_seconds)
             self.memory.append(vm.memory_beyond_guest() / (1 << 20))
         return results
+
+    def watched(self, vm, at_end):
+        """The lines of the console; perf, if wanted, is started at the first load and stopped after the last."""
+        perf = not self.profile
+        for now, line in vm.lines():
+            if not perf and BEGIN.search(line):
+                perf = subprocess.Popen(['perf', 'record', '-q', '-e', 'cpu-clock', '-g', '-o', self.profile, '-p', str(vm.process.pid)],
+                                        stdout=subprocess.DEVNULL)
+                at_end.callback(perf.wait)
+                at_end.callback(perf.send_signal, signal.SIGINT)
+            yield now, line
 
 
 class Comparison:
     """Results of several rounds of several sides, the first of which says what the checksums must be."""
 
-    def __init__(self, sides):
+    def __init__(self, sides, cpu_time=False):
+        self.field = 'cpu_seconds' if cpu_time else 'seconds'
         self.sides, self.results, self.complaints = sides, {s.name: {} for s in sides}, []
 
     def measure(self, rounds, progress):
         for i in range(rounds):
             for side in self.sides:
                 progress(f'round {i + 1} of {rounds}: {side.name}')
-                results = side.run()
+                results = side.run(lambda text: self.complaints.append(f'FAILED: {side.name}: {text}'))
                 self.check_clock(side, results)
                 for name, r in results.items():
                     self.results[side.name].setdefault(name, []).append(r)
@@ -90,7 +101,8 @@ class Comparison:
             self.check_results(name, rounds)
 
     def names(self):
-        return list(self.results[self.sides[0].name])
+        """All loads that any side gave a result for, in order."""
+        return list(dict.fromkeys(name for s in self.sides for name in self.results[s.name]))
 
     def check_clock(self, side, results):
         """A guest whose clock is slow looks fast: it must agree with the host's, which also counts the serial port's time."""
@@ -100,7 +112,8 @@ class Comparison:
             self.complaints.append(f'CLOCK: {side.name} says {guest:.3f} s where the host says {host:.3f} s')
 
     def check_results(self, name, rounds):
-        right = self.results[self.sides[0].name][name][0].checksum
+        reference = self.results[self.sides[0].name].get(name)
+        right = reference[0].checksum if reference else None
         for side in self.sides:
             runs = self.results[side.name].get(name, [])
             if len(runs) != rounds:
@@ -109,17 +122,21 @@ class Comparison:
                 if r.checksum != right:
                     self.complaints.append(f'WRONG RESULT: {side.name} {name}: {r.checksum}, not {right}')
 
+    def each(self, result):
+        """Seconds per operation."""
+        return max(getattr(result, self.field), 1e-6) / result.operations
+
     def median(self, side, name):
         """Median of the seconds per operation, None if there is nothing."""
         runs = self.results.get(side, {}).get(name)
-        return statistics.median(r.each for r in runs) if runs else None
+        return statistics.median(self.each(r) for r in runs) if runs else None
 
     def ratios(self, above, below, name):
         """Median, least and greatest ratio of the seconds per operation; the extremes are of the single rounds."""
         a, b = self.results.get(above, {}).get(name), self.results.get(below, {}).get(name)
         if not a or not b:
             return None
-        single = [x.each / y.each for x, y in zip(a, b)]
+        single = [self.each(x) / self.each(y) for x, y in zip(a, b)]
         return self.median(above, name) / self.median(below, name), min(single), max(single)
 
 
@@ -128,7 +145,7 @@ def amount(comparison, side, name, rate):
     if each is None:
         return '-'
     if rate:
-        return f'{1 / each:,.0f}/s'
+        return f'{1 / each:,.0f}/s' if each < 0.01 else f'{1 / each:.3g}/s'
     return f'{each * comparison.results[side][name][0].operations:.3f}s'
 
 
@@ -153,6 +170,22 @@ def table(c, ours, peer, rate=False):
         if getattr(side, 'memory', None):
             print(f'memory of {side.name} beyond guest RAM after the loads: {statistics.median(side.memory):.1f} MiB '
                   f'({min(side.memory):.1f}..{max(side.memory):.1f})')
+    return good(c)
+
+
+def speed_up_table(c, names):
+    """Prints what a second CPU brings to each of the names, whose sides end in -1 and -2, and the others' time on two to the first's."""
+    row = '{:14} {:8} {:>12} {:>12}  {:24} {:24}'
+    print(row.format('load', '', '1 CPU', '2 CPUs', 'speed-up', f'time / {names[0]}, 2 CPUs'))
+    for load in c.names():
+        for n in names:
+            one, two = f'{n}-1', f'{n}-2'
+            print(row.format(load, n, amount(c, one, load, False), amount(c, two, load, False), spread(c.ratios(one, two, load)),
+                             '' if n == names[0] else spread(c.ratios(two, f'{names[0]}-2', load))))
+    return good(c)
+
+
+def good(c):
     for text in c.complaints:
         print(f'*** {text}')
     return not c.complaints
@@ -160,9 +193,9 @@ def table(c, ours, peer, rate=False):
 
 def command(program, scale, names, env):
     settings = ' '.join(f'{k}={v}' for k, v in env.items())
-    return f'{settings} {program} --scale {scale} {" ".join(names)}\n'
+    return f'{settings} {program} --scale {scale} {" ".join(names)}'.strip()
 
 
 def guest_script(commands):
-    """Kernel messages stay away from the console, where they would end up inside of lines."""
-    return 'dmesg -n 1\n' + commands
+    """Kernel messages stay away from the console, where they would end up inside of lines. A program that fails has no end marker."""
+    return f'dmesg -n 1\n{commands.strip()} || echo "domus-bench: failed: exit status $?"\necho {END}\n'

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 
-RESULT = re.compile(r'domus-bench: (\S+) [0-9.]+ ([0-9]+) ([0-9a-f]{16})')
+RESULT = re.compile(r'domus-bench: (\S+) [0-9.]+ [0-9.]+ ([0-9]+) ([0-9a-f]{16})')
 
 
 def results(program, *args):
@@ -31,6 +31,7 @@ def main():
     build = pathlib.Path(sys.argv[1])
     check(build / 'bench-user', 11)  # one needs AVX2
     check(build / 'bench-kernel', 9)
+    check(build / 'bench-smp', 2)
     if subprocess.run([build / 'bench-user', 'nonesuch'], capture_output=True).returncode != 2:
         sys.exit('bench-user: takes a load that it does not have')
 

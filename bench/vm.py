@@ -65,13 +65,20 @@ class Running:
             if MARKER.decode() in line:
                 return now - self.begin
 
+    def cpu_seconds(self):
+        """CPU time of all its threads so far."""
+        tasks = pathlib.Path(f'/proc/{self.process.pid}/task').glob('*/schedstat')
+        return sum(int(t.read_text().split()[0]) for t in tasks) * 1e-9
+
     def memory_beyond_guest(self):
-        """Bytes resident in all mappings but guest RAM, from /proc/PID/smaps."""
-        rest = size = 0
+        """Bytes resident in all mappings but guest RAM, from /proc/PID/smaps. What is mapped twice, as the code cache is to be written
+        here and run there, counts once: in shared mappings, the proportional size adds up to that."""
+        rest, counted = 0, ''
         for line in pathlib.Path(f'/proc/{self.process.pid}/smaps').read_text().splitlines():
-            if m := re.match(r'([0-9a-f]+)-([0-9a-f]+) ', line):
-                size = int(m[2], 16) - int(m[1], 16)
-            elif line.startswith('Rss:') and size != self.mib << 20:
+            if m := re.match(r'([0-9a-f]+)-([0-9a-f]+) ...(.) \S+ \S+ \S+ *(.*)', line):
+                guest = int(m[2], 16) - int(m[1], 16) == self.mib << 20 or 'memfd:guest-ram' in m[4]
+                counted = '' if guest else 'Pss:' if m[3] == 's' else 'Rss:'
+            elif counted and line.startswith(counted):
                 rest += int(line.split()[1]) << 10
         return rest
 
@@ -99,15 +106,15 @@ def fetch_kernel():
     return pathlib.Path(fetch.stdout.strip())
 
 
-def make_initramfs(tree, out, script=None, files=()):
-    """Makes the busybox initramfs. The script is run after init is reached; files are (path here, path in the guest)."""
+def make_initramfs(tree, out, script=None, files=(), maker='make-initramfs'):
+    """Makes an initramfs, of busybox or by make-debian. The script is run after init is reached; files are (path here, path in the guest)."""
     pairs = [f'{a}={b}' for a, b in files]
     if script:
         path = out.with_suffix('.script')
         path.write_text('#!/bin/sh\n' + script)
         path.chmod(0o755)
         pairs.append(f'{path}=/etc/domus-test')
-    subprocess.run([ROOT / 'tests/guest/make-initramfs', tree, out, *pairs], check=True)
+    subprocess.run([ROOT / 'tests/guest' / maker, tree, out, *pairs], check=True)
     out.chmod(0o644)
 
 

@@ -82,6 +82,9 @@ static const struct row rows[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
         [ZYDIS_MNEMONIC_NOP] = { dbt_setup_nop, 0 },
         [ZYDIS_MNEMONIC_ENDBR32] = { dbt_setup_nop, 0 },
         [ZYDIS_MNEMONIC_ENDBR64] = { dbt_setup_nop, 0 },
+        /* SDM volume 2B: no operation where shadow stacks are off, and this machine has none. Unwinders probe with them. */
+        [ZYDIS_MNEMONIC_RDSSPD] = { dbt_setup_nop, 0 },
+        [ZYDIS_MNEMONIC_RDSSPQ] = { dbt_setup_nop, 0 },
         [ZYDIS_MNEMONIC_LFENCE] = { dbt_setup_nop, 0 },
         CONDITIONS(CMOV, dbt_setup_cmov),
         CONDITIONS(SET, dbt_setup_setcc),

@@ -165,13 +165,13 @@ static void start_long_mode(struct guest *g, unsigned cpu, uint32_t rip)
         extern const uint8_t name[], name##_end[];
 #define DONE "mov $0xf4, %edx\n out %eax, %dx\n 9: jmp 9b\n"
 
-/* Sum of 1..1000, by a loop, a call, push, pop, cmov, setcc and a division. */
+/* Sum of 1..1000, by a loop, a call, push, pop, cmov, setcc and a division. Without shadow stacks rdssp leaves its register alone. */
 BLOB(blob_arithmetic,
      "xor %eax, %eax\n mov $1000, %ecx\n"
      "1: add %ecx, %eax\n dec %ecx\n jnz 1b\n"
      "push %rax\n call 2f\n pop %rbx\n"
      "cmp %ebx, %eax\n sete %cl\n movzbl %cl, %ecx\n imul $7, %ecx, %ecx\n"
-     "xor %edx, %edx\n div %ecx\n" DONE
+     "xor %edx, %edx\n div %ecx\n rdsspq %rax\n rdsspd %eax\n" DONE
      "2: mov 8(%rsp), %rax\n cmp $500500, %eax\n mov $1, %esi\n cmovne %rsi, %rax\n ret\n")
 
 /* Touches the missing page; the handler adds the length of the load to the return address and counts. */
