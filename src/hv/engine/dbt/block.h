@@ -33,6 +33,7 @@ struct dbt_block {
         const void *code;          /* translation, or NULL: the address that jumps to the block go to */
         struct tr_link *links;     /* exits of translated code that lead here */
         struct dbt_block *dropped_next; /* in dbt_decode's list */
+        uint64_t by_tlb;           /* memory operands, bit per instruction, for which the translation does without a site */
         unsigned runs;             /* by the executor, until translated */
         uint16_t n;                /* elements of insn that make up the block */
         uint16_t size;             /* bytes */

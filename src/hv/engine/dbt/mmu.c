@@ -365,6 +365,24 @@ static void translate(struct dbt_vcpu *v, uint64_t lin, enum dbt_access access, 
                 x->host = slot_host(x->slot, x->gpa);
 }
 
+bool dbt_tlb_refill(struct dbt_vcpu *v, uint64_t lin, unsigned mmu, bool write)
+{
+        enum dbt_access access = write ? DBT_WRITE : DBT_READ;
+        const struct dbt_tlb_entry *e = dbt_tlb_slot(v, mmu, lin);
+        struct xlat x = { .gpa = 0 };
+        struct walk w;
+
+        if (!canonical(v, lin) || !walk(v, &w, lin, access, mmu))
+                return false;
+        x.slot = dbt_slot_find(v->vm, w.gpa);
+        if (!x.slot || dbt_lapic_page(v, w.gpa))
+                return false;
+        if (write && !x.slot->readonly)
+                mark_dirty(x.slot, w.gpa);
+        fill(v, &w, &x, lin, mmu);
+        return ((write ? e->match_write : e->match_read) ^ lin) < DBT_PAGE_SIZE;
+}
+
 static void entry_clear(struct dbt_vcpu *v, unsigned mmu, unsigned slot)
 {
         struct dbt_tlb_entry *e = &v->tlb[mmu][slot];
@@ -426,29 +444,36 @@ void dbt_tlb_init(struct dbt_vcpu *v)
 
 void dbt_tlb_flush(struct dbt_vcpu *v)
 {
+        dbt_tr_forget_sites(v, true);
         flush_matching(v, drop_all, 0);
         v->tlb_large[0] = v->tlb_large[1] = 0;
 }
 
 void dbt_tlb_flush_nonglobal(struct dbt_vcpu *v)
 {
+        dbt_tr_forget_sites(v, false);
         flush_matching(v, drop_nonglobal, 0);
 }
 
 void dbt_tlb_flush_page(struct dbt_vcpu *v, uint64_t lin)
 {
         if ((v->tlb_large[0] >> large_bit(lin, 22) & 1) || (v->tlb_large[1] >> large_bit(lin, 30) & 1)) {
+                dbt_tr_forget_sites(v, true);
                 flush_matching(v, drop_containing, lin);
                 return;
         }
+        dbt_tr_forget_page(v, lin);
         for (unsigned mmu = 0; mmu < DBT_NMMUS; mmu++)
                 entry_clear(v, mmu, dbt_tlb_index(lin));
 }
 
 bool dbt_tlb_protect_code(struct dbt_vcpu *v, uint64_t gpa_page)
 {
+        struct dbt_slot *slot = dbt_slot_find(v->vm, gpa_page);
         bool found = false;
 
+        if (slot)
+                dbt_tr_forget_host(v, slot_host(slot, gpa_page));
         for (unsigned mmu = 0; mmu < DBT_NMMUS; mmu++) {
                 for (unsigned i = 0; i < DBT_TLB_SIZE; i++) {
                         struct dbt_tlb_entry *e = &v->tlb[mmu][i];

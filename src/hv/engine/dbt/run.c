@@ -247,6 +247,10 @@ static int answer_requests(struct dbt_vcpu *v)
                 atomic_fetch_and(&v->request, ~(uint32_t)DBT_REQ_CODE);
                 dbt_block_unlink(v);
         }
+        if (req & DBT_REQ_CONVERT) {
+                atomic_fetch_and(&v->request, ~(uint32_t)DBT_REQ_CONVERT);
+                dbt_tr_convert(v);
+        }
         if (req & DBT_REQ_TIMER)
                 timer_refresh(v);
         return -1;

@@ -44,6 +44,18 @@ void dbt_block_cache_flush(struct dbt_vcpu *c)
 {
 }
 
+void dbt_tr_forget_sites(struct dbt_vcpu *c, bool global)
+{
+}
+
+void dbt_tr_forget_page(struct dbt_vcpu *c, uint64_t lin)
+{
+}
+
+void dbt_tr_forget_host(struct dbt_vcpu *c, const void *page)
+{
+}
+
 void dbt_request(struct dbt_vcpu *c, uint32_t bits)
 {
         atomic_fetch_or(&c->request, bits);

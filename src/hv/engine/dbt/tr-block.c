@@ -39,19 +39,55 @@ static void go_on_behind(struct gen *g, const struct gen_insn *n)
         tr_jmp(g->e, n->behind);
 }
 
-/* The ways to the code for the instruction that o[0] to o[count - 1] belong to. At most one is a fault. */
-static void enter_out(struct gen *g, const struct gen_out *o, unsigned count)
+/* Instructions k up to its last. */
+static void call_closure(struct gen *g, unsigned k)
 {
+        unsigned last = g->insns[k].last, end;
+
+        for (; k <= last; k = end) {
+                for (end = k + 1; end <= last && g->insns[end].i == g->insns[end - 1].i + 1; end++)
+                        ;
+                call_handlers(g, g->insns[k].i, g->insns[k].offset, end - k);
+        }
+}
+
+/* What a way out does before it joins the others of its instruction. */
+static void emit_way(struct gen *g, const struct gen_out *o)
+{
+        if (o->jump) {
+                gen_miss(g, o);
+                return;
+        }
+        tr_fault_new(g->v->translator, o->fault, tr_here(g->e));
+        if (o->store)
+                gen_flags_save(g);
+}
+
+static bool is_plain_jump(const struct gen_out *o)
+{
+        return o->jump && o->how == TR_MISSES;
+}
+
+/* Ways out of the instruction that o[0] to o[count - 1] belong to: at most three have code of their own. */
+static void emit_ways(struct gen *g, const struct gen_out *o, unsigned count)
+{
+        uint8_t *joins[GEN_WAYS];
+        unsigned n = 0;
+
         for (unsigned k = 0; k < count; k++) {
-                if (o[k].jump)
+                if (is_plain_jump(&o[k]))
                         continue;
-                tr_fault_new(g->v->translator, o[k].fault, tr_here(g->e));
-                if (o[k].store)
-                        gen_flags_save(g);
+                emit_way(g, &o[k]);
+                joins[n++] = tr_jcc(g->e, TR_ALWAYS);
+        }
+        if (n) { /* the last one falls through */
+                g->e->p = joins[--n] - 1;
         }
         for (unsigned k = 0; k < count; k++)
-                if (o[k].jump)
+                if (is_plain_jump(&o[k]))
                         tr_set_jump(g->e, o[k].jump);
+        while (n > 0)
+                tr_set_jump(g->e, joins[--n]);
 }
 
 static void emit_outs(struct gen *g)
@@ -63,10 +99,10 @@ static void emit_outs(struct gen *g)
                 n = &g->insns[g->outs[k].k];
                 for (count = 1; k + count < g->n_outs && g->outs[k + count].k == g->outs[k].k;)
                         count++;
-                enter_out(g, &g->outs[k], count);
+                emit_ways(g, &g->outs[k], count);
                 gen_x87_store(g, &n->x87);
-                call_handlers(g, n->i, n->offset, 1);
-                go_on_behind(g, n);
+                call_closure(g, g->outs[k].k);
+                go_on_behind(g, &g->insns[n->last]);
         }
 }
 
@@ -255,6 +291,7 @@ const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, struct dbt_b
         g.jumps = tr_jump_mode(v, v->mode);
         look(&g);
         flags_liveness(&g);
+        gen_plan_groups(&g);
         tr_mov_imm(e, TR_RAX, b->key & ~DBT_PAGE_MASK);
         tr_jmp(e, v->translator->leave_asked);
         entry = tr_here(e);

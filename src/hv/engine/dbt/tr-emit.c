@@ -90,6 +90,13 @@ void tr_op_mem(struct tr_emit *e, const struct tr_op *op, unsigned reg, const st
         tr_operand(e, reg, m);
 }
 
+void tr_op_rip(struct tr_emit *e, const struct tr_op *op, unsigned reg, const void *target)
+{
+        head(e, op, reg, 0, 0);
+        tr_put(e, (reg & 7) << 3 | 5);
+        tr_put32(e, (uint32_t)((const uint8_t *)target - (tr_here(e) + 4)));
+}
+
 struct tr_mem tr_field(size_t offset)
 {
         return (struct tr_mem){ .base = TR_NO_HOME, .index = TR_NO_HOME, .gs = true, .disp = (int32_t)offset };

@@ -132,8 +132,10 @@ static void emit_call(struct gen *g, const struct dbt_insn *i)
 
 static void emit_ret(struct gen *g, const struct dbt_insn *i)
 {
-        struct tr_mem m = gen_stack(g, 0, false);
+        struct tr_mem m;
 
+        gen_flags_clobber(g);
+        m = gen_stack(g, 0, false);
         tr_load(g->e, TR_RAX, &m);
         gen_move_rsp(g, 8 + (int32_t)i->imm);
         gen_jump_rax(g);

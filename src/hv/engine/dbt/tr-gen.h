@@ -9,6 +9,27 @@
 #define HOME_RAX 10
 #define HOME_RCX 11
 #define HOME_RSP 15
+/* Groups of one block. */
+#define GEN_GROUPS DBT_GROUPS
+/* Ways out of one instruction: checks of the vector state, of memory operands, and a fault. */
+#define GEN_WAYS 8
+
+/* Accesses relative to the same registers, see tr-group.c. */
+struct gen_group {
+        uint8_t base, index, scale;  /* as in struct dbt_mem */
+        uint8_t first, last, members; /* of gen->insns */
+        bool write;                  /* one of them does */
+        int32_t lo, hi;              /* from the base's value at the first: what they cover */
+        struct tr_site *site;        /* holds the addend; NULL: v->tr_addends[number] does */
+};
+
+/* A memory access that may be in a group. */
+struct gen_access {
+        bool valid, write;
+        uint8_t base, index, scale;
+        uint16_t size;
+        int32_t disp;
+};
 
 /* x87 pointers that v->x87 lacks: those of an instruction, and the selector of a data pointer. */
 struct gen_x87 {
@@ -35,6 +56,9 @@ struct gen_insn {
         struct gen_x87 x87;    /* before it */
         uint8_t fpu;           /* behind its code: enum gen_fpu */
         const uint8_t *behind; /* end of its code, in the executable view */
+        struct gen_access access;
+        int8_t group;          /* of gen->groups, or -1 */
+        uint8_t last;          /* if it needs its handler, this and all instructions up to that one do */
 };
 
 /* Code that a jump in the block's straight part leads to: runs the instruction by its handler and goes on behind it. The guest's registers are as before
@@ -44,6 +68,12 @@ struct gen_out {
         const uint8_t *fault;  /* at this address */
         bool store;            /* fault: the flags have to be stored */
         uint8_t k;             /* of gen->insns */
+        uint8_t how;           /* enum tr_miss: what is tried first; TR_MISSES: nothing */
+        bool keyed;
+        const uint8_t *retry;  /* where the check begins, in the executable view */
+        struct tr_site *site;
+        unsigned span;         /* TR_MISS_TLB_* */
+        int32_t disp;          /* keyed: linear - key */
 };
 
 /* An exit to an address that is known relative to the page. */
@@ -71,6 +101,8 @@ struct gen {
         bool dirty;            /* and v->tr_flags is older */
         struct gen_x87 x87;
         uint8_t fpu;           /* enum gen_fpu */
+        struct gen_group groups[GEN_GROUPS];
+        unsigned n_groups;
         struct gen_out outs[4 * DBT_BLOCK_MAX];
         struct gen_exit exits[2];
         unsigned n_outs, n_exits;
@@ -106,16 +138,21 @@ void gen_flags_changed(struct gen *g);
 
 /* The operand's address as a host operand without segment; RAX and RCX stand for registers without a home. */
 struct tr_mem gen_offset_of(struct gen *g, const struct dbt_mem *m);
-/* Looks up the address a for an access of size bytes. a: RAX, or a home with a displacement. Returns the host operand, which uses RCX; RAX is free. The
- * flags are clobbered. */
-struct tr_mem gen_lookup(struct gen *g, struct tr_mem a, unsigned size, bool write);
-/* The instruction's memory operand. */
+/* The instruction's memory operand, checked. Uses RAX and RCX; what is returned uses RCX. Flags may be clobbered. */
 struct tr_mem gen_operand(struct gen *g, const struct dbt_insn *i, unsigned size, bool write);
 /* 8 bytes at disp from the stack pointer. */
 struct tr_mem gen_stack(struct gen *g, int32_t disp, bool write);
+/* 8 bytes at RBP, to be read. */
+struct tr_mem gen_frame(struct gen *g);
 void gen_move_rsp(struct gen *g, int32_t by);
 /* jump leads to a gen_out of the present instruction. */
 void gen_add_out(struct gen *g, uint8_t *jump);
+/* The code behind the block for a check that failed, up to where the handler is called. Falls through to there. */
+void gen_miss(struct gen *g, const struct gen_out *o);
+
+/* --- tr-group.c --- */
+
+void gen_plan_groups(struct gen *g);
 
 /* --- tr-vec.c --- */
 

@@ -186,10 +186,8 @@ static void emit_pop(struct gen *g, const struct tr_insn *t)
 
 static void emit_leave(struct gen *g)
 {
-        struct tr_mem m;
+        struct tr_mem m = gen_frame(g);
 
-        gen_flags_clobber(g);
-        m = gen_lookup(g, gen_at(TR_RBP, 0), 8, false);
         tr_load(g->e, TR_RAX, &m);
         m = gen_at(TR_RBP, 8);
         tr_lea(g->e, HOME_RSP, &m);

@@ -39,6 +39,9 @@ static struct tr_mem address_of(struct gen *g, const struct dbt_mem *m)
         return gen_at(TR_RAX, 0);
 }
 
+static const struct tr_op op_add = { .opcode = 0x03, .w = true }, op_cmp = { .opcode = 0x3b, .w = true },
+                          op_xor = { .opcode = 0x33, .w = true }, op_mov = { .opcode = 0x8b, .w = true };
+
 static void alu_imm(struct gen *g, unsigned ext, unsigned reg, uint32_t imm, bool w)
 {
         struct tr_op op = { .opcode = 0x81, .w = w };
@@ -47,58 +50,282 @@ static void alu_imm(struct gen *g, unsigned ext, unsigned reg, uint32_t imm, boo
         tr_put32(g->e, imm);
 }
 
-static void xor_rax(struct gen *g, size_t offset)
-{
-        static const struct tr_op op = { .opcode = 0x33, .w = true };
-        struct tr_mem m = { .base = TR_RCX, .index = TR_NO_HOME, .gs = true, .disp = (int32_t)offset };
+/* --- Checks. In: RAX the address. Out: RCX the addend, RAX the address again if it is to be restored. ------------------------------ */
 
-        tr_op_mem(g->e, &op, TR_RAX, &m);
+struct check {
+        const uint8_t *retry; /* where the code that makes the address begins */
+        unsigned span;        /* bytes from there on */
+        bool write, restore;
+};
+
+static struct gen_out *add_out(struct gen *g, unsigned cond, enum tr_miss how, const uint8_t *retry)
+{
+        struct gen_out *o = &g->outs[g->n_outs++];
+
+        *o = (struct gen_out){ .jump = tr_jcc(g->e, cond), .k = (uint8_t)g->k, .how = (uint8_t)how, .retry = retry };
+        return o;
 }
 
-void gen_add_out(struct gen *g, uint8_t *jump)
+static void compare_span(struct gen *g, const struct check *c)
 {
-        g->outs[g->n_outs++] = (struct gen_out){ .jump = jump, .k = (uint8_t)g->k };
+        alu_imm(g, 7, TR_RAX, (uint32_t)DBT_PAGE_SIZE - c->span, true);
 }
 
-/* Looks up the address a, from address_of or a home with a displacement, for an access of size bytes. Returns the host operand,
- * which uses RCX; RAX is free. The flags are stored. */
-struct tr_mem gen_lookup(struct gen *g, struct tr_mem a, unsigned size, bool write)
+/* op reg, [site + offset] */
+static void with_site(struct gen *g, const struct tr_op *op, unsigned reg, const struct tr_site *site, size_t offset)
 {
-        static const struct tr_op shr = { .opcode = 0xc1 }, mov = { .opcode = 0x8b }, add = { .opcode = 0x03, .w = true };
+        tr_op_rip(g->e, op, reg, (const uint8_t *)site + offset);
+}
+
+static void load_addend(struct gen *g, const struct tr_site *site)
+{
+        with_site(g, &op_mov, TR_RCX, site, offsetof(struct tr_site, addend));
+}
+
+static struct tr_site *check_site(struct gen *g, const struct check *c)
+{
+        struct tr_site *site = tr_site_new(&g->v->translator->sites, g->b, g->k, c->span);
+
+        with_site(g, &op_xor, TR_RAX, site, offsetof(struct tr_site, match));
+        compare_span(g, c);
+        add_out(g, TR_CC_A, c->write ? TR_MISS_WRITE : TR_MISS_READ, c->retry)->site = site;
+        if (c->restore)
+                with_site(g, &op_xor, TR_RAX, site, offsetof(struct tr_site, match));
+        load_addend(g, site);
+        return site;
+}
+
+/* op reg, [TLB entry in RCX + offset] */
+static void with_entry(struct gen *g, const struct tr_op *op, unsigned reg, size_t offset)
+{
         size_t view = offsetof(struct dbt_vcpu, tlb) + g->v->mmu * sizeof(g->v->tlb[0]);
-        size_t match = view + (write ? offsetof(struct dbt_tlb_entry, match_write) : offsetof(struct dbt_tlb_entry, match_read));
-        struct tr_mem addend = { .base = TR_RCX, .index = TR_NO_HOME, .gs = true };
-        bool simple = a.base != TR_RAX;
+        struct tr_mem m = { .base = TR_RCX, .index = TR_NO_HOME, .gs = true, .disp = (int32_t)(view + offset) };
 
-        addend.disp = (int32_t)(view + offsetof(struct dbt_tlb_entry, addend));
-        if (simple)
-                tr_lea(g->e, TR_RAX, &a);
+        tr_op_mem(g->e, op, reg, &m);
+}
+
+static size_t match_field(bool write)
+{
+        return write ? offsetof(struct dbt_tlb_entry, match_write) : offsetof(struct dbt_tlb_entry, match_read);
+}
+
+static void check_tlb(struct gen *g, const struct check *c)
+{
+        static const struct tr_op shr = { .opcode = 0xc1 }, mov = { .opcode = 0x8b };
+
         tr_op_reg(g->e, &mov, TR_RCX, TR_RAX);
         tr_op_reg(g->e, &shr, 5, TR_RCX);
         tr_put(g->e, DBT_PAGE_SHIFT - DBT_TLB_ENTRY_SHIFT);
         alu_imm(g, 4, TR_RCX, (DBT_TLB_SIZE - 1) << DBT_TLB_ENTRY_SHIFT, false);
-        xor_rax(g, match);
-        alu_imm(g, 7, TR_RAX, (uint32_t)DBT_PAGE_SIZE - size, true);
-        gen_add_out(g, tr_jcc(g->e, TR_CC_A));
-        if (!simple)
-                xor_rax(g, match);
-        tr_load(g->e, TR_RCX, &addend);
-        if (simple)
-                return (struct tr_mem){ .base = TR_RCX, .index = a.base, .disp = a.disp };
-        tr_op_reg(g->e, &add, TR_RCX, TR_RAX);
+        with_entry(g, &op_xor, TR_RAX, match_field(c->write));
+        compare_span(g, c);
+        add_out(g, TR_CC_A, c->write ? TR_MISS_TLB_WRITE : TR_MISS_TLB_READ, c->retry)->span = c->span;
+        if (c->restore)
+                with_entry(g, &op_xor, TR_RAX, match_field(c->write));
+        with_entry(g, &op_mov, TR_RCX, offsetof(struct dbt_tlb_entry, addend));
+}
+
+/* Returns the site, NULL if the TLB is looked up. */
+static struct tr_site *check(struct gen *g, const struct check *c, bool by_site)
+{
+        if (by_site)
+                return check_site(g, c);
+        check_tlb(g, c);
+        return NULL;
+}
+
+void gen_add_out(struct gen *g, uint8_t *jump)
+{
+        g->outs[g->n_outs++] = (struct gen_out){ .jump = jump, .k = (uint8_t)g->k, .how = TR_MISSES };
+}
+
+void gen_miss(struct gen *g, const struct gen_out *o)
+{
+        static const struct tr_op lea = { .opcode = 0x8d, .w = true };
+        struct tr_mem keyed = gen_at(TR_RAX, o->disp);
+
+        tr_set_jump(g->e, o->jump);
+        if (o->how == TR_MISSES)
+                return;
+        if (o->keyed)
+                tr_lea(g->e, TR_RAX, &keyed);
+        else if (o->site)
+                with_site(g, &op_xor, TR_RAX, o->site, offsetof(struct tr_site, match));
+        else
+                with_entry(g, &op_xor, TR_RAX, match_field(o->how == TR_MISS_TLB_WRITE));
+        if (o->site)
+                tr_op_rip(g->e, &lea, TR_RCX, o->site);
+        else
+                tr_mov_imm(g->e, TR_RCX, o->span);
+        tr_call(g->e, g->v->translator->missed[o->how]);
+        tr_jcc_to(g->e, TR_CC_NE, o->retry);
+}
+
+/* Code that seldom sees another page there does without the TLB: user code, and the stack. */
+static bool prefers_site(const struct gen *g, const struct dbt_mem *m)
+{
+        if (g->k < 64 && (g->b->by_tlb >> g->k & 1))
+                return false;
+        return g->v->mmu == DBT_MMU_USER || (m->base == X86_RSP && m->index == DBT_REG_NONE);
+}
+
+/* --- Keyed operands ------------------------------------------------------------------------------------------------------------- */
+
+/* An address at a constant distance from the page that the code lies in, or from a segment's base: the field with the key, 0 if it is none. */
+static size_t key_of(const struct gen *g, const struct dbt_mem *m, int32_t *ret_disp)
+{
+        bool segment = m->seg_base != offsetof(struct dbt_vcpu, zero);
+
+        *ret_disp = m->disp;
+        if (m->index != DBT_REG_NONE)
+                return 0;
+        if (m->base == DBT_REG_RIP && !segment) {
+                *ret_disp = m->disp + (int32_t)g->offset;
+                return offsetof(struct dbt_vcpu, tr_page);
+        }
+        return m->base == DBT_REG_NONE && segment ? m->seg_base : 0;
+}
+
+static struct tr_mem keyed_operand(struct gen *g, size_t key, int32_t disp, unsigned size, bool write)
+{
+        struct tr_site *site = tr_site_new(&g->v->translator->sites, g->b, g->k | TR_SITE_KEYED, size);
+        const uint8_t *retry;
+        struct gen_out *o;
+
+        site->disp = disp;
+        gen_flags_clobber(g);
+        retry = tr_here(g->e);
+        gen_load_field(g, TR_RAX, key);
+        with_site(g, &op_cmp, TR_RAX, site, offsetof(struct tr_site, match));
+        o = add_out(g, TR_CC_NE, write ? TR_MISS_WRITE : TR_MISS_READ, retry);
+        o->keyed = true;
+        o->site = site;
+        o->disp = disp;
+        load_addend(g, site);
         return gen_at(TR_RCX, 0);
+}
+
+/* --- Operands by registers -------------------------------------------------------------------------------------------------------- */
+
+static bool is_homed(unsigned reg)
+{
+        return reg == DBT_REG_NONE || (reg < X86_NGPRS && tr_home[reg] != TR_NO_HOME);
+}
+
+/* Can host instructions address the operand by its registers? */
+static bool by_homes(const struct dbt_mem *m)
+{
+        return is_homed(m->base) && is_homed(m->index) && m->seg_base == offsetof(struct dbt_vcpu, zero) &&
+                (m->base != DBT_REG_NONE || m->index != DBT_REG_NONE);
+}
+
+/* Keeps the flags. */
+static void add_to_rcx(struct gen *g, unsigned reg)
+{
+        struct tr_mem sum = { .base = TR_RCX, .index = (uint8_t)gen_source(g, reg, TR_RAX) };
+
+        tr_lea(g->e, TR_RCX, &sum);
+}
+
+/* The operand as seen from RCX, which holds the addend. Keeps the flags. */
+static struct tr_mem with_addend(struct gen *g, const struct dbt_mem *m)
+{
+        struct tr_mem a = { .base = TR_RCX, .index = TR_NO_HOME, .disp = m->disp };
+
+        if (m->index == DBT_REG_NONE && tr_home[m->base] != TR_NO_HOME) {
+                a.index = tr_home[m->base];
+                return a;
+        }
+        if (m->base != DBT_REG_NONE)
+                add_to_rcx(g, m->base);
+        if (m->index == DBT_REG_NONE)
+                return a;
+        a.index = (uint8_t)gen_source(g, m->index, TR_RAX);
+        a.scale = m->scale;
+        if (a.index != TR_RAX)
+                return a;
+        tr_lea(g->e, TR_RCX, &a);
+        return gen_at(TR_RCX, 0);
+}
+
+/* An operand alone. */
+static struct tr_mem single(struct gen *g, const struct dbt_mem *m, unsigned size, bool write)
+{
+        struct check c = { .span = size, .write = write, .restore = !by_homes(m) };
+        struct tr_mem a;
+
+        gen_flags_clobber(g);
+        c.retry = tr_here(g->e);
+        a = c.restore ? address_of(g, m) : gen_offset_of(g, m);
+        if (a.base != TR_RAX || a.index != TR_NO_HOME || a.disp)
+                tr_lea(g->e, TR_RAX, &a);
+        check(g, &c, prefers_site(g, m));
+        if (!c.restore)
+                return with_addend(g, m);
+        tr_op_reg(g->e, &op_add, TR_RCX, TR_RAX);
+        return gen_at(TR_RCX, 0);
+}
+
+/* The check for a whole group, at its first operand. */
+static void check_group(struct gen *g, struct gen_group *group, const struct dbt_mem *m)
+{
+        struct check c = { .span = (unsigned)(group->hi - group->lo), .write = group->write };
+        struct dbt_mem low = *m;
+        struct tr_mem a;
+
+        low.disp = group->lo;
+        gen_flags_clobber(g);
+        c.retry = tr_here(g->e);
+        a = gen_offset_of(g, &low);
+        tr_lea(g->e, TR_RAX, &a);
+        group->site = check(g, &c, prefers_site(g, m));
+        if (!group->site)
+                gen_store_field(g, offsetof(struct dbt_vcpu, tr_addends) + (size_t)(group - g->groups) * 8, TR_RCX);
+}
+
+static struct tr_mem group_operand(struct gen *g, struct gen_group *group, const struct dbt_mem *m)
+{
+        if (g->k == group->first)
+                check_group(g, group, m);
+        else if (group->site)
+                load_addend(g, group->site);
+        else
+                gen_load_field(g, TR_RCX, offsetof(struct dbt_vcpu, tr_addends) + (size_t)(group - g->groups) * 8);
+        return with_addend(g, m);
+}
+
+static struct tr_mem operand(struct gen *g, const struct dbt_mem *m, unsigned size, bool write)
+{
+        int n = g->insns[g->k].group;
+        int32_t disp;
+        size_t key;
+
+        if (n >= 0 && g->groups[n].members > 1)
+                return group_operand(g, &g->groups[n], m);
+        key = key_of(g, m, &disp);
+        return key ? keyed_operand(g, key, disp, size, write) : single(g, m, size, write);
 }
 
 struct tr_mem gen_operand(struct gen *g, const struct dbt_insn *i, unsigned size, bool write)
 {
-        gen_flags_clobber(g);
-        return gen_lookup(g, address_of(g, &i->mem), size, write);
+        return operand(g, &i->mem, size, write);
+}
+
+static struct tr_mem based(struct gen *g, unsigned base, int32_t disp, bool write)
+{
+        struct dbt_mem m = { .base = (uint8_t)base, .index = DBT_REG_NONE, .seg_base = offsetof(struct dbt_vcpu, zero), .disp = disp };
+
+        return operand(g, &m, 8, write);
 }
 
 struct tr_mem gen_stack(struct gen *g, int32_t disp, bool write)
 {
-        gen_flags_clobber(g);
-        return gen_lookup(g, gen_at(HOME_RSP, disp), 8, write);
+        return based(g, X86_RSP, disp, write);
+}
+
+struct tr_mem gen_frame(struct gen *g)
+{
+        return based(g, X86_RBP, 0, false);
 }
 
 void gen_move_rsp(struct gen *g, int32_t by)

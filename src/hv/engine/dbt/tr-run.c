@@ -13,6 +13,7 @@
 
 /* Linux: the instructions that set FS and GS base are enabled for user mode. */
 #define HWCAP2_FSGSBASE (1 << 1)
+#define MAX_SITES (TR_SITE_SIZE / sizeof(struct tr_site))
 #define MAX_LINKS (TR_LINK_SIZE / sizeof(struct tr_link))
 #define MAX_FAULTS (TR_FAULT_SIZE / sizeof(struct tr_fault))
 
@@ -176,6 +177,20 @@ static void emit_call(struct tr_emit *e)
         CODE(e, 0x48, 0x8d, 0x64, 0x24, 0x08, 0xc3); /* lea rsp, [rsp + 8]; ret */
 }
 
+/* In: RAX the address, RCX the site, or the span for the TLB. Keeps all registers of the guest. Out: NE: the access may be tried again. */
+static void emit_missed(struct tr_emit *e, enum tr_miss how)
+{
+        CODE(e, 0x52, 0x56, 0x57, 0x41, 0x50, 0x41, 0x51, 0x41, 0x52, 0x41, 0x53); /* push rdx, rsi, rdi, r8..r11 */
+        with_field(e, 0x8b, true, TR_RDI, offsetof(struct dbt_vcpu, self));
+        tr_mov(e, TR_RSI, TR_RCX);
+        tr_mov(e, TR_RDX, TR_RAX);
+        tr_mov_imm(e, TR_RCX, how);
+        tr_mov_imm(e, TR_RAX, how >= TR_MISS_TLB_READ ? (uintptr_t)tr_tlb_missed : (uintptr_t)tr_site_missed);
+        CODE(e, 0xff, 0xd0); /* call rax */
+        CODE(e, 0x84, 0xc0); /* test al, al */
+        CODE(e, 0x41, 0x5b, 0x41, 0x5a, 0x41, 0x59, 0x41, 0x58, 0x5f, 0x5e, 0x5a, 0xc3); /* pop them; ret */
+}
+
 void tr_emit_routines(struct dbt_tr *t, struct tr_emit *e)
 {
         t->enter = tr_here(e);
@@ -195,6 +210,10 @@ void tr_emit_routines(struct dbt_tr *t, struct tr_emit *e)
         for (unsigned k = 0; k < DBT_JUMP_MODES; k++) {
                 t->jump_in[k] = tr_here(e);
                 emit_jump_in(e, t, k);
+        }
+        for (unsigned k = 0; k < TR_MISSES; k++) {
+                t->missed[k] = tr_here(e);
+                emit_missed(e, k);
         }
         t->call = tr_here(e);
         emit_call(e);
@@ -324,28 +343,53 @@ const void *dbt_tr_fault_exit(const struct dbt_tr *t, uint64_t pc)
 static bool has_room(const struct dbt_tr *t)
 {
         return TR_CODE_SIZE - t->used >= TR_CODE_RESERVE && MAX_LINKS - t->n_links >= 2 * DBT_BLOCK_MAX &&
-                MAX_FAULTS - t->n_faults >= DBT_BLOCK_MAX;
+                MAX_SITES - t->sites.n >= 2 * DBT_BLOCK_MAX && MAX_FAULTS - t->n_faults >= DBT_BLOCK_MAX;
+}
+
+/* The block's code, NULL if there was no room in the piece of the buffer. */
+static const uint8_t *make_code(struct dbt_vcpu *v, struct dbt_block *b)
+{
+        struct dbt_tr *t = v->translator;
+        struct tr_emit e = { .p = t->write + t->used, .end = t->write + t->used + TR_CODE_RESERVE, .to_exec = t->exec - t->write };
+        unsigned n_faults = t->n_faults;
+        const uint8_t *code = tr_emit_block(v, &e, b);
+
+        if (code)
+                t->used = ALIGN_UP((size_t)(e.p - t->write), 16);
+        else
+                t->n_faults = n_faults;
+        return code;
 }
 
 void dbt_tr_translate(struct dbt_vcpu *v, struct dbt_block *b)
 {
-        struct dbt_tr *t = v->translator;
-        struct tr_emit e = { .p = t->write + t->used, .end = t->write + t->used + TR_CODE_RESERVE };
         const uint8_t *code;
-        unsigned n_faults = t->n_faults;
 
         dbt_fpu_save(v);
-        if (!has_room(t)) {
+        if (!has_room(v->translator)) {
                 dbt_block_flush(v);
                 return;
         }
-        e.to_exec = t->exec - t->write;
-        code = tr_emit_block(v, &e, b);
-        if (!code) {
-                t->n_faults = n_faults;
+        code = make_code(v, b);
+        if (code)
+                dbt_block_set_code(v, b, code);
+}
+
+/* The old code stays where it is, and what it has in links. */
+void dbt_tr_convert(struct dbt_vcpu *v)
+{
+        struct dbt_block *b = v->translator->sites.convert;
+        const uint8_t *code;
+
+        v->translator->sites.convert = NULL;
+        if (!b || b->dead || !has_room(v->translator))
                 return;
-        }
-        t->used = ALIGN_UP((size_t)(e.p - t->write), 16);
+        dbt_fpu_save(v);
+        code = make_code(v, b);
+        if (!code)
+                return;
+        dbt_tr_unlink(v, b);
+        dbt_tr_forget_jumps(v, true);
         dbt_block_set_code(v, b, code);
 }
 
@@ -374,21 +418,24 @@ void dbt_tr_thread(struct dbt_vcpu *v)
 
 /* --- Buffers ------------------------------------------------------------------------------------------------------------------- */
 
-/* The code's two views and, behind the executable one, the links; the faults. */
+/* The code's two views and, behind the executable one, the links, the page for TR_SITE_INVALID, and the sites; the faults. */
 static int map_code(struct dbt_tr *t, int fd)
 {
         void *links;
 
+        const size_t data = TR_LINK_SIZE + DBT_PAGE_SIZE + TR_SITE_SIZE;
+
         if (ftruncate(fd, TR_CODE_SIZE) < 0)
                 return -errno;
         t->write = mmap(NULL, TR_CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        t->exec = mmap(NULL, TR_CODE_SIZE + TR_LINK_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        t->exec = mmap(NULL, TR_CODE_SIZE + data, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         t->faults = mmap(NULL, TR_FAULT_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (t->write == MAP_FAILED || t->exec == MAP_FAILED || t->faults == MAP_FAILED)
                 return -ENOMEM;
-        links = mmap(t->exec + TR_CODE_SIZE, TR_LINK_SIZE, PROT_READ | PROT_WRITE,
+        links = mmap(t->exec + TR_CODE_SIZE, data, PROT_READ | PROT_WRITE,
                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
         t->links = links;
+        t->sites.site = (struct tr_site *)(t->exec + TR_CODE_SIZE + TR_LINK_SIZE + DBT_PAGE_SIZE);
         if (links == MAP_FAILED ||
                 mmap(t->exec, TR_CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
                 return -ENOMEM;
@@ -437,7 +484,7 @@ void dbt_tr_finish(struct dbt_vcpu *v)
         if (t->write != MAP_FAILED)
                 munmap(t->write, TR_CODE_SIZE);
         if (t->exec != MAP_FAILED)
-                munmap(t->exec, TR_CODE_SIZE + TR_LINK_SIZE);
+                munmap(t->exec, TR_CODE_SIZE + TR_LINK_SIZE + DBT_PAGE_SIZE + TR_SITE_SIZE);
         if (t->faults != MAP_FAILED)
                 munmap(t->faults, TR_FAULT_SIZE);
         free(t);
@@ -451,6 +498,7 @@ void dbt_tr_flush(struct dbt_vcpu *v)
         v->translator->used = v->translator->start;
         v->translator->n_links = 0;
         v->translator->n_faults = 0;
+        tr_sites_flush(v);
         v->tr_link = NULL;
         dbt_tr_forget_jumps(v, true);
 }

@@ -28,10 +28,12 @@
  * writes code and links. After each call of a handler the block looks whether it has been dropped itself. */
 
 #include "hv/engine/dbt/block.h"
+#include "hv/engine/dbt/tr-site.h"
 
 #define TR_CODE_SIZE MiB(16)
 #define TR_LINK_SIZE MiB(2)
 #define TR_FAULT_SIZE MiB(1)
+#define TR_SITE_SIZE MiB(4)
 /* Room for the longest block. */
 #define TR_CODE_RESERVE KiB(32)
 #define TR_NO_HOME 0xff
@@ -57,12 +59,14 @@ struct tr_fault {
 struct dbt_tr {
         uint8_t *write, *exec; /* the two views of the code */
         struct tr_link *links; /* behind the executable view, so that RIP-relative addresses reach them */
+        struct tr_sites sites; /* and behind the links */
         size_t used, start;    /* bytes of code; those of the common routines */
         unsigned n_links;
         struct tr_fault *faults; /* in ascending order; read by the signal handler */
         unsigned n_faults;
         /* Common routines. */
         const uint8_t *enter, *leave, *leave_jump, *leave_at, *leave_asked, *call;
+        const uint8_t *missed[TR_MISSES];     /* RAX: address, RCX: site or span; NE: try again */
         const uint8_t *jump;                  /* to the address in RAX, any mode */
         const uint8_t *jump_in[DBT_JUMP_MODES]; /* the same within a mode, which enters the target in the jump cache */
 };
@@ -102,6 +106,8 @@ void tr_op_reg(struct tr_emit *e, const struct tr_op *op, unsigned reg, unsigned
 void tr_op_mem(struct tr_emit *e, const struct tr_op *op, unsigned reg, const struct tr_mem *m);
 /* Only ModRM, SIB and displacement, without the prefixes that m needs. */
 void tr_operand(struct tr_emit *e, unsigned reg, const struct tr_mem *m);
+/* Memory at target, which lies within 2 GiB of the code; the instruction has no immediate. */
+void tr_op_rip(struct tr_emit *e, const struct tr_op *op, unsigned reg, const void *target);
 void tr_mov(struct tr_emit *e, unsigned dst, unsigned src);
 void tr_load(struct tr_emit *e, unsigned dst, const struct tr_mem *m);
 void tr_store(struct tr_emit *e, const struct tr_mem *m, unsigned src);
@@ -210,5 +216,7 @@ void dbt_tr_unlink(struct dbt_vcpu *v, struct dbt_block *b);
 void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel);
 /* Where to go on when the host faults at pc, or NULL. Called by the signal handler. */
 const void *dbt_tr_fault_exit(const struct dbt_tr *t, uint64_t pc);
+/* Answers DBT_REQ_CONVERT. */
+void dbt_tr_convert(struct dbt_vcpu *v);
 /* With code_lock held: all blocks are gone. */
 void dbt_tr_flush(struct dbt_vcpu *v);

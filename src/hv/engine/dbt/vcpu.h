@@ -73,6 +73,8 @@ _Static_assert(sizeof(struct dbt_tlb_info) == 1 << DBT_TLB_INFO_SHIFT, "translat
 #define DBT_JUMPS (1u << DBT_JUMP_BITS)
 #define DBT_JUMP_MODES 6
 #define DBT_JUMP_HASH 0x9e3779b1u
+/* Groups of memory accesses in one block of translated code. */
+#define DBT_GROUPS 12
 
 struct dbt_jumps {
         uint64_t rip[DBT_JUMPS];
@@ -103,6 +105,7 @@ enum dbt_request {
         DBT_REQ_TIMER = 1 << 5,      /* LAPIC timer was programmed: the run loop calls lapic_timer_poll for the new deadline. Set
                                       * by whoever wrote a timer register or IA32_TSC_DEADLINE */
         DBT_REQ_INIT = 1 << 6,       /* INIT or SIPI from lapic */
+        DBT_REQ_CONVERT = 1 << 8,    /* a block is to be translated anew */
         DBT_REQ_CODE = 1 << 7,       /* a translated block was dropped: take away the links to it. Set with vm->code_lock held */
 };
 
@@ -169,6 +172,7 @@ struct dbt_vcpu {
         uint32_t tr_flags;
         struct dbt_x87 x87;
         int32_t tr_budget;
+        uint64_t tr_addends[DBT_GROUPS];
         struct dbt_jumps jumps[DBT_JUMP_MODES];
         struct dbt_tlb_entry tlb[DBT_NMMUS][DBT_TLB_SIZE] __attribute__((aligned(128)));
         struct dbt_tlb_info tlb_info[DBT_NMMUS][DBT_TLB_SIZE];
@@ -228,6 +232,8 @@ void *dbt_host_ptr(struct dbt_vcpu *v, uint64_t lin, unsigned n, enum dbt_access
 /* Physical page and host address for an instruction fetch; raises #PF (instruction fetch). *ret_gpa is the physical address of
  * lin. NULL: not RAM or ROM (executing MMIO: the caller raises a machine stop). */
 const uint8_t *dbt_fetch_ptr(struct dbt_vcpu *v, uint64_t lin, uint64_t *ret_gpa);
+/* Fills the TLB for an access to lin if that is permitted and can be done directly; false if not. Never raises. */
+bool dbt_tlb_refill(struct dbt_vcpu *v, uint64_t lin, unsigned mmu, bool write);
 /* Would the access fault? No side effects but A/D bits; for probes before partial writes. Raises if so. */
 void dbt_probe(struct dbt_vcpu *v, uint64_t lin, unsigned n, enum dbt_access access, unsigned mmu);
 
@@ -404,3 +410,13 @@ bool dbt_code_page_test(struct dbt_vm *vm, uint64_t gpa_page);
 void dbt_block_cache_flush(struct dbt_vcpu *v);
 /* After the present block the run loop looks at interrupts and at the LAPIC's timer: some of its registers changed. Own vCPU only. */
 void dbt_end_block(struct dbt_vcpu *v);
+
+/* --- tr-*.c: what translated code knows of mappings. Nothing happens without a translator. --------------------------------------- */
+
+/* What sites know of pages may have changed: of all but global ones, or of all; of one linear page; of what leads to a page of the host, when direct
+ * writes to that end. */
+void dbt_tr_forget_sites(struct dbt_vcpu *v, bool global);
+void dbt_tr_forget_page(struct dbt_vcpu *v, uint64_t lin);
+void dbt_tr_forget_host(struct dbt_vcpu *v, const void *page);
+/* What linear addresses in the jump caches stand for may have changed; kernel: also those of supervisor modes. */
+void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel);

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Memory sites at run time: filling, forgetting, and giving up those that miss too often. */
+
+#include <sys/mman.h>
+
+#include "hv/engine/dbt/sys.h"
+#include "hv/engine/dbt/tr.h"
+
+/* 256 misses in less TSC ticks than this: the TLB is better. */
+#define THRASHING (256 * 250)
+
+static bool is_keyed(const struct tr_site *s)
+{
+        return s->k & TR_SITE_KEYED;
+}
+
+static unsigned list_of(uint64_t lin)
+{
+        return (unsigned)(lin >> DBT_PAGE_SHIFT) & (TR_SITE_LISTS - 1);
+}
+
+static void site_remove(struct tr_site *s)
+{
+        if (!s->prev)
+                return;
+        *s->prev = s->next;
+        if (s->next)
+                s->next->prev = s->prev;
+        s->prev = NULL;
+        s->match = TR_SITE_INVALID;
+}
+
+static void site_insert(struct tr_sites *sites, struct tr_site *s, bool global, uint64_t lin)
+{
+        unsigned n = list_of(lin);
+        struct tr_site **head = &sites->lists[global][n];
+
+        s->next = *head;
+        s->prev = head;
+        if (s->next)
+                s->next->prev = &s->next;
+        *head = s;
+        sites->used[global][n / 64] |= 1ULL << (n % 64);
+}
+
+/* --- Misses -------------------------------------------------------------------------------------------------------------- */
+
+static bool is_thrashing(struct tr_site *s)
+{
+        uint32_t now = (uint32_t)dbt_host_tsc();
+        bool fast = now - s->missed < THRASHING;
+
+        s->missed = now;
+        return fast;
+}
+
+static void count_miss(struct dbt_vcpu *v, struct tr_site *s)
+{
+        struct tr_sites *sites = &v->translator->sites;
+
+        if (++s->misses || !is_thrashing(s) || sites->convert)
+                return;
+        s->block->by_tlb |= 1ULL << s->k;
+        sites->convert = s->block;
+        atomic_fetch_or_explicit(&v->request, DBT_REQ_CONVERT, memory_order_relaxed);
+}
+
+/* The TLB's entry for the access, NULL if it needs its handler. */
+static const struct dbt_tlb_entry *entry_for(struct dbt_vcpu *v, uint64_t lin, unsigned span, bool write)
+{
+        const struct dbt_tlb_entry *e = dbt_tlb_slot(v, v->mmu, lin);
+
+        if (((write ? e->match_write : e->match_read) ^ lin) <= DBT_PAGE_SIZE - span)
+                return e;
+        if ((lin & ~DBT_PAGE_MASK) + span > DBT_PAGE_SIZE || !dbt_tlb_refill(v, lin, v->mmu, write))
+                return NULL;
+        return e;
+}
+
+bool tr_tlb_missed(struct dbt_vcpu *v, uint64_t span, uint64_t lin, enum tr_miss how)
+{
+        return entry_for(v, lin, (unsigned)span, how & 1) != NULL;
+}
+
+bool tr_site_missed(struct dbt_vcpu *v, struct tr_site *s, uint64_t lin, enum tr_miss how)
+{
+        const struct dbt_tlb_entry *e = entry_for(v, lin, s->span, how & 1);
+
+        if (!e)
+                return false;
+        if (!is_keyed(s))
+                count_miss(v, s);
+        site_remove(s);
+        s->match = is_keyed(s) ? lin - (uint64_t)(int64_t)s->disp : lin & DBT_PAGE_MASK;
+        s->addend = is_keyed(s) ? lin + e->addend : e->addend;
+        site_insert(&v->translator->sites, s, v->tlb_info[v->mmu][dbt_tlb_index(lin)].global, lin);
+        return true;
+}
+
+/* --- Forgetting ------------------------------------------------------------------------------------------------------------ */
+
+static void forget_list(struct tr_sites *sites, unsigned global, unsigned n)
+{
+        struct tr_site *s = sites->lists[global][n], *next;
+
+        for (; s; s = next) {
+                next = s->next;
+                s->prev = NULL;
+                s->match = TR_SITE_INVALID;
+        }
+        sites->lists[global][n] = NULL;
+        sites->used[global][n / 64] &= ~(1ULL << (n % 64));
+}
+
+static void forget_all(struct tr_sites *sites, unsigned global)
+{
+        for (unsigned word = 0; word < TR_SITE_LISTS / 64; word++) {
+                uint64_t left = sites->used[global][word];
+
+                for (; left; left &= left - 1)
+                        forget_list(sites, global, word * 64 + (unsigned)__builtin_ctzll(left));
+        }
+}
+
+void dbt_tr_forget_sites(struct dbt_vcpu *v, bool global)
+{
+        if (!v->translator)
+                return;
+        forget_all(&v->translator->sites, 0);
+        if (global)
+                forget_all(&v->translator->sites, 1);
+}
+
+void dbt_tr_forget_page(struct dbt_vcpu *v, uint64_t lin)
+{
+        if (!v->translator)
+                return;
+        forget_list(&v->translator->sites, 0, list_of(lin));
+        forget_list(&v->translator->sites, 1, list_of(lin));
+}
+
+/* Takes from the sites of a list what leads to the host's page. */
+static void forget_host(struct tr_sites *sites, unsigned global, unsigned n, uint64_t page)
+{
+        struct tr_site *s = sites->lists[global][n], *next;
+
+        for (; s; s = next) {
+                uint64_t host = is_keyed(s) ? s->addend & DBT_PAGE_MASK : s->match + s->addend;
+
+                next = s->next;
+                if (host == page)
+                        site_remove(s);
+        }
+}
+
+void dbt_tr_forget_host(struct dbt_vcpu *v, const void *page)
+{
+        struct tr_sites *sites;
+
+        if (!v->translator)
+                return;
+        sites = &v->translator->sites;
+        for (unsigned global = 0; global < 2; global++)
+                for (unsigned n = 0; n < TR_SITE_LISTS; n++)
+                        forget_host(sites, global, n, (uintptr_t)page);
+}
+
+/* --- All of them ------------------------------------------------------------------------------------------------------------ */
+
+struct tr_site *tr_site_new(struct tr_sites *sites, struct dbt_block *b, unsigned k, unsigned span)
+{
+        struct tr_site *s = &sites->site[sites->n++];
+
+        *s = (struct tr_site){ .match = TR_SITE_INVALID, .addend = (uintptr_t)sites->site - DBT_PAGE_SIZE - TR_SITE_INVALID,
+                .block = b, .k = (uint8_t)k, .span = (uint16_t)span };
+        return s;
+}
+
+void tr_sites_flush(struct dbt_vcpu *v)
+{
+        dbt_tr_forget_sites(v, true);
+        v->translator->sites.n = 0;
+        v->translator->sites.convert = NULL;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* Memory sites: what a place in translated code knows of the page it accessed last. Private to tr-*.c.
+ *
+ * A valid site says that linear addresses in one page may be accessed directly, for reading or, if the code at the site writes, for writing. It
+ * is in the list of that page's number, and whatever takes away the TLB's permission takes away the site's, too. A keyed site is for
+ * an address at a constant distance from something that seldom changes, such as a segment's base, and holds the operand's host address. */
+
+#include "hv/engine/dbt/vcpu.h"
+
+/* In the hole between canonical addresses, so that neither a page nor a key is it. A guest that uses an address in this very page
+ * reads and writes a page of no use instead of getting its exception. */
+#define TR_SITE_INVALID 0x80005a3c1f279000ULL
+
+#define TR_SITE_LISTS 256
+#define TR_SITE_KEYED 0x80
+
+struct tr_site {
+        uint64_t match;           /* the page's linear address, or the key */
+        uint64_t addend;          /* linear + addend is the host address; keyed: the host address */
+        struct tr_site *next, **prev; /* in its list; prev NULL: not valid */
+        struct dbt_block *block;
+        union {
+                uint32_t missed;  /* not keyed: low bits of the TSC 256 misses ago */
+                int32_t disp;     /* keyed: linear - key */
+        };
+        uint16_t span;            /* bytes that an access covers */
+        uint8_t k;                /* instruction in the block; TR_SITE_KEYED */
+        uint8_t misses;           /* modulo 256 */
+};
+
+struct tr_sites {
+        struct tr_site *lists[2][TR_SITE_LISTS]; /* [1]: global pages */
+        uint64_t used[2][TR_SITE_LISTS / 64];    /* lists that may have something */
+        struct tr_site *site;                    /* all, beside the code */
+        unsigned n;
+        struct dbt_block *convert;               /* to be translated anew: a site misses too often */
+};
+
+enum tr_miss { TR_MISS_READ, TR_MISS_WRITE, TR_MISS_TLB_READ, TR_MISS_TLB_WRITE, TR_MISSES };
+
+/* Called by translated code: make the site, or the TLB, fit for the address. False: the access has to be done by the handler. */
+bool tr_site_missed(struct dbt_vcpu *v, struct tr_site *site, uint64_t lin, enum tr_miss how);
+bool tr_tlb_missed(struct dbt_vcpu *v, uint64_t span, uint64_t lin, enum tr_miss how);
+
+struct tr_site *tr_site_new(struct tr_sites *sites, struct dbt_block *b, unsigned k, unsigned span);
+/* All sites are gone. */
+void tr_sites_flush(struct dbt_vcpu *v);
