@@ -21,6 +21,7 @@
 
 static uint8_t buffer[64] __attribute__((aligned(64)));
 static float one = 1, zero;
+static uint32_t signalling = 0x7fa00000;
 
 static bool flags_kept(void)
 {
@@ -48,6 +49,10 @@ static void test_simd(void)
         TRY_AFTER("movss (%%rax), %%xmm0\n\tmovss (%%rdx), %%xmm1\n\t", "divss %%xmm1, %%xmm0", : : "a"(&one), "d"(&zero) : "ecx");
         CHECK(trapped(19, 0));
         CHECK(flags_kept());
+        set_mxcsr(0x1f80 & ~0x80u); /* invalid operation, of a signalling NaN */
+        TRY_AFTER("movss (%%rax), %%xmm0\n\t", "roundss $0, %%xmm0, %%xmm1", : : "a"(&signalling) : "ecx");
+        CHECK(trapped(19, 0));
+        set_mxcsr(0x1f80 & ~0x200u);
         write_cr4(read_cr4() & ~CR4_OSXMMEXCPT);
         TRY_AFTER("movss (%%rax), %%xmm0\n\t", "divss (%%rdx), %%xmm0", : : "a"(&one), "d"(&zero) : "ecx");
         CHECK(trapped(6, 0));

@@ -26,14 +26,29 @@ static bool may_wait(const struct native_plan *p, const struct native_stub *s)
         return false;
 }
 
-/* Can the copy raise an exception on the host? In doubt, yes. */
+/* Is it of a type with SIMD floating-point exceptions (Intel SDM vol. 2, 2.4)? */
+static bool has_simd_exceptions(const ZydisDecodedInstruction *z)
+{
+        switch (z->meta.exception_class) {
+        case ZYDIS_EXCEPTION_CLASS_SSE2:
+        case ZYDIS_EXCEPTION_CLASS_SSE3:
+        case ZYDIS_EXCEPTION_CLASS_AVX2:
+        case ZYDIS_EXCEPTION_CLASS_AVX3:
+        case ZYDIS_EXCEPTION_CLASS_AVX11:
+                return true;
+        default:
+                return false;
+        }
+}
+
+/* Can the copy raise an exception on the host? In doubt, yes: Zydis knows each of these things for most instructions, but not for all. */
 static bool may_fault(const struct native_plan *p, const struct native_stub *s)
 {
         ZydisInstructionCategory c = p->z->meta.category;
 
         if (s->class == NATIVE_GPR)
                 return false;
-        if (may_wait(p, s) || s->mem_size >= 16 || s->align_mask)
+        if (may_wait(p, s) || s->mem_size >= 16 || s->align_mask || has_simd_exceptions(p->z))
                 return true;
         if (c == ZYDIS_CATEGORY_DATAXFER || c == ZYDIS_CATEGORY_LOGICAL_FP)
                 return false;

@@ -51,29 +51,43 @@ static void call_closure(struct gen *g, unsigned k)
         }
 }
 
-/* A fault of the host leads here. */
-static void enter_fault(struct gen *g, const struct gen_out *o)
+/* What a way out does before it joins the others of its instruction. */
+static void emit_way(struct gen *g, const struct gen_out *o)
 {
+        if (o->jump) {
+                gen_miss(g, o);
+                return;
+        }
         tr_fault_new(g->v->translator, o->fault, tr_here(g->e));
         if (o->store)
                 gen_flags_save(g);
 }
 
-/* The ways to the handlers for the instruction that o[0] to o[count - 1] belong to. Each but the last jumps over the others. At most one is a fault. */
-static void enter_out(struct gen *g, const struct gen_out *o, unsigned count)
+static bool is_plain_jump(const struct gen_out *o)
 {
-        uint8_t *over[4];
+        return o->jump && o->how == TR_MISSES;
+}
+
+/* Ways out of the instruction that o[0] to o[count - 1] belong to: at most three have code of their own. */
+static void emit_ways(struct gen *g, const struct gen_out *o, unsigned count)
+{
+        uint8_t *joins[GEN_WAYS];
+        unsigned n = 0;
 
         for (unsigned k = 0; k < count; k++) {
-                if (o[k].jump)
-                        gen_miss(g, &o[k]);
-                else
-                        enter_fault(g, &o[k]);
-                if (k + 1 < count)
-                        over[k] = tr_jcc(g->e, TR_ALWAYS);
+                if (is_plain_jump(&o[k]))
+                        continue;
+                emit_way(g, &o[k]);
+                joins[n++] = tr_jcc(g->e, TR_ALWAYS);
         }
-        for (unsigned k = 0; k + 1 < count; k++)
-                tr_set_jump(g->e, over[k]);
+        if (n) { /* the last one falls through */
+                g->e->p = joins[--n] - 1;
+        }
+        for (unsigned k = 0; k < count; k++)
+                if (is_plain_jump(&o[k]))
+                        tr_set_jump(g->e, o[k].jump);
+        while (n > 0)
+                tr_set_jump(g->e, joins[--n]);
 }
 
 static void emit_outs(struct gen *g)
@@ -85,7 +99,7 @@ static void emit_outs(struct gen *g)
                 n = &g->insns[g->outs[k].k];
                 for (count = 1; k + count < g->n_outs && g->outs[k + count].k == g->outs[k].k;)
                         count++;
-                enter_out(g, &g->outs[k], count);
+                emit_ways(g, &g->outs[k], count);
                 gen_x87_store(g, &n->x87);
                 call_closure(g, g->outs[k].k);
                 go_on_behind(g, &g->insns[n->last]);

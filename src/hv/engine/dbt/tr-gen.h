@@ -11,6 +11,8 @@
 #define HOME_RSP 15
 /* Groups of one block. */
 #define GEN_GROUPS DBT_GROUPS
+/* Ways out of one instruction: checks of the vector state, of memory operands, and a fault. */
+#define GEN_WAYS 8
 
 /* Accesses relative to the same registers, see tr-group.c. */
 struct gen_group {
@@ -97,10 +99,10 @@ struct gen {
         /* Flags, see tr-flags.c. */
         uint8_t valid;         /* those in RFLAGS */
         bool dirty;            /* and v->tr_flags is older */
-        struct gen_group groups[GEN_GROUPS];
-        unsigned n_groups;
         struct gen_x87 x87;
         uint8_t fpu;           /* enum gen_fpu */
+        struct gen_group groups[GEN_GROUPS];
+        unsigned n_groups;
         struct gen_out outs[4 * DBT_BLOCK_MAX];
         struct gen_exit exits[2];
         unsigned n_outs, n_exits;

@@ -6,7 +6,6 @@
  * Where that check fails for good (the group reaches into a second page, is MMIO, ...), handlers run all instructions up to the group's last; and so they
  * do whenever an instruction in between needs its handler, which may call devices: the permission may be gone afterwards. */
 
-#include "hv/engine/dbt/native.h"
 #include "hv/engine/dbt/tr-gen.h"
 
 /* Bytes from a group's first to its last. */
@@ -30,13 +29,6 @@ static void set_operand(struct gen_access *a, const struct dbt_insn *i, unsigned
                 return;
         *a = (struct gen_access){ .valid = true, .base = m->base, .index = m->index, .scale = m->scale, .disp = m->disp,
                 .size = (uint16_t)size, .write = write };
-}
-
-static bool native_writes(const struct dbt_insn *i)
-{
-        const struct native_stub *s = i->native;
-
-        return s->access & NATIVE_WRITE;
 }
 
 /* The access that gen_operand or gen_stack is asked for. Not valid: none, or not one that can be in a group. */
@@ -63,12 +55,9 @@ static void access_of(const struct gen_insn *n, struct gen_access *a)
                 *a = (struct gen_access){ .valid = true, .base = X86_RBP, .index = DBT_REG_NONE, .size = 8 };
                 break;
         case TR_PLAIN:
-                if (t->mem)
-                        set_operand(a, n->i, t->size, t->rm_use & TR_W);
-                break;
         case TR_NATIVE:
                 if (t->mem)
-                        set_operand(a, n->i, t->size, native_writes(n->i));
+                        set_operand(a, n->i, t->size, t->rm_use & TR_W);
                 break;
         case TR_SHIFT_CL:
         case TR_CMPXCHG:

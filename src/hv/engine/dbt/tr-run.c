@@ -497,8 +497,8 @@ void dbt_tr_flush(struct dbt_vcpu *v)
                 return;
         v->translator->used = v->translator->start;
         v->translator->n_links = 0;
-        tr_sites_flush(v);
         v->translator->n_faults = 0;
+        tr_sites_flush(v);
         v->tr_link = NULL;
         dbt_tr_forget_jumps(v, true);
 }

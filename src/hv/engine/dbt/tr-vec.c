@@ -29,6 +29,7 @@ bool tr_decode_native(const struct dbt_insn *i, struct tr_insn *ret)
                 return false;
         ret->kind = TR_NATIVE;
         ret->mem = i->flags & DBT_INSN_MEM;
+        ret->rm_use = (s->access & NATIVE_READ ? TR_R : 0) | (s->access & NATIVE_WRITE ? TR_W : 0);
         ret->size = (uint8_t)s->mem_size;
         ret->flags = (s->form.flags_read ? TR_R : 0) | (s->form.flags_touched ? TR_W : 0);
         return true;
@@ -260,7 +261,7 @@ void gen_need_fpu(struct gen *g, enum gen_fpu state)
 
 void gen_add_fault(struct gen *g)
 {
-        g->outs[g->n_outs++] = (struct gen_out){ .fault = tr_here(g->e), .store = g->dirty && g->live, .k = (uint8_t)g->k };
+        g->outs[g->n_outs++] = (struct gen_out){ .fault = tr_here(g->e), .store = g->dirty && g->live, .k = (uint8_t)g->k, .how = TR_MISSES };
 }
 
 void gen_native(struct gen *g, const struct dbt_insn *i)

@@ -32,8 +32,8 @@
 
 #define TR_CODE_SIZE MiB(16)
 #define TR_LINK_SIZE MiB(2)
-#define TR_SITE_SIZE MiB(4)
 #define TR_FAULT_SIZE MiB(1)
+#define TR_SITE_SIZE MiB(4)
 /* Room for the longest block. */
 #define TR_CODE_RESERVE KiB(32)
 #define TR_NO_HOME 0xff
@@ -104,10 +104,10 @@ void tr_put32(struct tr_emit *e, uint32_t value);
 void tr_put64(struct tr_emit *e, uint64_t value);
 void tr_op_reg(struct tr_emit *e, const struct tr_op *op, unsigned reg, unsigned rm);
 void tr_op_mem(struct tr_emit *e, const struct tr_op *op, unsigned reg, const struct tr_mem *m);
-/* Memory at target, which lies within 2 GiB of the code; the instruction has no immediate. */
-void tr_op_rip(struct tr_emit *e, const struct tr_op *op, unsigned reg, const void *target);
 /* Only ModRM, SIB and displacement, without the prefixes that m needs. */
 void tr_operand(struct tr_emit *e, unsigned reg, const struct tr_mem *m);
+/* Memory at target, which lies within 2 GiB of the code; the instruction has no immediate. */
+void tr_op_rip(struct tr_emit *e, const struct tr_op *op, unsigned reg, const void *target);
 void tr_mov(struct tr_emit *e, unsigned dst, unsigned src);
 void tr_load(struct tr_emit *e, unsigned dst, const struct tr_mem *m);
 void tr_store(struct tr_emit *e, const struct tr_mem *m, unsigned src);
@@ -212,9 +212,11 @@ enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b);
 void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b);
 /* Takes away the links to b, which was dropped. */
 void dbt_tr_unlink(struct dbt_vcpu *v, struct dbt_block *b);
-/* Answers DBT_REQ_CONVERT. */
-void dbt_tr_convert(struct dbt_vcpu *v);
+/* What linear addresses in the jump caches stand for may have changed; kernel: also those of supervisor modes. */
+void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel);
 /* Where to go on when the host faults at pc, or NULL. Called by the signal handler. */
 const void *dbt_tr_fault_exit(const struct dbt_tr *t, uint64_t pc);
+/* Answers DBT_REQ_CONVERT. */
+void dbt_tr_convert(struct dbt_vcpu *v);
 /* With code_lock held: all blocks are gone. */
 void dbt_tr_flush(struct dbt_vcpu *v);
