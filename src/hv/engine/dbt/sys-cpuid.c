@@ -156,7 +156,7 @@ void dbt_cpuid_supported(struct cpuid_table *ret, uint32_t *ret_pv)
         ret->n = 0;
         add_basic(ret, amd);
         add_extended(ret, amd);
-        *ret_pv = KVM_PV_CLOCKSOURCE2 | KVM_PV_CLOCKSOURCE_STABLE | KVM_PV_UNHALT;
+        *ret_pv = KVM_PV_CLOCKSOURCE2 | KVM_PV_CLOCKSOURCE_STABLE | KVM_PV_UNHALT | KVM_PV_SEND_IPI;
 }
 
 bool dbt_cpuid_has(const struct dbt_vcpu *v, uint32_t leaf, unsigned reg, unsigned bit)

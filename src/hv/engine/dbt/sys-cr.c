@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Control and table registers, EFER, XCR0, TLB instructions (Intel SDM vol. 3, 2.5 and 4.10; AMD APM vol. 2, 3.1). */
+/* Control and table registers, EFER, XCR0, TLB instructions (Intel SDM vol. 3, 2.5 and 4.10; AMD APM vol. 2, 3.1).
+ *
+ * The instructions end their blocks: what comes next is looked up in the new mode and mapping. */
 
 #include "hv/engine/dbt/sys.h"
 
@@ -14,12 +16,6 @@
 #define EFER_AUTO_IBRS (1u << 21)
 #define CR3_KEEP (1ULL << 63) /* a load that leaves what is cached for the PCID */
 #define CR3_PCID 0xfffULL
-
-static void mapping_changed(struct dbt_vcpu *v)
-{
-        dbt_tlb_flush(v);
-        dbt_end_block(v);
-}
 
 /* --- Control registers --------------------------------------------------------------------------------------- */
 
@@ -78,9 +74,7 @@ static void write_cr0(struct dbt_vcpu *v, uint64_t value)
         v->efer = efer;
         dbt_mode_update(v);
         if (changed & (X86_CR0_PG | X86_CR0_WP | X86_CR0_PE))
-                mapping_changed(v);
-        else
-                dbt_end_block(v);
+                dbt_tlb_flush(v);
 }
 
 static void write_cr3(struct dbt_vcpu *v, uint64_t value)
@@ -95,7 +89,6 @@ static void write_cr3(struct dbt_vcpu *v, uint64_t value)
                 check_pdptes(v, value);
         v->cr3 = value;
         dbt_tlb_switch(v, dbt_pcid(v), keep);
-        dbt_end_block(v);
 }
 
 /* The bits of CR4 that may be set, as CPUID offers them. */
@@ -135,9 +128,7 @@ static void write_cr4(struct dbt_vcpu *v, uint64_t value)
         v->cr4 = value;
         dbt_mode_update(v);
         if (changed & (X86_CR4_PGE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PCIDE | X86_CR4_SMEP | X86_CR4_SMAP))
-                mapping_changed(v);
-        else
-                dbt_end_block(v);
+                dbt_tlb_flush(v);
 }
 
 static void write_cr8(struct dbt_vcpu *v, uint64_t value)
@@ -146,7 +137,6 @@ static void write_cr8(struct dbt_vcpu *v, uint64_t value)
                 dbt_raise_gp0(v);
         lapic_set_tpr(v->lapic, (uint8_t)(value << 4));
         dbt_self_request(v, DBT_REQ_INTR);
-        dbt_end_block(v);
 }
 
 uint64_t dbt_mov_from_cr(struct dbt_vcpu *v, unsigned cr)
@@ -224,7 +214,7 @@ bool dbt_efer_write(struct dbt_vcpu *v, uint64_t value)
         v->efer = value;
         dbt_mode_update(v);
         if (changed & X86_EFER_NXE)
-                mapping_changed(v);
+                dbt_tlb_flush(v);
         return true;
 }
 
@@ -261,7 +251,6 @@ void dbt_invlpg(struct dbt_vcpu *v, uint64_t lin)
 {
         dbt_check_cpl0(v);
         dbt_tlb_flush_page(v, lin);
-        dbt_end_block(v);
 }
 
 /* Without CR4.PCIDE there is one context, 0 (Intel SDM vol. 2, INVPCID). */
@@ -283,7 +272,6 @@ void dbt_invpcid(struct dbt_vcpu *v, uint64_t type, uint64_t pcid, uint64_t lin)
         default:
                 dbt_tlb_flush_nonglobal(v);
         }
-        dbt_end_block(v);
 }
 
 void dbt_wbinvd(struct dbt_vcpu *v)
@@ -316,5 +304,4 @@ void dbt_xsetbv(struct dbt_vcpu *v)
         dbt_fpu_save(v);
         v->xcr0 = value;
         dbt_mode_update(v);
-        dbt_end_block(v);
 }
