@@ -45,19 +45,19 @@ static uint64_t large_bit(uint64_t lin, unsigned shift)
         return 1ULL << ((lin >> (shift == 30 ? 30 : 22)) & 63);
 }
 
-/* Filter of the pages that instructions may have been fetched from. */
-static uint64_t *code_filter(struct dbt_vcpu *v, bool user, uint64_t lin)
+/* Filter of the pages that instructions may have been fetched from, for each half of the address space. */
+static uint64_t *code_filter(struct dbt_vcpu *v, uint64_t lin)
 {
-        return &v->tlb_code[user][lin >> (DBT_PAGE_SHIFT + 6) & (DBT_TLB_CODE_WORDS - 1)];
+        return &v->tlb_code[lin >> 63][lin >> (DBT_PAGE_SHIFT + 6) & (DBT_TLB_CODE_WORDS - 1)];
 }
 
 static void note_code(struct dbt_vcpu *v, unsigned mmu, uint64_t lin, bool global)
 {
-        bool user = mmu == DBT_MMU_USER;
-
-        *code_filter(v, user, lin) |= 1ULL << (lin >> DBT_PAGE_SHIFT & 63);
-        if (!user && !global)
+        *code_filter(v, lin) |= 1ULL << (lin >> DBT_PAGE_SHIFT & 63);
+        if (mmu != DBT_MMU_USER && !global)
                 v->tlb_local_code = true;
+        if (!(lin >> 63) && (mmu != DBT_MMU_USER || global))
+                v->tlb_low_code = true;
 }
 
 static void note_entry(struct dbt_vcpu *v, unsigned mmu, uint64_t lin, unsigned shift, bool global)
@@ -127,10 +127,12 @@ static void first_flush(struct dbt_vcpu *v, bool global)
                 if (global)
                         clear_used(v, mmu, &v->tlb_used[1][mmu]);
         }
-        clear_words(v->tlb_code[1], DBT_TLB_CODE_WORDS);
         if (global) {
-                clear_words(v->tlb_code[0], DBT_TLB_CODE_WORDS);
+                clear_words(v->tlb_code[0], 2 * DBT_TLB_CODE_WORDS);
                 clear_words(v->tlb_large[0], 4);
+                v->tlb_low_code = false;
+        } else if (!v->tlb_low_code) {
+                clear_words(v->tlb_code[0], DBT_TLB_CODE_WORDS);
         }
         v->tlb_local_code = false;
         dbt_mapping_changed(v, global ? DBT_CHANGE_ALL : DBT_CHANGE_LOCAL, 0, code);
@@ -150,10 +152,15 @@ static void flush_large(struct dbt_vcpu *v, uint64_t lin)
                                 entry_clear(v, mmu, slot);
 }
 
+/* Code of the lower half is user mode's alone on any usual system. */
+static enum dbt_code_change code_change(struct dbt_vcpu *v, uint64_t lin)
+{
+        return lin >> 63 || v->tlb_low_code ? DBT_CODE_ALL : DBT_CODE_USER;
+}
+
 static void first_flush_page(struct dbt_vcpu *v, uint64_t lin)
 {
-        uint64_t bit = 1ULL << (lin >> DBT_PAGE_SHIFT & 63);
-        bool code = (*code_filter(v, true, lin) | *code_filter(v, false, lin)) & bit;
+        bool code = *code_filter(v, lin) >> (lin >> DBT_PAGE_SHIFT & 63) & 1;
 
         if ((*large_filter(v, lin, 22) & large_bit(lin, 22)) || (*large_filter(v, lin, 30) & large_bit(lin, 30))) {
                 flush_large(v, lin);
@@ -161,7 +168,7 @@ static void first_flush_page(struct dbt_vcpu *v, uint64_t lin)
         }
         for (unsigned mmu = 0; mmu < DBT_NMMUS; mmu++)
                 entry_clear(v, mmu, dbt_tlb_index(lin));
-        dbt_mapping_changed(v, DBT_CHANGE_PAGE, lin, code ? DBT_CODE_ALL : DBT_CODE_NONE);
+        dbt_mapping_changed(v, DBT_CHANGE_PAGE, lin, code ? code_change(v, lin) : DBT_CODE_NONE);
 }
 
 static bool protect(struct dbt_vcpu *v, unsigned mmu, const struct dbt_tlb_used *used, uint64_t gpa_page)

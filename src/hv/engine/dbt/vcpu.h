@@ -198,8 +198,9 @@ struct dbt_vcpu {
         struct dbt_tlb_info tlb_info[DBT_NMMUS][DBT_TLB_SIZE];
         struct dbt_tlb_used tlb_used[2][DBT_NMMUS]; /* [1] global pages */
         uint64_t tlb_large[2][2];  /* tlb.c: filters of the ranges with entries from large pages */
-        uint64_t tlb_code[2][DBT_TLB_CODE_WORDS]; /* tlb.c: filters of the pages that may have been executed; [1] in user mode */
+        uint64_t tlb_code[2][DBT_TLB_CODE_WORDS]; /* tlb.c: filters of the pages that may have been executed */
         bool tlb_local_code;       /* supervisor code may have come from pages that are not global */
+        bool tlb_low_code;         /* the lower half may have code of supervisor mode or in global pages */
         struct dbt_tlb2 tlb2;
 
         struct x86_segment ldtr, tr;
