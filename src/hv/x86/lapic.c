@@ -381,6 +381,13 @@ void lapic_eoi(struct lapic *l)
                 l->bus->cb.eoi(l->bus->opaque, (uint8_t)vector);
 }
 
+bool lapic_eoi_calls_back(const struct lapic *l)
+{
+        int vector = highest(l->isr);
+
+        return vector >= 0 && test_atomic(l->tmr, (unsigned)vector);
+}
+
 bool lapic_can_pv_eoi(const struct lapic *l)
 {
         int vector = highest(l->isr);
@@ -500,6 +507,11 @@ static uint64_t poll_deadline(struct lapic *l)
         if (left / 1000000 >= UINT64_MAX / 1000000 / 1000000 || !khz)
                 return khz ? UINT64_MAX - 1 : left / 8 + 1; /* without a frequency: early, and asked again */
         return left / khz * 1000000 + left % khz * 1000000 / khz + 1;
+}
+
+bool lapic_timer_asks_time(const struct lapic *l)
+{
+        return timer_mode(l) != TIMER_TSC_DEADLINE;
 }
 
 uint64_t lapic_timer_poll(struct lapic *l)

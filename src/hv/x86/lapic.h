@@ -53,6 +53,8 @@ int lapic_pending(struct lapic *l);
 /* Moves the pending vector to ISR and returns it, or -1 (spurious). */
 int lapic_ack(struct lapic *l);
 void lapic_eoi(struct lapic *l);
+/* Will the next EOI call back? */
+bool lapic_eoi_calls_back(const struct lapic *l);
 /* LINT0 accepts ExtINT from the 8259s now? */
 bool lapic_accepts_extint(const struct lapic *l);
 /* Takes pending NMI / INIT / SIPI messages; SIPI's vector page to *ret_vector. */
@@ -60,6 +62,8 @@ bool lapic_take_nmi(struct lapic *l);
 bool lapic_take_init(struct lapic *l);
 bool lapic_take_sipi(struct lapic *l, uint8_t *ret_vector);
 bool lapic_has_init_or_sipi(const struct lapic *l);
+/* Does lapic_timer_poll, as the timer is programmed now, ask for the time? */
+bool lapic_timer_asks_time(const struct lapic *l);
 /* Fires the timer if due. Returns ns of virtual time until the next expiry, 0: fired or due now, UINT64_MAX: none armed. */
 uint64_t lapic_timer_poll(struct lapic *l);
 /* PV EOI (KVM): the guest's flag word was found set by the vCPU; handled by the engine with these two. */

@@ -97,9 +97,14 @@ void dbt_block_flush(struct dbt_vcpu *v)
         pthread_mutex_unlock(&v->vm->code_lock);
 }
 
-void dbt_block_cache_flush(struct dbt_vcpu *v)
+void dbt_mapping_changed(struct dbt_vcpu *v, enum dbt_change change, uint64_t lin, enum dbt_code_change code)
 {
-        dbt_tr_forget_jumps(v, true);
+        if (code != DBT_CODE_NONE)
+                dbt_tr_forget_jumps(v, code == DBT_CODE_ALL);
+        if (change == DBT_CHANGE_PAGE)
+                dbt_tr_forget_page(v, lin);
+        else
+                dbt_tr_forget_sites(v, change == DBT_CHANGE_ALL);
 }
 
 /* --- Pages with code ---------------------------------------------------------------------------------------------- */

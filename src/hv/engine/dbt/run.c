@@ -47,7 +47,8 @@ static uint64_t timer_refresh(struct dbt_vcpu *v)
 {
         uint64_t ns;
 
-        dbt_fpu_save(v);
+        if (lapic_timer_asks_time(v->lapic))
+                dbt_fpu_save(v);
         atomic_fetch_and(&v->request, ~(uint32_t)DBT_REQ_TIMER);
         ns = lapic_timer_poll(v->lapic);
         if (!ns) /* it fired; a periodic one has a next time */
@@ -194,8 +195,8 @@ static __attribute__((noinline)) void run_blocks(struct dbt_vcpu *v)
         uint64_t start;
         bool behind;
 
-        /* Here, too: a loop with an instruction that ends blocks might never use up the budget. */
-        look_at_clock(v);
+        /* A loop with an instruction that ends blocks might never use up the budget. */
+        v->blocks += CLOCK_INTERVAL / 8;
         while (!atomic_load_explicit(&v->request, memory_order_relaxed)) {
                 if (unlikely(++v->blocks >= CLOCK_INTERVAL)) {
                         v->blocks = 0;

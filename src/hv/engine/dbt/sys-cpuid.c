@@ -12,6 +12,9 @@ enum {
         /* SSE3 PCLMUL SSSE3 FMA CX16 SSE4.1 SSE4.2 MOVBE POPCNT AES XSAVE AVX F16C RDRAND */
         LEAF1_ECX = BIT(0) | BIT(1) | BIT(9) | BIT(12) | BIT(13) | BIT(19) | BIT(20) | BIT(22) | BIT(23) | BIT(25) | BIT(26) |
                     BIT(28) | BIT(29) | BIT(30),
+        /* PCID and, in leaf 7, INVPCID: whatever the host has, they are the engine's */
+        LEAF1_ECX_OWN = BIT(17),
+        LEAF7_EBX_OWN = BIT(10),
         /* FPU DE PSE TSC MSR PAE CX8 APIC SEP PGE CMOV PAT PSE36 CLFSH MMX FXSR SSE SSE2, MCE and MCA (without banks), MTRR */
         LEAF1_EDX = BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(9) | BIT(11) | BIT(12) | BIT(13) |
                     BIT(14) | BIT(15) | BIT(16) | BIT(17) | BIT(19) | BIT(23) | BIT(24) | BIT(25) | BIT(26),
@@ -106,7 +109,7 @@ static void add_basic(struct cpuid_table *t, bool amd)
         add(t, 0, r);
         r = host(1, 0);
         add(t, 1, (struct cpuid_regs){
-                .eax = r.eax, .ebx = r.ebx & 0xff00, .ecx = r.ecx & LEAF1_ECX, .edx = r.edx & LEAF1_EDX
+                .eax = r.eax, .ebx = r.ebx & 0xff00, .ecx = (r.ecx & LEAF1_ECX) | LEAF1_ECX_OWN, .edx = r.edx & LEAF1_EDX
         });
         if (!amd) {
                 add(t, 2, host(2, 0));
@@ -114,7 +117,7 @@ static void add_basic(struct cpuid_table *t, bool amd)
         }
         r = host(7, 0);
         add_sub(t, 7, 0, (struct cpuid_regs){
-                .eax = amd ? 1 : 2, .ebx = r.ebx & LEAF7_EBX, .ecx = r.ecx & LEAF7_ECX,
+                .eax = amd ? 1 : 2, .ebx = (r.ebx & LEAF7_EBX) | LEAF7_EBX_OWN, .ecx = r.ecx & LEAF7_ECX,
                 .edx = (r.edx & LEAF7_EDX) | (amd ? 0 : LEAF7_EDX_INTEL)
         });
         add_sub(t, 7, 1, (struct cpuid_regs){ .eax = r.eax >= 1 ? host(7, 1).eax & LEAF7_1_EAX : 0 });
@@ -153,7 +156,7 @@ void dbt_cpuid_supported(struct cpuid_table *ret, uint32_t *ret_pv)
         ret->n = 0;
         add_basic(ret, amd);
         add_extended(ret, amd);
-        *ret_pv = KVM_PV_CLOCKSOURCE2 | KVM_PV_CLOCKSOURCE_STABLE | KVM_PV_UNHALT;
+        *ret_pv = KVM_PV_CLOCKSOURCE2 | KVM_PV_CLOCKSOURCE_STABLE | KVM_PV_UNHALT | KVM_PV_SEND_IPI;
 }
 
 bool dbt_cpuid_has(const struct dbt_vcpu *v, uint32_t leaf, unsigned reg, unsigned bit)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Control and table registers, EFER, XCR0, TLB instructions (Intel SDM vol. 3, 2.5 and 4.10; AMD APM vol. 2, 3.1). */
+/* Control and table registers, EFER, XCR0, TLB instructions (Intel SDM vol. 3, 2.5 and 4.10; AMD APM vol. 2, 3.1).
+ *
+ * The instructions end their blocks: what comes next is looked up in the new mode and mapping. */
 
 #include "hv/engine/dbt/sys.h"
 
@@ -12,13 +14,8 @@
                 X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT)
 
 #define EFER_AUTO_IBRS (1u << 21)
-
-static void mapping_changed(struct dbt_vcpu *v)
-{
-        dbt_tlb_flush(v);
-        dbt_block_cache_flush(v);
-        dbt_end_block(v);
-}
+#define CR3_KEEP (1ULL << 63) /* a load that leaves what is cached for the PCID */
+#define CR3_PCID 0xfffULL
 
 /* --- Control registers --------------------------------------------------------------------------------------- */
 
@@ -50,7 +47,7 @@ static uint64_t paging_switch(struct dbt_vcpu *v, uint64_t cr0)
         if (!((cr0 ^ v->cr0) & X86_CR0_PG))
                 return v->efer;
         if (!(cr0 & X86_CR0_PG)) {
-                if (v->mode & DBT_MODE_CS64)
+                if ((v->mode & DBT_MODE_CS64) || (v->cr4 & X86_CR4_PCIDE))
                         dbt_raise_gp0(v);
                 return v->efer & ~(uint64_t)X86_EFER_LMA;
         }
@@ -77,21 +74,21 @@ static void write_cr0(struct dbt_vcpu *v, uint64_t value)
         v->efer = efer;
         dbt_mode_update(v);
         if (changed & (X86_CR0_PG | X86_CR0_WP | X86_CR0_PE))
-                mapping_changed(v);
-        else
-                dbt_end_block(v);
+                dbt_tlb_flush(v);
 }
 
 static void write_cr3(struct dbt_vcpu *v, uint64_t value)
 {
+        bool keep = (value & CR3_KEEP) && (v->cr4 & X86_CR4_PCIDE);
+
+        if (keep)
+                value &= ~CR3_KEEP;
         if ((v->efer & X86_EFER_LMA) && (value & ~v->sys.phys_mask))
                 dbt_raise_gp0(v);
         if (pae_paging(v->cr0, v->cr4, v->efer))
                 check_pdptes(v, value);
         v->cr3 = value;
-        dbt_tlb_flush_nonglobal(v);
-        dbt_block_cache_flush(v);
-        dbt_end_block(v);
+        dbt_tlb_switch(v, dbt_pcid(v), keep);
 }
 
 /* The bits of CR4 that may be set, as CPUID offers them. */
@@ -99,6 +96,8 @@ static uint64_t cr4_allowed(const struct dbt_vcpu *v)
 {
         uint64_t allowed = CR4_BITS;
 
+        if (dbt_cpuid_has(v, 1, 2, 17))
+                allowed |= X86_CR4_PCIDE;
         if (dbt_cpuid_has(v, 1, 2, 26))
                 allowed |= X86_CR4_OSXSAVE;
         if (dbt_cpuid_has(v, 7, 1, 0))
@@ -120,16 +119,16 @@ static void write_cr4(struct dbt_vcpu *v, uint64_t value)
                 dbt_raise_gp0(v);
         if ((changed & X86_CR4_PAE) && (v->efer & X86_EFER_LMA))
                 dbt_raise_gp0(v);
+        if ((changed & value & X86_CR4_PCIDE) && (!(v->efer & X86_EFER_LMA) || (v->cr3 & CR3_PCID)))
+                dbt_raise_gp0(v);
         if (pae_paging(v->cr0, value, v->efer) && !pae_paging(v->cr0, v->cr4, v->efer))
                 check_pdptes(v, v->cr3);
         if (changed & (X86_CR4_OSFXSR | X86_CR4_OSXSAVE))
                 dbt_fpu_save(v);
         v->cr4 = value;
         dbt_mode_update(v);
-        if (changed & (X86_CR4_PGE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_SMEP | X86_CR4_SMAP))
-                mapping_changed(v);
-        else
-                dbt_end_block(v);
+        if (changed & (X86_CR4_PGE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PCIDE | X86_CR4_SMEP | X86_CR4_SMAP))
+                dbt_tlb_flush(v);
 }
 
 static void write_cr8(struct dbt_vcpu *v, uint64_t value)
@@ -138,7 +137,6 @@ static void write_cr8(struct dbt_vcpu *v, uint64_t value)
                 dbt_raise_gp0(v);
         lapic_set_tpr(v->lapic, (uint8_t)(value << 4));
         dbt_self_request(v, DBT_REQ_INTR);
-        dbt_end_block(v);
 }
 
 uint64_t dbt_mov_from_cr(struct dbt_vcpu *v, unsigned cr)
@@ -216,7 +214,7 @@ bool dbt_efer_write(struct dbt_vcpu *v, uint64_t value)
         v->efer = value;
         dbt_mode_update(v);
         if (changed & X86_EFER_NXE)
-                mapping_changed(v);
+                dbt_tlb_flush(v);
         return true;
 }
 
@@ -253,19 +251,20 @@ void dbt_invlpg(struct dbt_vcpu *v, uint64_t lin)
 {
         dbt_check_cpl0(v);
         dbt_tlb_flush_page(v, lin);
-        dbt_block_cache_flush(v);
-        dbt_end_block(v);
 }
 
-/* Without CR4.PCIDE there is one context, 0. */
+/* Without CR4.PCIDE there is one context, 0 (Intel SDM vol. 2, INVPCID). */
 void dbt_invpcid(struct dbt_vcpu *v, uint64_t type, uint64_t pcid, uint64_t lin)
 {
         dbt_check_cpl0(v);
-        if (type > 3 || pcid >> 12 || (type < 2 && pcid) || (type == 0 && !dbt_canonical(lin)))
+        if (type > 3 || pcid >> 12 || (type < 2 && pcid && !(v->cr4 & X86_CR4_PCIDE)) || (type == 0 && !dbt_canonical(lin)))
                 dbt_raise_gp0(v);
         switch (type) {
         case 0:
-                dbt_tlb_flush_page(v, lin);
+                dbt_tlb_flush_pcid_page(v, (unsigned)pcid, lin);
+                break;
+        case 1:
+                dbt_tlb_flush_pcid(v, (unsigned)pcid);
                 break;
         case 2:
                 dbt_tlb_flush(v);
@@ -273,8 +272,6 @@ void dbt_invpcid(struct dbt_vcpu *v, uint64_t type, uint64_t pcid, uint64_t lin)
         default:
                 dbt_tlb_flush_nonglobal(v);
         }
-        dbt_block_cache_flush(v);
-        dbt_end_block(v);
 }
 
 void dbt_wbinvd(struct dbt_vcpu *v)
@@ -307,5 +304,4 @@ void dbt_xsetbv(struct dbt_vcpu *v)
         dbt_fpu_save(v);
         v->xcr0 = value;
         dbt_mode_update(v);
-        dbt_end_block(v);
 }

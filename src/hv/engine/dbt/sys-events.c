@@ -163,7 +163,6 @@ void dbt_vcpu_reset(struct dbt_vcpu *v, bool init)
         if (init) {
                 v->cr0 = (v->cr0 & (X86_CR0_CD | X86_CR0_NW)) | X86_CR0_ET;
                 dbt_tlb_flush(v);
-                dbt_block_cache_flush(v);
         } else {
                 copy_rest(v, &s);
         }

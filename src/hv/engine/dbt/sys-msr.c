@@ -13,7 +13,7 @@ enum {
         MSR_PERF_STATUS = 0x198, MSR_MISC_ENABLE = 0x1a0, MSR_DEBUGCTL = 0x1d9, MSR_LBR_FIRST = 0x1db, MSR_LBR_LAST = 0x1de,
         MSR_MTRR_VAR_FIRST = 0x200, MSR_MTRR_VAR_LAST = 0x20f, MSR_MTRR_FIX64K = 0x250, MSR_MTRR_FIX16K = 0x258,
         MSR_MTRR_FIX4K = 0x268, MSR_PAT = 0x277, MSR_MTRR_DEF_TYPE = 0x2ff, MSR_TSC_DEADLINE = 0x6e0,
-        MSR_X2APIC_FIRST = 0x800, MSR_X2APIC_LAST = 0x8ff, MSR_KVM_FIRST = 0x4b564d00, MSR_KVM_LAST = 0x4b564dff,
+        MSR_X2APIC_FIRST = 0x800, MSR_X2APIC_EOI = 0x80b, MSR_X2APIC_ICR = 0x830, MSR_X2APIC_LAST = 0x8ff, MSR_KVM_FIRST = 0x4b564d00, MSR_KVM_LAST = 0x4b564dff,
 };
 
 enum {
@@ -314,6 +314,7 @@ static bool set_apic_base(struct dbt_vcpu *v, uint64_t value)
         if ((value & ~v->sys.phys_mask) || !lapic_set_base_msr(v->lapic, value))
                 return false;
         dbt_tlb_flush(v); /* the page may have covered or may now cover RAM */
+        dbt_end_block(v);
         return true;
 }
 
@@ -338,7 +339,9 @@ static bool plain_write(struct dbt_vcpu *v, unsigned i, uint64_t value)
 
 static bool x2apic_write(struct dbt_vcpu *v, uint32_t msr, uint64_t value)
 {
-        dbt_fpu_save(v); /* an EOI may reach the IOAPIC, a command may wake threads */
+        /* An EOI may reach the IOAPIC, a timer's count needs the time. Waking threads uses no vector register. */
+        if (msr == MSR_X2APIC_EOI ? lapic_eoi_calls_back(v->lapic) : msr != MSR_X2APIC_ICR)
+                dbt_fpu_save(v);
         if (!lapic_msr_write(v->lapic, msr, value))
                 return false;
         dbt_self_request(v, DBT_REQ_TIMER | DBT_REQ_INTR);
@@ -426,5 +429,4 @@ void dbt_wrmsr(struct dbt_vcpu *v)
         dbt_check_cpl0(v);
         if (!dbt_msr_write(v, msr, dbt_edx_eax(v)))
                 refuse(v, "write", msr);
-        dbt_end_block(v);
 }

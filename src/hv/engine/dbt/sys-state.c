@@ -100,7 +100,6 @@ void dbt_set_state(struct dbt_vcpu *v, const struct x86_state *s)
         v->delivering = -1;
         dbt_debug_update(v);
         dbt_tlb_flush(v);
-        dbt_block_cache_flush(v);
         dbt_mode_update(v);
         dbt_self_request(v, DBT_REQ_INTR | DBT_REQ_TIMER);
 }

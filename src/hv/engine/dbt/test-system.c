@@ -40,15 +40,7 @@ void dbt_end_block(struct dbt_vcpu *c)
 {
 }
 
-void dbt_block_cache_flush(struct dbt_vcpu *c)
-{
-}
-
-void dbt_tr_forget_sites(struct dbt_vcpu *c, bool global)
-{
-}
-
-void dbt_tr_forget_page(struct dbt_vcpu *c, uint64_t lin)
+void dbt_mapping_changed(struct dbt_vcpu *c, enum dbt_change change, uint64_t lin, enum dbt_code_change code)
 {
 }
 
@@ -285,6 +277,133 @@ static void test_flushes(void)
         put64(PT + 0x101 * 8, 0);
         dbt_invlpg(v, 0x101fff);
         CHECK(RAISES(dbt_load8(v, 0x101000, v->mmu)));
+}
+
+static bool present(uint64_t lin)
+{
+        return !RAISES(dbt_load8(v, lin, v->mmu));
+}
+
+/* Reads the page of PT entry n, so that it is cached, and takes it away. */
+static void cache_and_unmap(unsigned n)
+{
+        put64(PT + n * 8, (uint64_t)n << 12 | P | W);
+        dbt_load8(v, (uint64_t)n << 12, v->mmu);
+        put64(PT + n * 8, 0);
+}
+
+/* Intel SDM vol. 3, 4.10.4. */
+static void test_pcid(void)
+{
+        const uint64_t keep = 1ULL << 63;
+
+        setup_long();
+        CHECK(RAISES(dbt_mov_to_cr(v, 3, PML4 | keep))); /* reserved without PCIDE */
+        dbt_mov_to_cr(v, 3, PML4 | 8);
+        CHECK(RAISES(dbt_mov_to_cr(v, 4, v->cr4 | X86_CR4_PCIDE)));
+        dbt_mov_to_cr(v, 3, PML4);
+        CHECK(RAISES(dbt_invpcid(v, 1, 5, 0)));
+        dbt_mov_to_cr(v, 4, v->cr4 | X86_CR4_PCIDE);
+        CHECK(RAISES(dbt_mov_to_cr(v, 0, v->cr0 & ~(uint64_t)X86_CR0_PG)));
+
+        dbt_mov_to_cr(v, 3, PML4 | 5);
+        cache_and_unmap(0x100);
+        dbt_mov_to_cr(v, 3, PML4 | 6);
+        CHECK_EQ(v->cr3, PML4 | 6);
+        CHECK(!present(0x100000)); /* another context */
+        dbt_mov_to_cr(v, 3, PML4 | 5 | keep);
+        CHECK_EQ(v->cr3, PML4 | 5);
+        CHECK(present(0x100000)); /* found again */
+        dbt_mov_to_cr(v, 3, PML4 | 6 | keep);
+        dbt_invpcid(v, 0, 5, 0x101000); /* another page */
+        dbt_mov_to_cr(v, 3, PML4 | 5 | keep);
+        CHECK(present(0x100000));
+        dbt_mov_to_cr(v, 3, PML4 | 6 | keep);
+        dbt_invpcid(v, 0, 5, 0x100fff);
+        dbt_mov_to_cr(v, 3, PML4 | 5 | keep);
+        CHECK(!present(0x100000));
+
+        cache_and_unmap(0x100);
+        dbt_mov_to_cr(v, 3, PML4 | 6 | keep);
+        dbt_invpcid(v, 1, 5, 0);
+        dbt_mov_to_cr(v, 3, PML4 | 5 | keep);
+        CHECK(!present(0x100000));
+        cache_and_unmap(0x100);
+        dbt_invpcid(v, 1, 5, 0);
+        CHECK(!present(0x100000));
+        cache_and_unmap(0x100);
+        dbt_mov_to_cr(v, 3, PML4 | 5);
+        CHECK(!present(0x100000));
+}
+
+/* Global pages: whose flushes spare them, and whose do not. */
+static void test_global(void)
+{
+        const uint64_t keep = 1ULL << 63;
+
+        setup_long();
+        dbt_mov_to_cr(v, 4, v->cr4 | X86_CR4_PCIDE | X86_CR4_PGE);
+        put64(PT + 0x100 * 8, 0x100000 | P | W | G);
+        dbt_load8(v, 0x100000, v->mmu);
+        put64(PT + 0x100 * 8, 0);
+        cache_and_unmap(0x101);
+        dbt_invpcid(v, 3, 0, 0);
+        CHECK(present(0x100000));
+        CHECK(!present(0x101000));
+        dbt_mov_to_cr(v, 3, PML4 | 7);
+        CHECK(present(0x100000));
+        dbt_invpcid(v, 2, 0, 0);
+        CHECK(!present(0x100000));
+
+        put64(PT + 0x100 * 8, 0x100000 | P | W | G);
+        dbt_load8(v, 0x100000, v->mmu);
+        put64(PT + 0x100 * 8, 0);
+        dbt_invlpg(v, 0x100000);
+        CHECK(!present(0x100000));
+
+        put64(PT + 0x100 * 8, 0x100000 | P | W | G);
+        dbt_load8(v, 0x100000, v->mmu);
+        put64(PT + 0x100 * 8, 0);
+        dbt_mov_to_cr(v, 4, v->cr4 & ~(uint64_t)X86_CR4_PGE);
+        CHECK(!present(0x100000));
+        cache_and_unmap(0x101);
+        dbt_mov_to_cr(v, 4, v->cr4 | X86_CR4_PGE);
+        CHECK(!present(0x101000));
+
+        /* Contexts come and go: more than are remembered. */
+        for (unsigned pcid = 1; pcid < 40; pcid++) {
+                dbt_mov_to_cr(v, 3, PML4 | pcid | keep);
+                cache_and_unmap(0x102);
+                CHECK(present(0x102000));
+        }
+        dbt_mov_to_cr(v, 3, PML4 | 39 | keep);
+        CHECK(present(0x102000));
+        dbt_invpcid(v, 3, 0, 0);
+        CHECK(!present(0x102000));
+}
+
+/* The second level's rights are those of the page tables: a view that they forbid gets nothing, and D is set before a write. */
+static void test_second_level(void)
+{
+        setup_long();
+        put64(PT + 0x100 * 8, 0x100000 | P);
+        dbt_load8(v, 0x100000, v->mmu);
+        CHECK(!dbt_tlb_refill(v, 0x100000, DBT_MMU_USER, DBT_READ));
+        CHECK(dbt_tlb_refill(v, 0x100000, v->mmu, DBT_READ));
+        CHECK(RAISES(dbt_load8(v, 0x100000, DBT_MMU_USER)));
+        put64(PT + 0x100 * 8, 0x100000 | P | W);
+        dbt_tlb_flush(v);
+        dbt_load8(v, 0x100000, v->mmu);
+        CHECK(!(get64(PT + 0x100 * 8) & D));
+        CHECK(dbt_tlb_refill(v, 0x100000, v->mmu, DBT_WRITE));
+        CHECK(get64(PT + 0x100 * 8) & D);
+        CHECK(!dbt_tlb_refill(v, 0x8000000000000000ULL, v->mmu, DBT_READ));
+        CHECK(!dbt_tlb_refill(v, 0x7000000000ULL, v->mmu, DBT_READ)); /* not mapped */
+        code_page = 0x100000;
+        dbt_tlb_flush(v);
+        CHECK(!dbt_tlb_refill(v, 0x100000, v->mmu, DBT_WRITE));
+        CHECK(dbt_tlb_refill(v, 0x100000, v->mmu, DBT_READ));
+        code_page = 0;
 }
 
 static void test_crossing(void)
@@ -791,6 +910,9 @@ int main(void)
         test_smep_smap();
         test_large_pages();
         test_flushes();
+        test_pcid();
+        test_global();
+        test_second_level();
         test_crossing();
         test_special_memory();
         test_legacy_paging();

@@ -177,10 +177,48 @@ static void emit_call(struct tr_emit *e)
         CODE(e, 0x48, 0x8d, 0x64, 0x24, 0x08, 0xc3); /* lea rsp, [rsp + 8]; ret */
 }
 
+/* For a roaming site and a page that the TLB has: what tr_site_missed does then. Pushes RDX, RSI and RDI, and leaves them there for the slow path. */
+static void emit_roam(struct tr_emit *e, enum tr_miss how)
+{
+        size_t match = how == TR_MISS_WRITE ? offsetof(struct dbt_tlb_entry, match_write) : offsetof(struct dbt_tlb_entry, match_read);
+        static const struct tr_op test = { .opcode = 0xf6 }, inc = { .opcode = 0xfe }, movzx = { .opcode = 0xb7, .map0f = true },
+                                  mov = { .opcode = 0x8b };
+        struct tr_mem k = { .base = TR_RCX, .index = TR_NO_HOME, .disp = offsetof(struct tr_site, k) }, limit = k, misses = k;
+        uint8_t *slow[3];
+
+        limit.disp = offsetof(struct tr_site, limit);
+        misses.disp = offsetof(struct tr_site, misses);
+        tr_op_mem(e, &test, 0, &k);
+        tr_put(e, TR_SITE_ROAMING);
+        slow[0] = tr_jcc(e, TR_CC_E);
+        tr_op_reg(e, &mov, TR_RDX, TR_RAX);
+        CODE(e, 0xc1, 0xea, DBT_PAGE_SHIFT - DBT_TLB_ENTRY_SHIFT); /* shr edx, imm8 */
+        CODE(e, 0x81, 0xe2);                                       /* and edx, imm32 */
+        tr_put32(e, (DBT_TLB_SIZE - 1) << DBT_TLB_ENTRY_SHIFT);
+        with_field(e, 0x03, true, TR_RDX, offsetof(struct dbt_vcpu, tlb_now));
+        with_base(e, 0x8b, TR_RSI, TR_RDX, match);
+        CODE(e, 0x48, 0x31, 0xc6); /* xor rsi, rax */
+        tr_op_mem(e, &movzx, TR_RDI, &limit);
+        CODE(e, 0x48, 0x39, 0xfe); /* cmp rsi, rdi */
+        slow[1] = tr_jcc(e, TR_CC_A);
+        tr_op_mem(e, &inc, 0, &misses);
+        slow[2] = tr_jcc(e, TR_CC_E);
+        CODE(e, 0x48, 0x25, 0x00, 0xf0, 0xff, 0xff); /* and rax, -4096 */
+        with_base(e, 0x89, TR_RAX, TR_RCX, offsetof(struct tr_site, match));
+        with_base(e, 0x8b, TR_RAX, TR_RDX, offsetof(struct dbt_tlb_entry, addend));
+        with_base(e, 0x89, TR_RAX, TR_RCX, offsetof(struct tr_site, addend));
+        CODE(e, 0x5f, 0x5e, 0x5a, 0x85, 0xe4, 0xc3); /* pop rdi, rsi, rdx; test esp, esp; ret */
+        for (unsigned n = 0; n < ARRAY_SIZE(slow); n++)
+                tr_set_jump(e, slow[n]);
+}
+
 /* In: RAX the address, RCX the site, or the span for the TLB. Keeps all registers of the guest. Out: NE: the access may be tried again. */
 static void emit_missed(struct tr_emit *e, enum tr_miss how)
 {
-        CODE(e, 0x52, 0x56, 0x57, 0x41, 0x50, 0x41, 0x51, 0x41, 0x52, 0x41, 0x53); /* push rdx, rsi, rdi, r8..r11 */
+        CODE(e, 0x52, 0x56, 0x57); /* push rdx, rsi, rdi */
+        if (how <= TR_MISS_WRITE)
+                emit_roam(e, how);
+        CODE(e, 0x41, 0x50, 0x41, 0x51, 0x41, 0x52, 0x41, 0x53); /* push r8..r11 */
         with_field(e, 0x8b, true, TR_RDI, offsetof(struct dbt_vcpu, self));
         tr_mov(e, TR_RSI, TR_RCX);
         tr_mov(e, TR_RDX, TR_RAX);

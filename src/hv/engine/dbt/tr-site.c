@@ -8,7 +8,7 @@
 #include "hv/engine/dbt/tr.h"
 
 /* 256 misses in less TSC ticks than this: the TLB is better. */
-#define THRASHING (256 * 250)
+#define THRASHING (256 * 150)
 
 static bool is_keyed(const struct tr_site *s)
 {
@@ -29,18 +29,23 @@ static void site_remove(struct tr_site *s)
                 s->next->prev = s->prev;
         s->prev = NULL;
         s->match = TR_SITE_INVALID;
+        s->k &= (uint8_t)~TR_SITE_ROAMING;
 }
 
-static void site_insert(struct tr_sites *sites, struct tr_site *s, bool global, uint64_t lin)
+static void link_to(struct tr_site **head, struct tr_site *s)
 {
-        unsigned n = list_of(lin);
-        struct tr_site **head = &sites->lists[global][n];
-
         s->next = *head;
         s->prev = head;
         if (s->next)
                 s->next->prev = &s->next;
         *head = s;
+}
+
+static void site_insert(struct tr_sites *sites, struct tr_site *s, bool global, uint64_t lin)
+{
+        unsigned n = list_of(lin);
+
+        link_to(&sites->lists[global][n], s);
         sites->used[global][n / 64] |= 1ULL << (n % 64);
 }
 
@@ -59,9 +64,9 @@ static void count_miss(struct dbt_vcpu *v, struct tr_site *s)
 {
         struct tr_sites *sites = &v->translator->sites;
 
-        if (++s->misses || !is_thrashing(s) || sites->convert)
+        if (s->misses++ || !is_thrashing(s) || sites->convert)
                 return;
-        s->block->by_tlb |= 1ULL << s->k;
+        s->block->by_tlb |= 1ULL << (s->k & TR_SITE_INSN);
         sites->convert = s->block;
         atomic_fetch_or_explicit(&v->request, DBT_REQ_CONVERT, memory_order_relaxed);
 }
@@ -73,7 +78,7 @@ static const struct dbt_tlb_entry *entry_for(struct dbt_vcpu *v, uint64_t lin, u
 
         if (((write ? e->match_write : e->match_read) ^ lin) <= DBT_PAGE_SIZE - span)
                 return e;
-        if ((lin & ~DBT_PAGE_MASK) + span > DBT_PAGE_SIZE || !dbt_tlb_refill(v, lin, v->mmu, write))
+        if ((lin & ~DBT_PAGE_MASK) + span > DBT_PAGE_SIZE || !dbt_tlb_refill(v, lin, v->mmu, write ? DBT_WRITE : DBT_READ))
                 return NULL;
         return e;
 }
@@ -83,33 +88,62 @@ bool tr_tlb_missed(struct dbt_vcpu *v, uint64_t span, uint64_t lin, enum tr_miss
         return entry_for(v, lin, (unsigned)span, how & 1) != NULL;
 }
 
+static bool is_global(const struct dbt_vcpu *v, uint64_t lin)
+{
+        unsigned n = dbt_tlb_index(lin);
+
+        return v->tlb_used[1][v->mmu].word[n / 64] >> (n % 64) & 1;
+}
+
+/* The site is about to become valid for the page of lin. */
+static void choose_list(struct dbt_vcpu *v, struct tr_site *s, uint64_t lin)
+{
+        struct tr_sites *sites = &v->translator->sites;
+
+        if (s->k & TR_SITE_ROAMING)
+                return;
+        if (!s->prev || is_keyed(s)) {
+                site_remove(s);
+                site_insert(sites, s, is_global(v, lin), lin);
+                return;
+        }
+        site_remove(s);
+        s->k |= TR_SITE_ROAMING;
+        link_to(&sites->roaming, s);
+}
+
 bool tr_site_missed(struct dbt_vcpu *v, struct tr_site *s, uint64_t lin, enum tr_miss how)
 {
-        const struct dbt_tlb_entry *e = entry_for(v, lin, s->span, how & 1);
+        const struct dbt_tlb_entry *e = entry_for(v, lin, (unsigned)DBT_PAGE_SIZE - s->limit, how & 1);
 
         if (!e)
                 return false;
         if (!is_keyed(s))
                 count_miss(v, s);
-        site_remove(s);
+        choose_list(v, s, lin);
         s->match = is_keyed(s) ? lin - (uint64_t)(int64_t)s->disp : lin & DBT_PAGE_MASK;
         s->addend = is_keyed(s) ? lin + e->addend : e->addend;
-        site_insert(&v->translator->sites, s, v->tlb_info[v->mmu][dbt_tlb_index(lin)].global, lin);
         return true;
 }
 
 /* --- Forgetting ------------------------------------------------------------------------------------------------------------ */
 
-static void forget_list(struct tr_sites *sites, unsigned global, unsigned n)
+static void forget_chain(struct tr_site **head)
 {
-        struct tr_site *s = sites->lists[global][n], *next;
+        struct tr_site *next;
 
-        for (; s; s = next) {
+        for (struct tr_site *s = *head; s; s = next) {
                 next = s->next;
                 s->prev = NULL;
                 s->match = TR_SITE_INVALID;
+                s->k &= (uint8_t)~TR_SITE_ROAMING;
         }
-        sites->lists[global][n] = NULL;
+        *head = NULL;
+}
+
+static void forget_list(struct tr_sites *sites, unsigned global, unsigned n)
+{
+        forget_chain(&sites->lists[global][n]);
         sites->used[global][n / 64] &= ~(1ULL << (n % 64));
 }
 
@@ -127,6 +161,7 @@ void dbt_tr_forget_sites(struct dbt_vcpu *v, bool global)
 {
         if (!v->translator)
                 return;
+        forget_chain(&v->translator->sites.roaming);
         forget_all(&v->translator->sites, 0);
         if (global)
                 forget_all(&v->translator->sites, 1);
@@ -136,6 +171,7 @@ void dbt_tr_forget_page(struct dbt_vcpu *v, uint64_t lin)
 {
         if (!v->translator)
                 return;
+        forget_chain(&v->translator->sites.roaming);
         forget_list(&v->translator->sites, 0, list_of(lin));
         forget_list(&v->translator->sites, 1, list_of(lin));
 }
@@ -161,6 +197,7 @@ void dbt_tr_forget_host(struct dbt_vcpu *v, const void *page)
         if (!v->translator)
                 return;
         sites = &v->translator->sites;
+        forget_chain(&sites->roaming);
         for (unsigned global = 0; global < 2; global++)
                 for (unsigned n = 0; n < TR_SITE_LISTS; n++)
                         forget_host(sites, global, n, (uintptr_t)page);
@@ -173,7 +210,7 @@ struct tr_site *tr_site_new(struct tr_sites *sites, struct dbt_block *b, unsigne
         struct tr_site *s = &sites->site[sites->n++];
 
         *s = (struct tr_site){ .match = TR_SITE_INVALID, .addend = (uintptr_t)sites->site - DBT_PAGE_SIZE - TR_SITE_INVALID,
-                .block = b, .k = (uint8_t)k, .span = (uint16_t)span };
+                .block = b, .k = (uint8_t)k, .limit = (uint16_t)(DBT_PAGE_SIZE - span) };
         return s;
 }
 

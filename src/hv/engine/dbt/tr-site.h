@@ -4,7 +4,8 @@
 /* Memory sites: what a place in translated code knows of the page it accessed last. Private to tr-*.c.
  *
  * A valid site says that linear addresses in one page may be accessed directly, for reading or, if the code at the site writes, for writing. It
- * is in the list of that page's number, and whatever takes away the TLB's permission takes away the site's, too. A keyed site is for
+ * is in the list of that page's number, and whatever takes away the TLB's permission takes away the site's, too. A site that met a second page is roaming: it
+ * is in one list with all of these, which any flush empties, so that it can go from page to page without changing lists. A keyed site is for
  * an address at a constant distance from something that seldom changes, such as a segment's base, and holds the operand's host address. */
 
 #include "hv/engine/dbt/vcpu.h"
@@ -15,6 +16,8 @@
 
 #define TR_SITE_LISTS 256
 #define TR_SITE_KEYED 0x80
+#define TR_SITE_ROAMING 0x40
+#define TR_SITE_INSN 0x3f
 
 struct tr_site {
         uint64_t match;           /* the page's linear address, or the key */
@@ -25,13 +28,14 @@ struct tr_site {
                 uint32_t missed;  /* not keyed: low bits of the TSC 256 misses ago */
                 int32_t disp;     /* keyed: linear - key */
         };
-        uint16_t span;            /* bytes that an access covers */
-        uint8_t k;                /* instruction in the block; TR_SITE_KEYED */
+        uint16_t limit;           /* greatest offset in a page where an access may begin */
+        uint8_t k;                /* instruction in the block; TR_SITE_KEYED, TR_SITE_ROAMING */
         uint8_t misses;           /* modulo 256 */
 };
 
 struct tr_sites {
         struct tr_site *lists[2][TR_SITE_LISTS]; /* [1]: global pages */
+        struct tr_site *roaming;
         uint64_t used[2][TR_SITE_LISTS / 64];    /* lists that may have something */
         struct tr_site *site;                    /* all, beside the code */
         unsigned n;

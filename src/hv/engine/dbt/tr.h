@@ -216,6 +216,11 @@ void dbt_tr_unlink(struct dbt_vcpu *v, struct dbt_block *b);
 void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel);
 /* Where to go on when the host faults at pc, or NULL. Called by the signal handler. */
 const void *dbt_tr_fault_exit(const struct dbt_tr *t, uint64_t pc);
+/* What linear addresses in the jump caches stand for may have changed; kernel: also those of supervisor modes. Without a translator nothing happens. */
+void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel);
+/* The same for sites: all but those for global pages, or all; those for one page of 4 KiB. */
+void dbt_tr_forget_sites(struct dbt_vcpu *v, bool global);
+void dbt_tr_forget_page(struct dbt_vcpu *v, uint64_t lin);
 /* Answers DBT_REQ_CONVERT. */
 void dbt_tr_convert(struct dbt_vcpu *v);
 /* With code_lock held: all blocks are gone. */

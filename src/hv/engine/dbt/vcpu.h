@@ -6,7 +6,7 @@
  * Who owns what:
  *   decode.c, exec-*.c, block.c, run.c   decode cache, instruction handlers, the run loop
  *   native.c, fpu.c                      instructions run as re-encoded copies on the host; x87/SSE/AVX state, XSAVE family
- *   mmu.c, tlb.h                         software TLB, page walks, guest memory access
+ *   tlb.c, mmu-walk.c, mmu.c             software TLB, page walks, guest memory access
  *   seg.c, fault.c, sys-*.c              descriptors, far transfers, exception and interrupt delivery, system instructions, MSRs
  *   vm.c                                 engine_ops, threads' requests, exclusive sections
  *
@@ -59,7 +59,6 @@ struct dbt_tlb_entry {
 /* The rest of the entry with the same number. */
 struct dbt_tlb_info {
         uint64_t gpa;   /* of the page; ~0: none */
-        bool global;    /* survives a CR3 load */
         uint8_t shift;  /* log2 of the size of the guest's page that this is a part of: 12, 21, 22, 30 */
 };
 
@@ -67,6 +66,39 @@ struct dbt_tlb_info {
 #define DBT_TLB_INFO_SHIFT 4
 _Static_assert(sizeof(struct dbt_tlb_entry) == 1 << DBT_TLB_ENTRY_SHIFT, "translated code shifts");
 _Static_assert(sizeof(struct dbt_tlb_info) == 1 << DBT_TLB_INFO_SHIFT, "translated code shifts");
+
+/* Which entries of one view may hold something: words has a bit for each word that is not 0. */
+struct dbt_tlb_used {
+        uint64_t word[DBT_TLB_SIZE / 64];
+        uint32_t words;
+};
+_Static_assert(DBT_TLB_SIZE / 64 <= 32, "bits of words");
+
+/* Second level, see tlb.c. */
+#define DBT_TLB2_BITS 10
+#define DBT_TLB2_LARGE_BITS 5
+#define DBT_TLB2_WAYS 4
+#define DBT_TLB2_CONTEXTS 8
+
+struct dbt_tlb2_entry {
+        uint64_t tag;  /* 0: empty */
+        uint64_t page; /* physical address, and enum dbt_rights */
+};
+
+struct dbt_tlb2 {
+        struct dbt_tlb2_entry small[1 << DBT_TLB2_BITS][DBT_TLB2_WAYS];
+        struct dbt_tlb2_entry large[1 << DBT_TLB2_LARGE_BITS][DBT_TLB2_WAYS];
+        struct {
+                uint32_t number; /* 0: nothing is cached for the PCID */
+                uint16_t pcid;
+        } known[DBT_TLB2_CONTEXTS];
+        uint32_t context, global, last; /* the present one, that of global pages, the number given out last */
+        uint32_t shifts;                /* bit per page size that may be found */
+        uint16_t pcid;                  /* the present one */
+        uint8_t next, victim;
+};
+
+#define DBT_TLB_CODE_WORDS 16
 
 /* Where translated code goes on at a linear address, in one mode. An entry of a wrong slot stands for none. */
 #define DBT_JUMP_BITS 10
@@ -176,8 +208,12 @@ struct dbt_vcpu {
         struct dbt_jumps jumps[DBT_JUMP_MODES];
         struct dbt_tlb_entry tlb[DBT_NMMUS][DBT_TLB_SIZE] __attribute__((aligned(128)));
         struct dbt_tlb_info tlb_info[DBT_NMMUS][DBT_TLB_SIZE];
-        uint64_t tlb_used[DBT_NMMUS][DBT_TLB_SIZE / 64]; /* bit per entry that may hold something */
-        uint64_t tlb_large[2];     /* mmu.c: filters of the 4M and 1G ranges with entries from large pages */
+        struct dbt_tlb_used tlb_used[2][DBT_NMMUS]; /* [1] global pages */
+        uint64_t tlb_large[2][2];  /* tlb.c: filters of the ranges with entries from large pages */
+        uint64_t tlb_code[2][DBT_TLB_CODE_WORDS]; /* tlb.c: filters of the pages that may have been executed */
+        bool tlb_local_code;       /* supervisor code may have come from pages that are not global */
+        bool tlb_low_code;         /* the lower half may have code of supervisor mode or in global pages */
+        struct dbt_tlb2 tlb2;
 
         struct x86_segment ldtr, tr;
         struct x86_table gdtr, idtr;
@@ -214,7 +250,7 @@ struct dbt_vcpu {
         struct dbt_native *native; /* code buffer for re-encoded instructions, owned by native.c */
 };
 
-/* --- mmu.c: guest memory by linear address ------------------------------------------------------------------ */
+/* --- mmu.c, tlb.c: guest memory by linear address ------------------------------------------------------------------ */
 
 enum dbt_access { DBT_READ, DBT_WRITE, DBT_EXEC };
 
@@ -232,14 +268,15 @@ void *dbt_host_ptr(struct dbt_vcpu *v, uint64_t lin, unsigned n, enum dbt_access
 /* Physical page and host address for an instruction fetch; raises #PF (instruction fetch). *ret_gpa is the physical address of
  * lin. NULL: not RAM or ROM (executing MMIO: the caller raises a machine stop). */
 const uint8_t *dbt_fetch_ptr(struct dbt_vcpu *v, uint64_t lin, uint64_t *ret_gpa);
-/* Fills the TLB for an access to lin if that is permitted and can be done directly; false if not. Never raises. */
-bool dbt_tlb_refill(struct dbt_vcpu *v, uint64_t lin, unsigned mmu, bool write);
 /* Would the access fault? No side effects but A/D bits; for probes before partial writes. Raises if so. */
 void dbt_probe(struct dbt_vcpu *v, uint64_t lin, unsigned n, enum dbt_access access, unsigned mmu);
 
 void dbt_tlb_flush(struct dbt_vcpu *v);           /* everything */
-void dbt_tlb_flush_nonglobal(struct dbt_vcpu *v); /* CR3 load */
+void dbt_tlb_flush_nonglobal(struct dbt_vcpu *v); /* of all contexts */
 void dbt_tlb_flush_page(struct dbt_vcpu *v, uint64_t lin);
+/* Fills the slot of lin, from the second level or by a walk that updates A and D. True: that kind of access may go straight to memory now. Never
+ * raises, unwinds or uses a vector register; what it refuses is left to the handler, which does all of it again. */
+bool dbt_tlb_refill(struct dbt_vcpu *v, uint64_t lin, unsigned mmu, enum dbt_access access);
 /* Takes direct writes from every entry for the physical page; returns whether there was one. */
 bool dbt_tlb_protect_code(struct dbt_vcpu *v, uint64_t gpa_page);
 
@@ -251,6 +288,15 @@ static inline unsigned dbt_tlb_index(uint64_t lin)
 static inline struct dbt_tlb_entry *dbt_tlb_slot(struct dbt_vcpu *v, unsigned mmu, uint64_t lin)
 {
         return &v->tlb[mmu][dbt_tlb_index(lin)];
+}
+
+/* Does the view allow that kind of access to the byte without more ado? */
+static inline bool dbt_tlb_allows(struct dbt_vcpu *v, uint64_t lin, enum dbt_access access, unsigned mmu)
+{
+        const struct dbt_tlb_entry *e = dbt_tlb_slot(v, mmu, lin);
+        uint64_t match = access == DBT_READ ? e->match_read : access == DBT_WRITE ? e->match_write : e->match_exec;
+
+        return match == (lin & DBT_PAGE_MASK);
 }
 
 static inline void dbt_set_view(struct dbt_vcpu *v, enum dbt_mmu mmu)
@@ -405,18 +451,16 @@ void dbt_request(struct dbt_vcpu *v, uint32_t bits);
 void dbt_code_written(struct dbt_vcpu *v, uint64_t gpa, unsigned n);
 /* Does some vCPU have cached code from the page? Then no TLB entry may get match_write for it. */
 bool dbt_code_page_test(struct dbt_vm *vm, uint64_t gpa_page);
-/* The mapping of linear to physical addresses changed (CR3, CR0.PG, invlpg ...). Block lookups go through the TLB, so that this only forgets what the
- * run loop holds in advance; every instruction that can change the mapping has DBT_INSN_ENDS_BLOCK. */
-void dbt_block_cache_flush(struct dbt_vcpu *v);
+/* Called by tlb.c when the TLB's entries for the page of lin, all that are not global, or all were dropped: what else is keyed by linear address must be
+ * forgotten. code: whether instructions may have been fetched there. On the own thread or while v is stopped; every instruction that can do
+ * this has DBT_INSN_ENDS_BLOCK. */
+enum dbt_change { DBT_CHANGE_PAGE, DBT_CHANGE_LOCAL, DBT_CHANGE_ALL };
+enum dbt_code_change { DBT_CODE_NONE, DBT_CODE_USER, DBT_CODE_ALL };
+void dbt_mapping_changed(struct dbt_vcpu *v, enum dbt_change change, uint64_t lin, enum dbt_code_change code);
 /* After the present block the run loop looks at interrupts and at the LAPIC's timer: some of its registers changed. Own vCPU only. */
 void dbt_end_block(struct dbt_vcpu *v);
 
-/* --- tr-*.c: what translated code knows of mappings. Nothing happens without a translator. --------------------------------------- */
+/* --- tr-site.c ----------------------------------------------------------------------------------------------------- */
 
-/* What sites know of pages may have changed: of all but global ones, or of all; of one linear page; of what leads to a page of the host, when direct
- * writes to that end. */
-void dbt_tr_forget_sites(struct dbt_vcpu *v, bool global);
-void dbt_tr_forget_page(struct dbt_vcpu *v, uint64_t lin);
+/* Direct writes to a page of the host are no longer allowed. */
 void dbt_tr_forget_host(struct dbt_vcpu *v, const void *page);
-/* What linear addresses in the jump caches stand for may have changed; kernel: also those of supervisor modes. */
-void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel);
