@@ -67,7 +67,7 @@ static bool fits(int64_t value)
 }
 
 /* Can the other files do it? */
-static bool supported(const struct gen_insn *n)
+static bool supported(const struct gen *g, const struct gen_insn *n)
 {
         const struct dbt_insn *i = n->i;
         const struct tr_insn *t = &n->t;
@@ -79,6 +79,12 @@ static bool supported(const struct gen_insn *n)
                 return !t->op.op16 || tr_home[t->reg] != TR_NO_HOME;
         case TR_CMPXCHG:
                 return tr_home[t->reg] != TR_NO_HOME;
+        case TR_SHIFTD_CL:
+                return tr_home[t->reg] != TR_NO_HOME || (!t->mem && tr_home[t->rm] != TR_NO_HOME);
+        case TR_MOV_FROM_SEG:
+                return t->mem || !t->op.op16 || tr_home[t->rm] != TR_NO_HOME;
+        case TR_CLI:
+                return !(gen_mode(g) & DBT_MODE_CPL3);
         case TR_PUSH_IMM:
                 return fits((int64_t)i->imm);
         case TR_JCC:
@@ -111,7 +117,7 @@ static void look(struct gen *g)
                 n->bytes = bytes;
                 n->offset = (uint16_t)offset;
                 tr_decode(n->i, bytes, &n->t);
-                if (!supported(n))
+                if (!supported(g, n))
                         n->t.kind = TR_HANDLER;
                 tr_use(n->i, &n->t, &n->use);
                 bytes += n->i->length;

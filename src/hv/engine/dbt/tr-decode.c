@@ -8,8 +8,8 @@
 /* Prefixes, opcode and ModRM. */
 struct bytes {
         const uint8_t *p;
-        unsigned rex, opcode, mod, reg, rm;
-        bool op16, rep, map0f;
+        unsigned rex, opcode, mod, reg, rm, rep; /* rep: F2, F3 or 0 */
+        bool op16, map0f;
 };
 
 static bool is_segment_prefix(unsigned byte)
@@ -25,7 +25,7 @@ static void split(const uint8_t *p, struct bytes *ret)
                 if (*p == 0x66)
                         ret->op16 = true;
                 else if (*p == 0xf2 || *p == 0xf3)
-                        ret->rep = true;
+                        ret->rep = *p;
                 else if (*p != 0xf0 && !is_segment_prefix(*p))
                         break;
         }
@@ -127,9 +127,14 @@ static void group3(struct tr_insn *t)
                 return;
         case 4:
         case 5:
-                if (t->size >= 4) {
-                        extension(t, TR_R, TR_W);
-                        t->kind = TR_MUL;
+                extension(t, TR_R, TR_W);
+                t->kind = TR_MUL;
+                return;
+        case 6:
+        case 7:
+                if (t->size >= 4 || (t->reg & 7) == 6) {
+                        extension(t, TR_R, 0);
+                        t->kind = (t->reg & 7) == 6 ? TR_DIV : TR_IDIV;
                 }
                 return;
         }
@@ -150,8 +155,8 @@ static void group5(struct tr_insn *t, const struct bytes *b)
                 }
                 return;
         case 6:
-                if (b->opcode == 0xff && !t->mem && !b->op16)
-                        t->kind = TR_PUSH_REG;
+                if (b->opcode == 0xff && !b->op16)
+                        t->kind = t->mem ? TR_PUSH_MEM : TR_PUSH_REG;
                 return;
         }
 }
@@ -183,6 +188,19 @@ static void one_byte_low(struct tr_insn *t, const struct bytes *b)
         }
 }
 
+/* xchg with the accumulator; nop is one */
+static void exchange(struct tr_insn *t, const struct bytes *b)
+{
+        if (b->opcode == 0x90 && !(b->rex & 1)) {
+                t->kind = TR_NOTHING;
+                return;
+        }
+        plain(t, TR_RW, TR_RW, 0);
+        opcode_register(t, b);
+        t->reg = X86_RAX;
+        t->op.opcode = 0x87;
+}
+
 static void one_byte_mid(struct tr_insn *t, const struct bytes *b)
 {
         switch (b->opcode) {
@@ -211,20 +229,46 @@ static void one_byte_mid(struct tr_insn *t, const struct bytes *b)
         case 0x8d:
                 t->kind = TR_LEA;
                 break;
-        case 0x90:
-                if (!(b->rex & 1))
-                        t->kind = TR_NOTHING;
+        case 0x90 ... 0x97:
+                exchange(t, b);
+                break;
+        case 0x8c:
+                t->kind = TR_MOV_FROM_SEG;
                 break;
         case 0x98:
         case 0x99:
                 t->kind = b->opcode == 0x98 ? TR_CDQE : TR_CDQ;
                 t->mem = false;
                 break;
+        case 0x9c:
+                if (!b->op16)
+                        t->kind = TR_PUSHF;
+                t->flags = TR_R;
+                break;
+        case 0x9e:
+        case 0x9f:
+                t->kind = b->opcode == 0x9e ? TR_SAHF : TR_LAHF;
+                t->flags = b->opcode == 0x9e ? TR_RW : TR_R;
+                break;
         case 0xa8:
         case 0xa9:
                 extension(t, TR_R, TR_W);
                 accumulator(t, 0xf6 | (b->opcode & 1), 0);
                 break;
+        }
+}
+
+/* clc, stc, cmc, cli, cld, std */
+static void flag_operation(struct tr_insn *t, const struct bytes *b)
+{
+        t->mem = false;
+        if (b->opcode == 0xfa) {
+                t->kind = TR_CLI;
+        } else if (b->opcode >= 0xfc) {
+                t->kind = b->opcode == 0xfc ? TR_CLD : TR_STD;
+        } else {
+                t->kind = TR_COPY;
+                t->flags = TR_RW;
         }
 }
 
@@ -272,6 +316,14 @@ static void one_byte_high(const struct dbt_insn *i, struct tr_insn *t, const str
         case 0xf7:
                 group3(t);
                 break;
+        case 0xf5:
+        case 0xf8:
+        case 0xf9:
+        case 0xfa:
+        case 0xfc:
+        case 0xfd:
+                flag_operation(t, b);
+                break;
         case 0xfe:
         case 0xff:
                 group5(t, b);
@@ -283,14 +335,12 @@ static void two_byte_bits(struct tr_insn *t, const struct bytes *b)
 {
         switch (b->opcode) {
         case 0xa3:
-                if (!t->mem)
-                        plain(t, TR_R, TR_R, TR_RW);
-                break;
         case 0xab:
         case 0xb3:
         case 0xbb:
-                if (!t->mem)
-                        plain(t, TR_R, TR_RW, TR_RW);
+                plain(t, TR_R, b->opcode == 0xa3 ? TR_R : TR_RW, TR_RW);
+                if (t->mem)
+                        t->kind = t->size >= 4 ? TR_BIT_STRING : TR_HANDLER;
                 break;
         case 0xba:
                 if ((t->reg & 7) >= 4)
@@ -303,9 +353,22 @@ static void two_byte_bits(struct tr_insn *t, const struct bytes *b)
                         plain(t, TR_R, TR_RW, TR_RW);
                 t->n_imm = 1;
                 break;
+        case 0xa5:
+        case 0xad:
+                if (t->size >= 4)
+                        plain(t, TR_R, TR_RW, TR_RW);
+                t->kind = t->size >= 4 ? TR_SHIFTD_CL : TR_HANDLER;
+                break;
+        case 0xb8:
+                if (b->rep == 0xf3)
+                        plain(t, TR_W, TR_R, TR_W);
+                t->op.rep = 0xf3;
+                break;
         case 0xbc:
         case 0xbd:
-                plain(t, TR_RW, TR_R, TR_RW);
+                /* lzcnt and tzcnt with F3: two of the flags are undefined */
+                plain(t, b->rep ? TR_W : TR_RW, TR_R, TR_RW);
+                t->op.rep = b->rep == 0xf3 ? 0xf3 : 0;
                 break;
         }
 }
@@ -313,8 +376,23 @@ static void two_byte_bits(struct tr_insn *t, const struct bytes *b)
 static void two_byte(struct tr_insn *t, const struct bytes *b)
 {
         switch (b->opcode) {
+        case 0x0d: /* prefetch, prefetchw */
+        case 0x18:
         case 0x1f:
                 t->kind = TR_NOTHING;
+                break;
+        case 0xae:
+                if (b->mod == 3 && (b->reg & 7) >= 5 && !b->op16) {
+                        t->kind = TR_COPY; /* lfence, mfence, sfence */
+                        t->mem = false;
+                }
+                break;
+        case 0xc7:
+                if (t->mem && (t->reg & 7) == 1 && !b->op16) {
+                        t->kind = TR_CMPXCHG_WIDE;
+                        t->size = t->op.w ? 16 : 8;
+                        t->flags = TR_RW;
+                }
                 break;
         case 0x40 ... 0x4f:
                 plain(t, TR_RW, TR_R, TR_R);
@@ -374,15 +452,18 @@ static bool is_byte_operation(const struct bytes *b)
         return false;
 }
 
-static bool uses_high_byte(const struct tr_insn *t, const struct bytes *b)
+static void high_bytes(struct tr_insn *t, const struct bytes *b)
 {
-        bool reg = t->reg_use && t->op.byte && t->size == 1 && !(b->map0f && b->opcode >= 0xb6 && b->opcode <= 0xbf);
+        bool byte_reg = t->reg_use && !(b->map0f && b->opcode >= 0xb6 && b->opcode <= 0xbf);
 
-        if (t->kind == TR_MOV_IMM)
-                return t->size == 1 && is_high_byte(b, t->rm);
-        if (t->kind != TR_PLAIN && t->kind != TR_SHIFT_CL && t->kind != TR_CMPXCHG)
-                return false;
-        return (reg && is_high_byte(b, t->reg)) || (!t->mem && t->rm_use && t->op.byte && is_high_byte(b, t->rm));
+        if (!t->op.byte || (t->kind != TR_MOV_IMM && (t->kind < TR_PLAIN || t->kind > TR_CMPXCHG)))
+                return;
+        t->high_reg = byte_reg && is_high_byte(b, t->reg);
+        t->high_rm = !t->mem && is_high_byte(b, t->rm);
+        t->reg -= t->high_reg ? 4 : 0;
+        t->rm -= t->high_rm ? 4 : 0;
+        if ((t->high_reg || t->high_rm) && (t->kind == TR_CMPXCHG || t->kind == TR_DIV))
+                t->kind = TR_HANDLER;
 }
 
 static bool is_endbr(const struct dbt_insn *i, const uint8_t *bytes)
@@ -397,7 +478,7 @@ static bool is_branch(const struct tr_insn *t)
 
 static bool has_operand(const struct tr_insn *t)
 {
-        return (t->kind >= TR_PLAIN && t->kind < TR_PUSH_REG) || t->kind >= TR_JMP_RM;
+        return (t->kind >= TR_PLAIN && t->kind <= TR_PUSH_MEM) || t->kind >= TR_JMP_RM;
 }
 
 static void fill(const struct dbt_insn *i, const struct bytes *b, struct tr_insn *t)
@@ -435,7 +516,8 @@ void tr_decode(const struct dbt_insn *i, const uint8_t *bytes, struct tr_insn *r
                 return;
         split(bytes, &b);
         fill(i, &b, ret);
-        if (is_branch(ret) ? b.op16 : b.rep || uses_high_byte(ret, &b))
+        high_bytes(ret, &b);
+        if (is_branch(ret) ? b.op16 : b.rep != ret->op.rep)
                 ret->kind = TR_HANDLER;
         if (!(i->flags & DBT_INSN_TRANSFER) != !is_branch(ret))
                 ret->kind = TR_HANDLER;

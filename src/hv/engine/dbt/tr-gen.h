@@ -82,7 +82,7 @@ struct gen {
         bool dirty;            /* and v->tr_flags is older */
         struct gen_group groups[GEN_GROUPS];
         unsigned n_groups;
-        struct gen_out outs[2 * DBT_BLOCK_MAX];
+        struct gen_out outs[4 * DBT_BLOCK_MAX];
         struct gen_exit exits[2];
         unsigned n_outs, n_exits;
 };
@@ -113,10 +113,20 @@ void gen_flags_clobber(struct gen *g);
 /* After an instruction of the guest that changed them. */
 void gen_flags_changed(struct gen *g);
 
+/* The block's mode: enum dbt_mode_bits. */
+static inline unsigned gen_mode(const struct gen *g)
+{
+        return (unsigned)(g->b->key >> 56);
+}
+
 /* --- tr-mem.c --- */
 
 /* The operand's address as a host operand without segment; RAX and RCX stand for registers without a home. */
 struct tr_mem gen_offset_of(struct gen *g, const struct dbt_mem *m);
+/* The operand's linear address to RAX. The flags are clobbered. */
+void gen_linear(struct gen *g, const struct dbt_mem *m);
+/* An operand at the linear address in RAX, checked; retry: where the code that made it begins. RCX alone; RAX is free. The flags are clobbered. */
+struct tr_mem gen_checked(struct gen *g, const uint8_t *retry, unsigned size, bool write);
 /* The instruction's memory operand, checked. Uses RAX and RCX; what is returned uses RCX. Flags may be clobbered. */
 struct tr_mem gen_operand(struct gen *g, const struct dbt_insn *i, unsigned size, bool write);
 /* 8 bytes at disp from the stack pointer. */
@@ -149,5 +159,33 @@ void gen_branch(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t
 
 /* --- tr-int.c --- */
 
-/* Instructions of the kinds TR_NOTHING to TR_LEAVE. */
+/* Instructions of the kinds TR_NOTHING to TR_STD. */
 void gen_integer(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+/* What of the instruction is copied: t->n_imm bytes. */
+void gen_copy_imm(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+
+/* --- tr-high.c: AH..BH, which no host instruction with a REX prefix can name --- */
+
+void gen_high(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+void gen_high_imm(struct gen *g, const struct tr_insn *t, unsigned imm);
+/* A byte register of the guest as one that needs no REX prefix: its home, or scratch (RAX or RCX) after copying it there. high: returns the number of
+ * the byte above, 4..7. */
+unsigned gen_byte_source(struct gen *g, unsigned reg, bool high, unsigned scratch);
+
+/* --- tr-arith.c: multiplication, division, shifts by CL, bit strings, compare and exchange --- */
+
+void gen_shift_cl(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+void gen_shiftd_cl(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+void gen_bit_string(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+void gen_mul(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+void gen_div(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+void gen_cmpxchg(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+void gen_cmpxchg_wide(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+
+/* --- tr-state.c: what reads or changes more than registers and arithmetic flags --- */
+
+void gen_pushf(struct gen *g);
+void gen_lahf(struct gen *g, const struct tr_insn *t);
+/* cli, cld, std */
+void gen_flag_bit(struct gen *g, const struct tr_insn *t);
+void gen_mov_from_seg(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);

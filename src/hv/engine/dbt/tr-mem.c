@@ -266,6 +266,26 @@ static struct tr_mem single(struct gen *g, const struct dbt_mem *m, unsigned siz
         return gen_at(TR_RCX, 0);
 }
 
+void gen_linear(struct gen *g, const struct dbt_mem *m)
+{
+        struct tr_mem a;
+
+        gen_flags_clobber(g);
+        a = address_of(g, m);
+        if (a.base != TR_RAX)
+                tr_lea(g->e, TR_RAX, &a);
+}
+
+struct tr_mem gen_checked(struct gen *g, const uint8_t *retry, unsigned size, bool write)
+{
+        static const struct dbt_mem anywhere = { .base = DBT_REG_NONE, .index = DBT_REG_NONE };
+        struct check c = { .retry = retry, .span = size, .write = write, .restore = true };
+
+        check(g, &c, prefers_site(g, &anywhere));
+        tr_op_reg(g->e, &op_add, TR_RCX, TR_RAX);
+        return gen_at(TR_RCX, 0);
+}
+
 /* The check for a whole group, at its first operand. */
 static void check_group(struct gen *g, struct gen_group *group, const struct dbt_mem *m)
 {

@@ -115,22 +115,28 @@ void tr_set_jump(struct tr_emit *e, uint8_t *jump);
 const uint8_t *tr_here(const struct tr_emit *e);
 
 #define TR_ALWAYS 16
-enum { TR_CC_B = 2, TR_CC_E = 4, TR_CC_NE = 5, TR_CC_A = 7, TR_CC_S = 8 };
+enum { TR_CC_B = 2, TR_CC_AE = 3, TR_CC_E = 4, TR_CC_NE = 5, TR_CC_BE = 6, TR_CC_A = 7, TR_CC_S = 8 };
 
 /* --- tr-decode.c: what an instruction needs --- */
 
 enum tr_kind {
         TR_HANDLER, /* everything that has no kind of its own */
         TR_NOTHING,
+        TR_COPY,    /* the bytes themselves: no operands */
+        TR_MOV_IMM, /* rm, from dbt_insn's imm */
         TR_PLAIN,   /* reg and rm operands as described */
         TR_LEA,
-        TR_MOV_IMM, /* rm, from dbt_insn's imm */
         TR_BSWAP,
-        TR_SHIFT_CL,
+        TR_MOV_FROM_SEG, /* rm, from dbt_insn's reg */
+        TR_SHIFT_CL, TR_SHIFTD_CL,
+        TR_BIT_STRING,   /* bt and the like: bit number reg of a string that begins at the memory operand */
+        TR_MUL, TR_DIV, TR_IDIV,
+        TR_CMPXCHG_WIDE, TR_CMPXCHG,
+        TR_PUSH_MEM,
         TR_CDQE, TR_CDQ,
-        TR_MUL,
-        TR_CMPXCHG,
         TR_PUSH_REG, TR_PUSH_IMM, TR_POP, TR_LEAVE,
+        TR_PUSHF, TR_LAHF, TR_SAHF,
+        TR_CLI, TR_CLD, TR_STD,
         TR_JCC, TR_JMP, TR_CALL, TR_RET,
         TR_JMP_RM, TR_CALL_RM,
 };
@@ -145,6 +151,7 @@ struct tr_insn {
         uint8_t size;               /* bytes of the memory operand, or of the operation */
         uint8_t n_imm;              /* bytes at the end to be copied */
         bool mem;
+        bool high_reg, high_rm;     /* the byte above: AH..BH; reg, rm name the register that it is part of */
         struct tr_op op;
 };
 

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* What reads or changes more of the vCPU than registers and arithmetic flags. */
+
+#include "hv/engine/dbt/exec.h"
+#include "hv/engine/dbt/tr-gen.h"
+
+/* op dword [field], imm32 */
+static void field_imm(struct gen *g, unsigned ext, size_t offset, uint32_t imm)
+{
+        static const struct tr_op op = { .opcode = 0x81 };
+        struct tr_mem m = tr_field(offset);
+
+        tr_op_mem(g->e, &op, ext, &m);
+        tr_put32(g->e, imm);
+}
+
+/* To RCX: RFLAGS as pushed, from v->tr_flags and v->rflags. */
+static void whole_flags(struct gen *g)
+{
+        static const struct tr_op op_load = { .opcode = 0x8b }, op_movzx = { .opcode = 0xb6, .map0f = true }, op_and = { .opcode = 0x81 },
+                                  op_shl = { .opcode = 0xc1 }, op_or = { .opcode = 0x09 };
+        struct tr_mem arith = tr_field(offsetof(struct dbt_vcpu, tr_flags)), others = tr_field(offsetof(struct dbt_vcpu, rflags));
+
+        tr_op_mem(g->e, &op_load, TR_RAX, &arith);
+        tr_op_reg(g->e, &op_movzx, TR_RCX, TR_RAX + 4); /* ah */
+        tr_op_reg(g->e, &op_and, 4, TR_RAX);
+        tr_put32(g->e, 1);
+        tr_op_reg(g->e, &op_shl, 4, TR_RAX);
+        tr_put(g->e, 11); /* to OF */
+        tr_op_reg(g->e, &op_or, TR_RAX, TR_RCX);
+        tr_op_mem(g->e, &op_load, TR_RAX, &others);
+        tr_op_reg(g->e, &op_and, 4, TR_RAX);
+        tr_put32(g->e, (uint32_t) ~(DBT_FLAGS_ARITH | X86_FLAG_RF | X86_FLAG_VM));
+        tr_op_reg(g->e, &op_or, TR_RAX, TR_RCX);
+}
+
+void gen_pushf(struct gen *g)
+{
+        struct tr_mem m;
+
+        gen_flags_clobber(g);
+        whole_flags(g);
+        gen_store_field(g, offsetof(struct dbt_vcpu, tr_target), TR_RCX);
+        m = gen_stack(g, -8, true);
+        gen_load_field(g, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
+        tr_store(g->e, &m, TR_RAX);
+        gen_move_rsp(g, -8);
+}
+
+/* lahf, sahf */
+void gen_lahf(struct gen *g, const struct tr_insn *t)
+{
+        gen_flags_need(g);
+        tr_mov(g->e, TR_RAX, HOME_RAX);
+        tr_put(g->e, t->kind == TR_LAHF ? 0x9f : 0x9e);
+        if (t->kind == TR_LAHF)
+                tr_mov(g->e, HOME_RAX, TR_RAX);
+        else
+                gen_flags_changed(g);
+}
+
+void gen_flag_bit(struct gen *g, const struct tr_insn *t)
+{
+        uint32_t bit = t->kind == TR_CLI ? X86_FLAG_IF : X86_FLAG_DF;
+
+        gen_flags_clobber(g);
+        field_imm(g, t->kind == TR_STD ? 1 : 4, offsetof(struct dbt_vcpu, rflags), t->kind == TR_STD ? bit : ~bit); /* or, and */
+}
+
+/* A register gets the selector zero-extended unless its size is 16. */
+void gen_mov_from_seg(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
+{
+        static const struct tr_op load = { .opcode = 0xb7, .map0f = true }, store = { .opcode = 0x89, .op16 = true };
+        struct tr_mem selector = tr_field(offsetof(struct dbt_vcpu, seg) + i->reg[1] * sizeof(struct x86_segment) +
+                                          offsetof(struct x86_segment, selector));
+        struct tr_mem m;
+
+        if (t->mem) {
+                m = gen_operand(g, i, 2, true);
+                tr_op_mem(g->e, &load, TR_RAX, &selector);
+                tr_op_mem(g->e, &store, TR_RAX, &m);
+                return;
+        }
+        if (t->op.op16) {
+                tr_op_mem(g->e, &load, TR_RAX, &selector);
+                tr_op_reg(g->e, &store, TR_RAX, tr_home[t->rm]);
+                return;
+        }
+        tr_op_mem(g->e, &load, gen_target(t->rm, TR_RAX), &selector);
+        gen_write_back(g, t->rm, TR_RAX);
+}
