@@ -171,13 +171,14 @@ static struct dbt_block *run_translated(struct dbt_vcpu *v, struct dbt_block *b)
 {
         enum tr_exit exit = dbt_tr_run(v, b);
 
-        if (exit == TR_EXIT_ENDED)
-                return NULL;
         if (exit == TR_EXIT_ASKED) {
                 v->tr_budget = TR_BUDGET;
                 look_at_clock(v);
-                return atomic_load_explicit(&v->request, memory_order_relaxed) ? NULL : dbt_block_lookup(v);
         }
+        if (unlikely(dbt_must_stop(v)))
+                return NULL;
+        if (exit == TR_EXIT_ASKED)
+                return atomic_load_explicit(&v->request, memory_order_relaxed) ? NULL : dbt_block_lookup(v);
         b = dbt_block_lookup(v);
         if (!b->code)
                 b = warm_up(v, b);
@@ -194,7 +195,7 @@ static __attribute__((noinline)) void run_blocks(struct dbt_vcpu *v)
         uint64_t start;
         bool behind;
 
-        /* Here, too: a loop with an instruction that ends blocks might never use up the budget. */
+        /* Here, too: a loop with an instruction after which the run loop is to look at something might never use up the budget. */
         look_at_clock(v);
         while (!atomic_load_explicit(&v->request, memory_order_relaxed)) {
                 if (unlikely(++v->blocks >= CLOCK_INTERVAL)) {
@@ -211,8 +212,12 @@ static __attribute__((noinline)) void run_blocks(struct dbt_vcpu *v)
                         trace_block(v);
                 start = v->rip;
                 behind = run_block(v, b);
-                if (unlikely(b->ends))
-                        return;
+                if (unlikely(b->ends)) {
+                        if (dbt_must_stop(v))
+                                return;
+                        b = dbt_block_lookup(v);
+                        continue;
+                }
                 next = b->next[!behind];
                 if (likely(next && !next->dead)) {
                         b = next;

@@ -29,7 +29,7 @@ static void go_on_at_rip(struct gen *g)
 /* Behind an instruction that its handler has run. */
 static void go_on_behind(struct gen *g, const struct gen_insn *n)
 {
-        if (n->i->flags & DBT_INSN_TRANSFER) {
+        if (n->i->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK)) {
                 go_on_at_rip(g);
                 return;
         }
@@ -83,7 +83,12 @@ static bool supported(const struct gen *g, const struct gen_insn *n)
                 return tr_home[t->reg] != TR_NO_HOME || (!t->mem && tr_home[t->rm] != TR_NO_HOME);
         case TR_MOV_FROM_SEG:
                 return t->mem || !t->op.op16 || tr_home[t->rm] != TR_NO_HOME;
+        case TR_STAC:
+        case TR_CLAC:
+                return !(gen_mode(g) & DBT_MODE_CPL3) && n->offset + i->length < DBT_PAGE_SIZE;
         case TR_CLI:
+        case TR_STI:
+        case TR_SWAPGS:
                 return !(gen_mode(g) & DBT_MODE_CPL3);
         case TR_PUSH_IMM:
                 return fits((int64_t)i->imm);
@@ -193,12 +198,8 @@ static unsigned emit_handlers(struct gen *g, unsigned k)
         begin_insn(g, k);
         gen_flags_clobber(g);
         call_handlers(g, g->insns[k].i, g->offset, count);
-        if (last->flags & DBT_INSN_ENDS_BLOCK) {
-                tr_mov_imm(g->e, TR_RAX, TR_EXIT_ENDED);
-                tr_jmp(g->e, g->v->translator->leave);
-        } else if (last->flags & DBT_INSN_TRANSFER) {
+        if (last->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK))
                 go_on_at_rip(g);
-        }
         end_insn(g, k + count - 1);
         return count;
 }
@@ -213,7 +214,7 @@ static void emit_body(struct gen *g)
                 else
                         emit_native(g, k++);
         }
-        if (!(last->i->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK)))
+        if (!(last->i->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK)) || (last->t.kind >= TR_STI && last->t.kind <= TR_STAC))
                 gen_exit_to(g, last->offset + last->i->length);
 }
 

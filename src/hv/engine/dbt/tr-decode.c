@@ -258,12 +258,12 @@ static void one_byte_mid(struct tr_insn *t, const struct bytes *b)
         }
 }
 
-/* clc, stc, cmc, cli, cld, std */
+/* clc, stc, cmc, cli, sti, cld, std */
 static void flag_operation(struct tr_insn *t, const struct bytes *b)
 {
         t->mem = false;
-        if (b->opcode == 0xfa) {
-                t->kind = TR_CLI;
+        if (b->opcode == 0xfa || b->opcode == 0xfb) {
+                t->kind = b->opcode == 0xfa ? TR_CLI : TR_STI;
         } else if (b->opcode >= 0xfc) {
                 t->kind = b->opcode == 0xfc ? TR_CLD : TR_STD;
         } else {
@@ -320,6 +320,7 @@ static void one_byte_high(const struct dbt_insn *i, struct tr_insn *t, const str
         case 0xf8:
         case 0xf9:
         case 0xfa:
+        case 0xfb:
         case 0xfc:
         case 0xfd:
                 flag_operation(t, b);
@@ -373,9 +374,25 @@ static void two_byte_bits(struct tr_insn *t, const struct bytes *b)
         }
 }
 
+static void system_group(struct tr_insn *t, const struct bytes *b)
+{
+        if (b->op16)
+                return;
+        if (*b->p == 0xca || *b->p == 0xcb)
+                t->kind = *b->p == 0xca ? TR_CLAC : TR_STAC;
+        else if (*b->p == 0xf8)
+                t->kind = TR_SWAPGS;
+        else
+                return;
+        t->mem = false;
+}
+
 static void two_byte(struct tr_insn *t, const struct bytes *b)
 {
         switch (b->opcode) {
+        case 0x01:
+                system_group(t, b);
+                break;
         case 0x0d: /* prefetch, prefetchw */
         case 0x18:
         case 0x1f:
@@ -471,9 +488,10 @@ static bool is_endbr(const struct dbt_insn *i, const uint8_t *bytes)
         return i->length == 4 && bytes[0] == 0xf3 && bytes[1] == 0x0f && bytes[2] == 0x1e && bytes[3] == 0xfa;
 }
 
-static bool is_branch(const struct tr_insn *t)
+/* Those with DBT_INSN_TRANSFER. */
+static bool is_transfer(const struct tr_insn *t)
 {
-        return t->kind >= TR_JCC;
+        return t->kind >= TR_CLAC;
 }
 
 static bool has_operand(const struct tr_insn *t)
@@ -508,7 +526,9 @@ void tr_decode(const struct dbt_insn *i, const uint8_t *bytes, struct tr_insn *r
         if (is_endbr(i, bytes))
                 ret->kind = TR_NOTHING;
         /* What raises instead of doing something ends its block. */
-        if (i->flags & (DBT_INSN_ENDS_BLOCK | DBT_INSN_REP | DBT_INSN_REPNE | DBT_INSN_VECTOR))
+        if ((i->flags & DBT_INSN_ENDS_BLOCK) && bytes[0] != 0xfb) /* sti */
+                return;
+        if (i->flags & (DBT_INSN_REP | DBT_INSN_REPNE | DBT_INSN_VECTOR))
                 return;
         if ((i->flags & DBT_INSN_MEM) && !i->mem.fast)
                 return;
@@ -517,9 +537,9 @@ void tr_decode(const struct dbt_insn *i, const uint8_t *bytes, struct tr_insn *r
         split(bytes, &b);
         fill(i, &b, ret);
         high_bytes(ret, &b);
-        if (is_branch(ret) ? b.op16 : b.rep != ret->op.rep)
+        if (ret->kind >= TR_JCC ? b.op16 : b.rep != ret->op.rep)
                 ret->kind = TR_HANDLER;
-        if (!(i->flags & DBT_INSN_TRANSFER) != !is_branch(ret))
+        if (!(i->flags & DBT_INSN_TRANSFER) != !is_transfer(ret))
                 ret->kind = TR_HANDLER;
         if (has_operand(ret) && ret->mem != !!(i->flags & DBT_INSN_MEM))
                 ret->kind = TR_HANDLER;

@@ -147,7 +147,7 @@ void gen_plan_groups(struct gen *g);
 
 /* leave: code that leaves for what was asked */
 void gen_entry(struct gen *g, const uint8_t *leave);
-/* Goes on at an offset from the page's start. */
+/* Goes on at an offset from the page's start: in the block's mode if that is in another page. */
 void gen_exit_to(struct gen *g, int64_t offset);
 /* The code for it, which comes last. */
 void gen_emit_exit(struct gen *g, const struct gen_exit *x);
@@ -159,7 +159,7 @@ void gen_branch(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t
 
 /* --- tr-int.c --- */
 
-/* Instructions of the kinds TR_NOTHING to TR_STD. */
+/* Instructions of the kinds TR_NOTHING to TR_STAC. */
 void gen_integer(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
 /* What of the instruction is copied: t->n_imm bytes. */
 void gen_copy_imm(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
@@ -188,4 +188,8 @@ void gen_pushf(struct gen *g);
 void gen_lahf(struct gen *g, const struct tr_insn *t);
 /* cli, cld, std */
 void gen_flag_bit(struct gen *g, const struct tr_insn *t);
+void gen_sti(struct gen *g, const struct dbt_insn *i);
+/* clac, stac */
+void gen_set_ac(struct gen *g, const struct tr_insn *t);
+void gen_swapgs(struct gen *g);
 void gen_mov_from_seg(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);

@@ -250,5 +250,15 @@ void gen_integer(struct gen *g, const struct dbt_insn *i, const struct tr_insn *
         case TR_STD:
                 gen_flag_bit(g, t);
                 break;
+        case TR_SWAPGS:
+                gen_swapgs(g);
+                break;
+        case TR_STI:
+                gen_sti(g, i);
+                break;
+        case TR_CLAC:
+        case TR_STAC:
+                gen_set_ac(g, t);
+                break;
         }
 }

@@ -68,6 +68,68 @@ void gen_flag_bit(struct gen *g, const struct tr_insn *t)
         field_imm(g, t->kind == TR_STD ? 1 : 4, offsetof(struct dbt_vcpu, rflags), t->kind == TR_STD ? bit : ~bit); /* or, and */
 }
 
+/* Behind an sti that sets IF no interrupt is taken before the next instruction is done: should translated code be left just there, dbt_tr_run sees it. One that
+ * has been waiting is the handler's. */
+void gen_sti(struct gen *g, const struct dbt_insn *i)
+{
+        static const struct tr_op cmp = { .opcode = 0x80 }, bts = { .opcode = 0xba, .map0f = true };
+        struct tr_mem waiting = tr_field(offsetof(struct dbt_vcpu, intr_waiting)), rflags = tr_field(offsetof(struct dbt_vcpu, rflags));
+        struct tr_mem next = gen_at(TR_RAX, (int32_t)(g->offset + i->length));
+        uint8_t *was_set;
+
+        gen_flags_clobber(g);
+        tr_op_mem(g->e, &cmp, 7, &waiting);
+        tr_put(g->e, 0);
+        gen_add_out(g, tr_jcc(g->e, TR_CC_NE));
+        tr_op_mem(g->e, &bts, 5, &rflags);
+        tr_put(g->e, 9); /* IF */
+        was_set = tr_jcc(g->e, TR_CC_B);
+        gen_load_field(g, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
+        tr_lea(g->e, TR_RAX, &next);
+        gen_store_field(g, offsetof(struct dbt_vcpu, tr_shadow), TR_RAX);
+        tr_set_jump(g->e, was_set);
+}
+
+/* mov qword [field], address */
+static void store_address(struct gen *g, size_t offset, const void *address)
+{
+        tr_mov_imm(g->e, TR_RAX, (uintptr_t)address);
+        gen_store_field(g, offset, TR_RAX);
+}
+
+/* Inline what the handlers do: the view, and with it the mode of the next block, changes. Which mode that is does not depend on more than this block's. */
+void gen_set_ac(struct gen *g, const struct tr_insn *t)
+{
+        static const struct tr_op test = { .opcode = 0xf7 }, mov_byte = { .opcode = 0xc6 }, mov = { .opcode = 0xc7 };
+        struct tr_mem cr4 = tr_field(offsetof(struct dbt_vcpu, cr4)), mmu = tr_field(offsetof(struct dbt_vcpu, mmu));
+        struct tr_mem mode = tr_field(offsetof(struct dbt_vcpu, mode));
+        bool on = t->kind == TR_STAC;
+        unsigned view = on ? DBT_MMU_KERNEL : DBT_MMU_KERNEL_SMAP;
+
+        gen_flags_clobber(g);
+        tr_op_mem(g->e, &test, 0, &cr4);
+        tr_put32(g->e, X86_CR4_SMAP);
+        gen_add_out(g, tr_jcc(g->e, TR_CC_E));
+        field_imm(g, on ? 1 : 4, offsetof(struct dbt_vcpu, rflags), on ? X86_FLAG_AC : ~(uint32_t)X86_FLAG_AC); /* or, and */
+        tr_op_mem(g->e, &mov_byte, 0, &mmu);
+        tr_put(g->e, view);
+        store_address(g, offsetof(struct dbt_vcpu, tlb_now), g->v->tlb[view]);
+        store_address(g, offsetof(struct dbt_vcpu, tlb_info_now), g->v->tlb_info[view]);
+        tr_op_mem(g->e, &mov, 0, &mode);
+        tr_put32(g->e, on ? gen_mode(g) & ~(unsigned)DBT_MODE_SMAP : gen_mode(g) | DBT_MODE_SMAP);
+}
+
+void gen_swapgs(struct gen *g)
+{
+        size_t base = offsetof(struct dbt_vcpu, seg) + X86_GS * sizeof(struct x86_segment) + offsetof(struct x86_segment, base);
+        size_t other = offsetof(struct dbt_vcpu, msr) + X86_MSR_KERNEL_GS_BASE * sizeof(uint64_t);
+
+        gen_load_field(g, TR_RAX, base);
+        gen_load_field(g, TR_RCX, other);
+        gen_store_field(g, other, TR_RAX);
+        gen_store_field(g, base, TR_RCX);
+}
+
 /* A register gets the selector zero-extended unless its size is 16. */
 void gen_mov_from_seg(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
 {

@@ -115,6 +115,10 @@ static uint16_t writes_of(const struct tr_insn *t)
         case TR_CLD:
         case TR_STD:
         case TR_SAHF:
+        case TR_SWAPGS:
+        case TR_STI:
+        case TR_CLAC:
+        case TR_STAC:
         case TR_JCC:
         case TR_JMP:
         case TR_JMP_RM:

@@ -65,8 +65,7 @@ struct dbt_tr {
 
 /* What tr_enter returns. */
 enum tr_exit {
-        TR_EXIT_JUMP,   /* the block at v->rip comes next */
-        TR_EXIT_ENDED,  /* after an instruction with DBT_INSN_ENDS_BLOCK */
+        TR_EXIT_JUMP,   /* the block at v->rip comes next, unless dbt_must_stop */
         TR_EXIT_ASKED,  /* v->request or v->tr_budget */
 };
 
@@ -137,6 +136,8 @@ enum tr_kind {
         TR_PUSH_REG, TR_PUSH_IMM, TR_POP, TR_LEAVE,
         TR_PUSHF, TR_LAHF, TR_SAHF,
         TR_CLI, TR_CLD, TR_STD,
+        TR_SWAPGS,
+        TR_STI, TR_CLAC, TR_STAC, /* the block ends behind these */
         TR_JCC, TR_JMP, TR_CALL, TR_RET,
         TR_JMP_RM, TR_CALL_RM,
 };
@@ -184,8 +185,8 @@ void tr_emit_routines(struct dbt_tr *t, struct tr_emit *e);
 struct tr_link *tr_link_new(struct dbt_tr *t);
 /* Index of the mode's jump cache, -1: it has none. Own vCPU only. */
 int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode);
-/* Called by translated code: runs n instructions from i by their handlers; the first is at offset in the page. True: the
- * block was dropped, v->rip is right. */
+/* Called by translated code: runs n instructions from i by their handlers; the first is at offset in the page. True: translated code
+ * is to be left as the block was dropped or dbt_must_stop; v->rip is right. */
 bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t n);
 
 /* 0, or negative errno. The vCPU runs without translator if the host lacks something: v->translator is NULL then. */

@@ -161,6 +161,7 @@ struct dbt_vcpu {
         /* Used by translated code, see tr.h. */
         struct dbt_vcpu *self;
         uint64_t tr_page, tr_target;
+        uint64_t tr_shadow;        /* address behind the last sti: no interrupt before that instruction is done */
         struct tr_link *tr_link;   /* the exit last taken, if it can be linked */
         uint32_t tr_flags;
         int32_t tr_budget;
