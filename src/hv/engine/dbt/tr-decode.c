@@ -188,6 +188,21 @@ static void one_byte_low(struct tr_insn *t, const struct bytes *b)
         }
 }
 
+/* movs, stos, lods */
+static void string(const struct dbt_insn *i, struct tr_insn *t, const struct bytes *b)
+{
+        t->mem = false;
+        t->size = i->op_size;
+        if (i->mem.addr_size != 8 || i->mem.seg == X86_FS || i->mem.seg == X86_GS)
+                return;
+        if (!b->rep) {
+                t->kind = TR_STRING;
+        } else if (b->rep == 0xf3 && b->opcode < 0xac) {
+                t->kind = TR_REP_STRING;
+                t->op.rep = 0xf3;
+        }
+}
+
 /* xchg with the accumulator; nop is one */
 static void exchange(struct tr_insn *t, const struct bytes *b)
 {
@@ -201,7 +216,7 @@ static void exchange(struct tr_insn *t, const struct bytes *b)
         t->op.opcode = 0x87;
 }
 
-static void one_byte_mid(struct tr_insn *t, const struct bytes *b)
+static void one_byte_mid(const struct dbt_insn *i, struct tr_insn *t, const struct bytes *b)
 {
         switch (b->opcode) {
         case 0x80:
@@ -249,6 +264,11 @@ static void one_byte_mid(struct tr_insn *t, const struct bytes *b)
         case 0x9f:
                 t->kind = b->opcode == 0x9e ? TR_SAHF : TR_LAHF;
                 t->flags = b->opcode == 0x9e ? TR_RW : TR_R;
+                break;
+        case 0xa4:
+        case 0xa5:
+        case 0xaa ... 0xad:
+                string(i, t, b);
                 break;
         case 0xa8:
         case 0xa9:
@@ -513,7 +533,7 @@ static void fill(const struct dbt_insn *i, const struct bytes *b, struct tr_insn
         else if (b->opcode < 0x80)
                 one_byte_low(t, b);
         else if (b->opcode < 0xb0)
-                one_byte_mid(t, b);
+                one_byte_mid(i, t, b);
         else
                 one_byte_high(i, t, b);
 }
@@ -528,7 +548,7 @@ void tr_decode(const struct dbt_insn *i, const uint8_t *bytes, struct tr_insn *r
         /* What raises instead of doing something ends its block. */
         if ((i->flags & DBT_INSN_ENDS_BLOCK) && bytes[0] != 0xfb) /* sti */
                 return;
-        if (i->flags & (DBT_INSN_REP | DBT_INSN_REPNE | DBT_INSN_VECTOR))
+        if (i->flags & (DBT_INSN_REPNE | DBT_INSN_VECTOR))
                 return;
         if ((i->flags & DBT_INSN_MEM) && !i->mem.fast)
                 return;

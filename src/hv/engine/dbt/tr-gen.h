@@ -159,7 +159,7 @@ void gen_branch(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t
 
 /* --- tr-int.c --- */
 
-/* Instructions of the kinds TR_NOTHING to TR_STAC. */
+/* Instructions of the kinds TR_NOTHING to TR_REP_STRING. */
 void gen_integer(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
 /* What of the instruction is copied: t->n_imm bytes. */
 void gen_copy_imm(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
@@ -181,6 +181,11 @@ void gen_mul(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
 void gen_div(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
 void gen_cmpxchg(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
 void gen_cmpxchg_wide(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+
+/* --- tr-string.c --- */
+
+void gen_string(struct gen *g, const struct tr_insn *t);
+void gen_rep_string(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
 
 /* --- tr-state.c: what reads or changes more than registers and arithmetic flags --- */
 

@@ -260,5 +260,11 @@ void gen_integer(struct gen *g, const struct dbt_insn *i, const struct tr_insn *
         case TR_STAC:
                 gen_set_ac(g, t);
                 break;
+        case TR_STRING:
+                gen_string(g, t);
+                break;
+        case TR_REP_STRING:
+                gen_rep_string(g, i, t);
+                break;
         }
 }

@@ -216,6 +216,7 @@ void tr_emit_routines(struct dbt_tr *t, struct tr_emit *e)
         }
         t->call = tr_here(e);
         emit_call(e);
+        tr_emit_string_routines(t, e);
 }
 
 bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t n)

@@ -57,7 +57,7 @@ struct dbt_tr {
         size_t used, start;    /* bytes of code; those of the common routines */
         unsigned n_links;
         /* Common routines. */
-        const uint8_t *enter, *leave, *leave_jump, *leave_at, *leave_asked, *call;
+        const uint8_t *enter, *leave, *leave_jump, *leave_at, *leave_asked, *call, *rep_movs, *rep_stos;
         const uint8_t *missed[TR_MISSES];     /* RAX: address, RCX: site or span; NE: try again */
         const uint8_t *jump;                  /* to the address in RAX, any mode */
         const uint8_t *jump_in[DBT_JUMP_MODES]; /* the same within a mode, which enters the target in the jump cache */
@@ -137,7 +137,8 @@ enum tr_kind {
         TR_PUSHF, TR_LAHF, TR_SAHF,
         TR_CLI, TR_CLD, TR_STD,
         TR_SWAPGS,
-        TR_STI, TR_CLAC, TR_STAC, /* the block ends behind these */
+        TR_STRING,       /* movs, stos, lods */
+        TR_STI, TR_CLAC, TR_STAC, TR_REP_STRING, /* the block ends behind these */
         TR_JCC, TR_JMP, TR_CALL, TR_RET,
         TR_JMP_RM, TR_CALL_RM,
 };
@@ -171,6 +172,10 @@ struct tr_use {
 };
 
 void tr_use(const struct dbt_insn *i, const struct tr_insn *t, struct tr_use *ret);
+
+/* --- tr-string.c --- */
+
+void tr_emit_string_routines(struct dbt_tr *t, struct tr_emit *e);
 
 /* --- tr-block.c --- */
 
