@@ -160,7 +160,7 @@ static struct dbt_block *warm_up(struct dbt_vcpu *v, struct dbt_block *b)
 {
         if (likely(++b->runs != v->vm->translate_after))
                 return b;
-        if (!(v->mode & DBT_MODE_CS64) || b->second != DBT_NO_PAGE)
+        if (!dbt_tr_can(v->mode) || b->second != DBT_NO_PAGE)
                 return b;
         dbt_tr_translate(v, b);
         return dbt_block_lookup(v);

@@ -91,7 +91,7 @@ static bool supported(const struct gen *g, const struct gen_insn *n)
         case TR_SWAPGS:
                 return !(gen_mode(g) & DBT_MODE_CPL3);
         case TR_PUSH_IMM:
-                return fits((int64_t)i->imm);
+                return !gen_64(g) || fits((int64_t)i->imm);
         case TR_JCC:
         case TR_JMP:
         case TR_CALL:
@@ -121,7 +121,7 @@ static void look(struct gen *g)
                 n->i = insn_of(g->b, k);
                 n->bytes = bytes;
                 n->offset = (uint16_t)offset;
-                tr_decode(n->i, bytes, &n->t);
+                tr_decode(n->i, bytes, gen_64(g), &n->t);
                 if (!supported(g, n))
                         n->t.kind = TR_HANDLER;
                 tr_use(n->i, &n->t, &n->use);

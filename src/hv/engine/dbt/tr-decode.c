@@ -9,7 +9,7 @@
 struct bytes {
         const uint8_t *p;
         unsigned rex, opcode, mod, reg, rm, rep; /* rep: F2, F3 or 0 */
-        bool op16, map0f;
+        bool op16, map0f, mode64;
 };
 
 static bool is_segment_prefix(unsigned byte)
@@ -18,9 +18,9 @@ static bool is_segment_prefix(unsigned byte)
 }
 
 /* Bytes beyond the instruction may be read as ModRM; the caller has three to spare. */
-static void split(const uint8_t *p, struct bytes *ret)
+static void split(const uint8_t *p, bool mode64, struct bytes *ret)
 {
-        *ret = (struct bytes){ .rex = 0 };
+        *ret = (struct bytes){ .mode64 = mode64 };
         for (;; p++) {
                 if (*p == 0x66)
                         ret->op16 = true;
@@ -29,7 +29,7 @@ static void split(const uint8_t *p, struct bytes *ret)
                 else if (*p != 0xf0 && !is_segment_prefix(*p))
                         break;
         }
-        if ((*p & 0xf0) == 0x40)
+        if (mode64 && (*p & 0xf0) == 0x40)
                 ret->rex = *p++;
         if (*p == 0x0f) {
                 ret->map0f = true;
@@ -151,7 +151,7 @@ static void group5(struct tr_insn *t, const struct bytes *b)
         case 4:
                 if (b->opcode == 0xff) {
                         t->kind = (t->reg & 7) == 2 ? TR_CALL_RM : TR_JMP_RM;
-                        t->size = 8;
+                        t->size = b->mode64 ? 8 : 4;
                 }
                 return;
         case 6:
@@ -168,16 +168,28 @@ static void opcode_register(struct tr_insn *t, const struct bytes *b)
         t->mem = false;
 }
 
+/* inc and dec of 32-bit code, in their longer form */
+static void short_inc(struct tr_insn *t, const struct bytes *b)
+{
+        opcode_register(t, b);
+        extension(t, TR_RW, TR_RW);
+        t->reg = b->opcode >= 0x48;
+        t->op.opcode = 0xff;
+}
+
 static void one_byte_low(struct tr_insn *t, const struct bytes *b)
 {
         if (b->opcode < 0x40) {
                 alu(t, b);
+        } else if (b->opcode <= 0x4f) { /* in 64-bit code REX prefixes that do not count */
+                if (!b->mode64)
+                        short_inc(t, b);
         } else if (b->opcode >= 0x70 && b->opcode <= 0x7f) {
                 t->kind = TR_JCC;
         } else if (b->opcode >= 0x50 && b->opcode <= 0x5f && !b->op16) {
                 opcode_register(t, b);
                 t->kind = b->opcode >= 0x58 ? TR_POP : TR_PUSH_REG;
-        } else if (b->opcode == 0x63 && !b->op16) {
+        } else if (b->opcode == 0x63 && b->mode64 && !b->op16) {
                 plain(t, TR_W, TR_R, 0);
                 t->size = 4;
         } else if ((b->opcode == 0x68 || b->opcode == 0x6a) && !b->op16) {
@@ -193,7 +205,7 @@ static void string(const struct dbt_insn *i, struct tr_insn *t, const struct byt
 {
         t->mem = false;
         t->size = i->op_size;
-        if (i->mem.addr_size != 8 || i->mem.seg == X86_FS || i->mem.seg == X86_GS)
+        if (i->mem.addr_size != (b->mode64 ? 8 : 4) || i->mem.seg >= X86_FS || (!b->mode64 && i->mem.seg == X86_CS))
                 return;
         if (!b->rep) {
                 t->kind = TR_STRING;
@@ -201,6 +213,23 @@ static void string(const struct dbt_insn *i, struct tr_insn *t, const struct byt
                 t->kind = TR_REP_STRING;
                 t->op.rep = 0xf3;
         }
+}
+
+/* mov between the accumulator and an address that is in the instruction; those of 64-bit code do not fit in dbt_insn's mem. */
+static void offset_operand(struct tr_insn *t, const struct bytes *b)
+{
+        if (b->mode64)
+                return;
+        if (b->opcode < 0xa2)
+                plain(t, TR_W, TR_R, 0);
+        else
+                plain(t, TR_R, TR_W, 0);
+        t->mem = true;
+        t->reg = X86_RAX;
+        t->op.byte = !(b->opcode & 1);
+        t->op.op16 = b->op16 && !t->op.byte;
+        t->size = t->op.byte ? 1 : t->op.op16 ? 2 : 4;
+        t->op.opcode = (uint8_t)((b->opcode < 0xa2 ? 0x8a : 0x88) | (b->opcode & 1));
 }
 
 /* xchg with the accumulator; nop is one */
@@ -264,6 +293,9 @@ static void one_byte_mid(const struct dbt_insn *i, struct tr_insn *t, const stru
         case 0x9f:
                 t->kind = b->opcode == 0x9e ? TR_SAHF : TR_LAHF;
                 t->flags = b->opcode == 0x9e ? TR_RW : TR_R;
+                break;
+        case 0xa0 ... 0xa3:
+                offset_operand(t, b);
                 break;
         case 0xa4:
         case 0xa5:
@@ -400,7 +432,7 @@ static void system_group(struct tr_insn *t, const struct bytes *b)
                 return;
         if (*b->p == 0xca || *b->p == 0xcb)
                 t->kind = *b->p == 0xca ? TR_CLAC : TR_STAC;
-        else if (*b->p == 0xf8)
+        else if (*b->p == 0xf8 && b->mode64)
                 t->kind = TR_SWAPGS;
         else
                 return;
@@ -505,7 +537,7 @@ static void high_bytes(struct tr_insn *t, const struct bytes *b)
 
 static bool is_endbr(const struct dbt_insn *i, const uint8_t *bytes)
 {
-        return i->length == 4 && bytes[0] == 0xf3 && bytes[1] == 0x0f && bytes[2] == 0x1e && bytes[3] == 0xfa;
+        return i->length == 4 && bytes[0] == 0xf3 && bytes[1] == 0x0f && bytes[2] == 0x1e && (bytes[3] == 0xfa || bytes[3] == 0xfb);
 }
 
 /* Those with DBT_INSN_TRANSFER. */
@@ -538,7 +570,13 @@ static void fill(const struct dbt_insn *i, const struct bytes *b, struct tr_insn
                 one_byte_high(i, t, b);
 }
 
-void tr_decode(const struct dbt_insn *i, const uint8_t *bytes, struct tr_insn *ret)
+/* In 32-bit code the segments DS, ES and SS are flat. A write to CS raises. */
+static bool is_plain_memory(const struct dbt_insn *i, bool mode64)
+{
+        return mode64 ? i->mem.fast : i->mem.addr_size == 4 && i->mem.seg != X86_CS;
+}
+
+void tr_decode(const struct dbt_insn *i, const uint8_t *bytes, bool mode64, struct tr_insn *ret)
 {
         struct bytes b;
 
@@ -550,11 +588,11 @@ void tr_decode(const struct dbt_insn *i, const uint8_t *bytes, struct tr_insn *r
                 return;
         if (i->flags & (DBT_INSN_REPNE | DBT_INSN_VECTOR))
                 return;
-        if ((i->flags & DBT_INSN_MEM) && !i->mem.fast)
+        if ((i->flags & DBT_INSN_MEM) && !is_plain_memory(i, mode64))
                 return;
         if (ret->kind == TR_NOTHING)
                 return;
-        split(bytes, &b);
+        split(bytes, mode64, &b);
         fill(i, &b, ret);
         high_bytes(ret, &b);
         if (ret->kind >= TR_JCC ? b.op16 : b.rep != ret->op.rep)

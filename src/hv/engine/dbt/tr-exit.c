@@ -10,7 +10,7 @@ static void page_plus(struct gen *g, int32_t offset)
         struct tr_mem m = gen_at(TR_RAX, offset);
 
         gen_load_field(g, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
-        tr_lea(g->e, TR_RAX, &m);
+        gen_lea(g, TR_RAX, &m);
 }
 
 int64_t gen_branch_target(const struct gen *g, const struct dbt_insn *i)
@@ -117,11 +117,11 @@ static void emit_jcc(struct gen *g, const struct dbt_insn *i)
 
 static void push_return(struct gen *g, const struct dbt_insn *i)
 {
-        struct tr_mem m = gen_stack(g, -8, true);
+        struct tr_mem m = gen_stack(g, -(int32_t)gen_word(g), true);
 
         page_plus(g, (int32_t)(g->offset + i->length));
-        tr_store(g->e, &m, TR_RAX);
-        gen_move_rsp(g, -8);
+        gen_store_word(g, &m, TR_RAX);
+        gen_move_rsp(g, -(int32_t)gen_word(g));
 }
 
 static void emit_call(struct gen *g, const struct dbt_insn *i)
@@ -136,8 +136,8 @@ static void emit_ret(struct gen *g, const struct dbt_insn *i)
 
         gen_flags_clobber(g);
         m = gen_stack(g, 0, false);
-        tr_load(g->e, TR_RAX, &m);
-        gen_move_rsp(g, 8 + (int32_t)i->imm);
+        gen_load_word(g, TR_RAX, &m);
+        gen_move_rsp(g, (int32_t)gen_word(g) + (int32_t)i->imm);
         gen_jump_rax(g);
 }
 
@@ -148,13 +148,14 @@ static void load_target(struct gen *g, const struct dbt_insn *i, const struct tr
 
         gen_flags_clobber(g);
         if (t->mem) {
-                m = gen_operand(g, i, 8, false);
-                tr_load(g->e, TR_RAX, &m);
+                m = gen_operand(g, i, gen_word(g), false);
+                gen_load_word(g, TR_RAX, &m);
         } else {
                 unsigned rm = gen_source(g, t->rm, TR_RAX);
 
-                if (rm != TR_RAX)
-                        tr_mov(g->e, TR_RAX, rm);
+                m = gen_at(rm, 0);
+                if (rm != TR_RAX || !gen_64(g))
+                        gen_lea(g, TR_RAX, &m);
         }
 }
 

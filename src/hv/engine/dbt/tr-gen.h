@@ -87,10 +87,33 @@ struct gen {
         unsigned n_outs, n_exits;
 };
 
+/* The block's mode: enum dbt_mode_bits. */
+static inline unsigned gen_mode(const struct gen *g)
+{
+        return (unsigned)(g->b->key >> 56);
+}
+
+/* 64-bit code; else 32-bit code with flat segments, in which all addresses wrap at 4 GiB. */
+static inline bool gen_64(const struct gen *g)
+{
+        return gen_mode(g) & DBT_MODE_CS64;
+}
+
+/* Of addresses and of what is pushed. */
+static inline unsigned gen_word(const struct gen *g)
+{
+        return gen_64(g) ? 8 : 4;
+}
+
 /* --- tr-gen.c --- */
 
 struct tr_mem gen_at(unsigned base, int32_t disp);
 void gen_load_field(struct gen *g, unsigned dst, size_t offset);
+/* Of gen_word size. */
+void gen_load_word(struct gen *g, unsigned dst, const struct tr_mem *m);
+void gen_store_word(struct gen *g, const struct tr_mem *m, unsigned src);
+/* An address to dst. */
+void gen_lea(struct gen *g, unsigned dst, const struct tr_mem *m);
 void gen_store_field(struct gen *g, size_t offset, unsigned src);
 /* The host register that has the guest register's value: its home, or scratch after loading it. */
 unsigned gen_source(struct gen *g, unsigned reg, unsigned scratch);
@@ -113,12 +136,6 @@ void gen_flags_clobber(struct gen *g);
 /* After an instruction of the guest that changed them. */
 void gen_flags_changed(struct gen *g);
 
-/* The block's mode: enum dbt_mode_bits. */
-static inline unsigned gen_mode(const struct gen *g)
-{
-        return (unsigned)(g->b->key >> 56);
-}
-
 /* --- tr-mem.c --- */
 
 /* The operand's address as a host operand without segment; RAX and RCX stand for registers without a home. */
@@ -129,7 +146,7 @@ void gen_linear(struct gen *g, const struct dbt_mem *m);
 struct tr_mem gen_checked(struct gen *g, const uint8_t *retry, unsigned size, bool write);
 /* The instruction's memory operand, checked. Uses RAX and RCX; what is returned uses RCX. Flags may be clobbered. */
 struct tr_mem gen_operand(struct gen *g, const struct dbt_insn *i, unsigned size, bool write);
-/* 8 bytes at disp from the stack pointer. */
+/* A word at disp from the stack pointer. */
 struct tr_mem gen_stack(struct gen *g, int32_t disp, bool write);
 /* 8 bytes at RBP, to be read. */
 struct tr_mem gen_frame(struct gen *g);
@@ -161,6 +178,8 @@ void gen_branch(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t
 
 /* Instructions of the kinds TR_NOTHING to TR_REP_STRING. */
 void gen_integer(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+/* Pushes v->tr_target. */
+void gen_push_target(struct gen *g);
 /* What of the instruction is copied: t->n_imm bytes. */
 void gen_copy_imm(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
 

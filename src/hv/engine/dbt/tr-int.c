@@ -124,51 +124,57 @@ static void emit_cdq(struct gen *g, const struct tr_insn *t)
 
 static void emit_push_reg(struct gen *g, const struct tr_insn *t)
 {
-        struct tr_mem m = gen_stack(g, -8, true);
+        struct tr_mem m = gen_stack(g, -(int32_t)gen_word(g), true);
 
-        tr_store(g->e, &m, gen_source(g, t->rm, TR_RAX));
-        gen_move_rsp(g, -8);
+        gen_store_word(g, &m, gen_source(g, t->rm, TR_RAX));
+        gen_move_rsp(g, -(int32_t)gen_word(g));
 }
 
 static void emit_push_imm(struct gen *g, const struct dbt_insn *i)
 {
-        static const struct tr_op op = { .opcode = 0xc7, .w = true };
-        struct tr_mem m = gen_stack(g, -8, true);
+        struct tr_op op = { .opcode = 0xc7, .w = gen_64(g) };
+        struct tr_mem m = gen_stack(g, -(int32_t)gen_word(g), true);
 
         tr_op_mem(g->e, &op, 0, &m);
         tr_put32(g->e, (uint32_t)i->imm);
-        gen_move_rsp(g, -8);
+        gen_move_rsp(g, -(int32_t)gen_word(g));
+}
+
+void gen_push_target(struct gen *g)
+{
+        struct tr_mem m = gen_stack(g, -(int32_t)gen_word(g), true);
+
+        gen_load_field(g, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
+        gen_store_word(g, &m, TR_RAX);
+        gen_move_rsp(g, -(int32_t)gen_word(g));
 }
 
 static void emit_push_mem(struct gen *g, const struct dbt_insn *i)
 {
-        struct tr_mem m = gen_operand(g, i, 8, false);
+        struct tr_mem m = gen_operand(g, i, gen_word(g), false);
 
-        tr_load(g->e, TR_RAX, &m);
+        gen_load_word(g, TR_RAX, &m);
         gen_store_field(g, offsetof(struct dbt_vcpu, tr_target), TR_RAX);
-        m = gen_stack(g, -8, true);
-        gen_load_field(g, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
-        tr_store(g->e, &m, TR_RAX);
-        gen_move_rsp(g, -8);
+        gen_push_target(g);
 }
 
 static void emit_pop(struct gen *g, const struct tr_insn *t)
 {
         struct tr_mem m = gen_stack(g, 0, false);
 
-        tr_load(g->e, gen_target(t->rm, TR_RAX), &m);
+        gen_load_word(g, gen_target(t->rm, TR_RAX), &m);
         gen_write_back(g, t->rm, TR_RAX);
         if (t->rm != X86_RSP)
-                gen_move_rsp(g, 8);
+                gen_move_rsp(g, (int32_t)gen_word(g));
 }
 
 static void emit_leave(struct gen *g)
 {
         struct tr_mem m = gen_frame(g);
 
-        tr_load(g->e, TR_RAX, &m);
-        m = gen_at(TR_RBP, 8);
-        tr_lea(g->e, HOME_RSP, &m);
+        gen_load_word(g, TR_RAX, &m);
+        m = gen_at(TR_RBP, (int32_t)gen_word(g));
+        gen_lea(g, HOME_RSP, &m);
         tr_mov(g->e, TR_RBP, TR_RAX);
 }
 

@@ -373,7 +373,7 @@ enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b)
 {
         enum tr_exit exit;
 
-        v->tr_page = v->rip & DBT_PAGE_MASK;
+        v->tr_page = dbt_rip_linear(v) & DBT_PAGE_MASK;
         v->tr_flags = dbt_flags_ax(v);
         v->tr_link = NULL;
         v->tr_shadow = ~0ULL;

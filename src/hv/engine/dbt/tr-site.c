@@ -85,7 +85,11 @@ bool tr_tlb_missed(struct dbt_vcpu *v, uint64_t span, uint64_t lin, enum tr_miss
 
 bool tr_site_missed(struct dbt_vcpu *v, struct tr_site *s, uint64_t lin, enum tr_miss how)
 {
-        const struct dbt_tlb_entry *e = entry_for(v, lin, s->span, how & 1);
+        const struct dbt_tlb_entry *e;
+
+        if (lin > UINT32_MAX && !(v->mode & DBT_MODE_CS64)) /* it wraps */
+                return false;
+        e = entry_for(v, lin, s->span, how & 1);
 
         if (!e)
                 return false;

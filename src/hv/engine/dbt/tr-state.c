@@ -37,15 +37,10 @@ static void whole_flags(struct gen *g)
 
 void gen_pushf(struct gen *g)
 {
-        struct tr_mem m;
-
         gen_flags_clobber(g);
         whole_flags(g);
         gen_store_field(g, offsetof(struct dbt_vcpu, tr_target), TR_RCX);
-        m = gen_stack(g, -8, true);
-        gen_load_field(g, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
-        tr_store(g->e, &m, TR_RAX);
-        gen_move_rsp(g, -8);
+        gen_push_target(g);
 }
 
 /* lahf, sahf */

@@ -7,6 +7,8 @@
 
 /* --- Called by translated code ------------------------------------------------------------------------------------------- */
 
+/* Flag beside the element's size: indices and count have 32 bits. */
+#define OFFSETS_32 0x100
 /* Up to this size a loop is faster than starting the host's own repetition. */
 #define SHORT 128u
 
@@ -41,10 +43,16 @@ static void copy_short(uint8_t *to, const uint8_t *from, uint64_t n)
 
 static bool rep_movs(struct dbt_vcpu *v, uint64_t dst, uint64_t src, uint64_t count, uint64_t size)
 {
-        uint64_t n = count * size;
         const uint8_t *from;
+        uint64_t n;
         uint8_t *to;
 
+        if (size & OFFSETS_32) {
+                dst = (uint32_t)dst;
+                src = (uint32_t)src;
+                count = (uint32_t)count;
+        }
+        n = count * (size & 15);
         if (count > DBT_PAGE_SIZE || n > DBT_PAGE_SIZE || (v->rflags & X86_FLAG_DF))
                 return false;
         from = in_page(v, src, n, false);
@@ -84,9 +92,15 @@ static uint64_t repeated(uint64_t value, uint64_t size)
 
 static bool rep_stos(struct dbt_vcpu *v, uint64_t dst, uint64_t value, uint64_t count, uint64_t size)
 {
-        uint64_t n = count * size, pattern = repeated(value, size), eights = n / 8;
+        uint64_t n, pattern = repeated(value, size & 15), eights;
         uint8_t *to;
 
+        if (size & OFFSETS_32) {
+                dst = (uint32_t)dst;
+                count = (uint32_t)count;
+        }
+        n = count * (size & 15);
+        eights = n / 8;
         if (count > DBT_PAGE_SIZE || n > DBT_PAGE_SIZE || (v->rflags & X86_FLAG_DF))
                 return false;
         to = in_page(v, dst, n, true);
@@ -122,14 +136,15 @@ static void advance(struct gen *g, unsigned reg, unsigned size)
 {
         struct tr_mem m = gen_at(reg, (int32_t)size);
 
-        tr_lea(g->e, reg, &m);
+        gen_lea(g, reg, &m);
 }
 
 static struct tr_mem at_index(struct gen *g, unsigned reg, unsigned size, bool write)
 {
         const uint8_t *retry = tr_here(g->e);
+        struct tr_mem a = gen_at(reg, 0);
 
-        tr_mov(g->e, TR_RAX, reg);
+        gen_lea(g, TR_RAX, &a);
         return gen_checked(g, retry, size, write);
 }
 
@@ -177,7 +192,7 @@ static void advance_all(struct gen *g, unsigned reg, unsigned size)
 {
         struct tr_mem m = { .base = (uint8_t)reg, .index = HOME_RCX, .scale = (uint8_t)__builtin_ctz(size) };
 
-        tr_lea(g->e, reg, &m);
+        gen_lea(g, reg, &m);
 }
 
 void gen_rep_string(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
@@ -185,7 +200,7 @@ void gen_rep_string(struct gen *g, const struct dbt_insn *i, const struct tr_ins
         static const struct tr_op xor = { .opcode = 0x31 };
 
         gen_flags_clobber(g);
-        tr_mov_imm(g->e, TR_RAX, t->size);
+        tr_mov_imm(g->e, TR_RAX, t->size | (gen_64(g) ? 0 : OFFSETS_32));
         tr_call(g->e, has_source(t) ? g->v->translator->rep_movs : g->v->translator->rep_stos);
         gen_add_out(g, tr_jcc(g->e, TR_CC_E));
         if (has_source(t))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* The translator of 64-bit code: hot blocks of the cache become host code, in which most instructions are themselves with other register
+/* The translator of 64-bit code, and of 32-bit code with flat segments: hot blocks of the cache become host code, in which most instructions are themselves with other register
  * numbers and a TLB lookup before a memory operand; all others call their handlers. Private to tr-*.c, block.c and run.c.
  *
  * Convention inside translated code:
@@ -157,7 +157,8 @@ struct tr_insn {
         struct tr_op op;
 };
 
-void tr_decode(const struct dbt_insn *i, const uint8_t *bytes, struct tr_insn *ret);
+/* mode64: else 32-bit code with flat segments */
+void tr_decode(const struct dbt_insn *i, const uint8_t *bytes, bool mode64, struct tr_insn *ret);
 
 /* --- tr-use.c: what an instruction does to registers and flags --- */
 
@@ -199,6 +200,14 @@ int dbt_tr_init(struct dbt_vcpu *v);
 void dbt_tr_finish(struct dbt_vcpu *v);
 /* On the vCPU's thread, before any dbt_tr_run. */
 void dbt_tr_thread(struct dbt_vcpu *v);
+/* Is code of the mode translated? 64-bit code, and 32-bit code with flat segments. */
+static inline bool dbt_tr_can(uint32_t mode)
+{
+        const uint32_t flat = DBT_MODE_CS32 | DBT_MODE_SS32 | DBT_MODE_FLAT;
+
+        return (mode & DBT_MODE_CS64) || (mode & flat) == flat;
+}
+
 /* Translates b. May flush the whole block cache, when its code is full. */
 void dbt_tr_translate(struct dbt_vcpu *v, struct dbt_block *b);
 /* Runs b, which has code, and others, and leaves the next address in v->rip. */

@@ -156,6 +156,8 @@ struct dbt_vcpu {
         bool raise_pending;        /* v->raised came with the state that was set: deliver it first */
         _Atomic bool sleeping;     /* in the futex of dbt_request */
 
+        bool seg_open[2];          /* 32-bit code: FS, GS allow reads and writes at any offset */
+
         struct dbt_tlb_entry *tlb_now; /* tlb[mmu], by dbt_set_view */
         struct dbt_tlb_info *tlb_info_now;
         /* Used by translated code, see tr.h. */
