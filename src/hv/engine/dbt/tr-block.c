@@ -93,6 +93,8 @@ static bool supported(const struct gen *g, const struct gen_insn *n)
         case TR_PUSH_IMM:
                 return !gen_64(g) || fits((int64_t)i->imm);
         case TR_JCC:
+        case TR_JRCXZ:
+        case TR_LOOP:
         case TR_JMP:
         case TR_CALL:
                 return fits((int64_t)n->offset + (int64_t)i->imm);

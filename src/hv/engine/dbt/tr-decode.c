@@ -357,6 +357,10 @@ static void one_byte_high(const struct dbt_insn *i, struct tr_insn *t, const str
                 if (!b->op16)
                         t->kind = TR_LEAVE;
                 break;
+        case 0xe2:
+        case 0xe3:
+                t->kind = b->opcode == 0xe2 ? TR_LOOP : TR_JRCXZ;
+                break;
         case 0xe8:
                 t->kind = TR_CALL;
                 break;
@@ -434,6 +438,8 @@ static void system_group(struct tr_insn *t, const struct bytes *b)
                 t->kind = *b->p == 0xca ? TR_CLAC : TR_STAC;
         else if (*b->p == 0xf8 && b->mode64)
                 t->kind = TR_SWAPGS;
+        else if (*b->p == 0xf9)
+                t->kind = TR_RDTSC;
         else
                 return;
         t->mem = false;
@@ -462,6 +468,9 @@ static void two_byte(struct tr_insn *t, const struct bytes *b)
                         t->size = t->op.w ? 16 : 8;
                         t->flags = TR_RW;
                 }
+                break;
+        case 0x31:
+                t->kind = TR_RDTSC;
                 break;
         case 0x40 ... 0x4f:
                 plain(t, TR_RW, TR_R, TR_R);

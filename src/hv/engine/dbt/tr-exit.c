@@ -115,6 +115,20 @@ static void emit_jcc(struct gen *g, const struct dbt_insn *i)
         gen_exit_to(g, g->offset + i->length);
 }
 
+/* jrcxz, loop */
+static void emit_by_count(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
+{
+        struct tr_op test = { .opcode = 0x85, .w = gen_64(g) };
+        struct tr_mem less = gen_at(HOME_RCX, -1);
+
+        gen_flags_clobber(g);
+        if (t->kind == TR_LOOP)
+                gen_lea(g, HOME_RCX, &less);
+        tr_op_reg(g->e, &test, HOME_RCX, HOME_RCX);
+        jump_to_exit(g, t->kind == TR_LOOP ? TR_CC_NE : TR_CC_E, gen_branch_target(g, i));
+        gen_exit_to(g, g->offset + i->length);
+}
+
 static void push_return(struct gen *g, const struct dbt_insn *i)
 {
         struct tr_mem m = gen_stack(g, -(int32_t)gen_word(g), true);
@@ -179,6 +193,10 @@ void gen_branch(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t
         switch (t->kind) {
         case TR_JCC:
                 emit_jcc(g, i);
+                break;
+        case TR_JRCXZ:
+        case TR_LOOP:
+                emit_by_count(g, i, t);
                 break;
         case TR_JMP:
                 gen_exit_to(g, gen_branch_target(g, i));

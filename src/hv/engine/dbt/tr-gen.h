@@ -216,4 +216,5 @@ void gen_sti(struct gen *g, const struct dbt_insn *i);
 /* clac, stac */
 void gen_set_ac(struct gen *g, const struct tr_insn *t);
 void gen_swapgs(struct gen *g);
+void gen_rdtsc(struct gen *g, const struct tr_insn *t);
 void gen_mov_from_seg(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);

@@ -259,6 +259,9 @@ void gen_integer(struct gen *g, const struct dbt_insn *i, const struct tr_insn *
         case TR_SWAPGS:
                 gen_swapgs(g);
                 break;
+        case TR_RDTSC:
+                gen_rdtsc(g, t);
+                break;
         case TR_STI:
                 gen_sti(g, i);
                 break;

@@ -125,6 +125,34 @@ void gen_swapgs(struct gen *g)
         gen_store_field(g, base, TR_RCX);
 }
 
+/* rdtsc, rdtscp. RDX is at home. */
+void gen_rdtsc(struct gen *g, const struct tr_insn *t)
+{
+        static const struct tr_op test = { .opcode = 0xf7 }, shift = { .opcode = 0xc1, .w = true }, add = { .opcode = 0x03, .w = true },
+                                  load32 = { .opcode = 0x8b }, mov32 = { .opcode = 0x89 };
+        struct tr_mem cr4 = tr_field(offsetof(struct dbt_vcpu, cr4)), offset = tr_field(offsetof(struct dbt_vcpu, tsc_offset));
+        struct tr_mem aux = tr_field(offsetof(struct dbt_vcpu, msr) + X86_MSR_TSC_AUX * sizeof(uint64_t));
+        struct tr_mem sum = { .base = TR_RAX, .index = TR_RDX };
+
+        gen_flags_clobber(g);
+        if (gen_mode(g) & DBT_MODE_CPL3) {
+                tr_op_mem(g->e, &test, 0, &cr4);
+                tr_put32(g->e, X86_CR4_TSD);
+                gen_add_out(g, tr_jcc(g->e, TR_CC_NE));
+        }
+        tr_put(g->e, 0x0f); /* rdtsc */
+        tr_put(g->e, 0x31);
+        tr_op_reg(g->e, &shift, 4, TR_RDX); /* shl */
+        tr_put(g->e, 32);
+        tr_lea(g->e, TR_RDX, &sum);
+        tr_op_mem(g->e, &add, TR_RDX, &offset);
+        tr_op_reg(g->e, &mov32, TR_RDX, HOME_RAX);
+        tr_op_reg(g->e, &shift, 5, TR_RDX); /* shr */
+        tr_put(g->e, 32);
+        if (t->op.opcode == 0x01)
+                tr_op_mem(g->e, &load32, HOME_RCX, &aux);
+}
+
 /* A register gets the selector zero-extended unless its size is 16. */
 void gen_mov_from_seg(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
 {

@@ -119,6 +119,7 @@ static uint16_t writes_of(const struct tr_insn *t)
         case TR_STI:
         case TR_CLAC:
         case TR_STAC:
+        case TR_JRCXZ:
         case TR_JCC:
         case TR_JMP:
         case TR_JMP_RM:
@@ -138,6 +139,10 @@ static uint16_t writes_of(const struct tr_insn *t)
         case TR_CMPXCHG:
         case TR_LAHF:
                 return bit(X86_RAX);
+        case TR_LOOP:
+                return bit(X86_RCX);
+        case TR_RDTSC:
+                return bit(X86_RAX) | bit(X86_RCX) | bit(X86_RDX);
         case TR_CDQ:
                 return bit(X86_RDX);
         case TR_MUL:

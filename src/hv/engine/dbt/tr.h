@@ -137,9 +137,10 @@ enum tr_kind {
         TR_PUSHF, TR_LAHF, TR_SAHF,
         TR_CLI, TR_CLD, TR_STD,
         TR_SWAPGS,
+        TR_RDTSC,        /* and rdtscp */
         TR_STRING,       /* movs, stos, lods */
         TR_STI, TR_CLAC, TR_STAC, TR_REP_STRING, /* the block ends behind these */
-        TR_JCC, TR_JMP, TR_CALL, TR_RET,
+        TR_JCC, TR_JRCXZ, TR_LOOP, TR_JMP, TR_CALL, TR_RET,
         TR_JMP_RM, TR_CALL_RM,
 };
 
