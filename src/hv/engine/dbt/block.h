@@ -90,6 +90,13 @@ static inline uint64_t dbt_rip_linear(const struct dbt_vcpu *v)
         return (uint32_t)(v->seg[X86_CS].base + v->rip);
 }
 
+/* Is something due before the next instruction that only the run loop does? To be asked after an instruction with DBT_INSN_ENDS_BLOCK. */
+static inline bool dbt_must_stop(const struct dbt_vcpu *v)
+{
+        return v->interrupt_shadow || (v->intr_waiting && (v->rflags & X86_FLAG_IF)) || (v->rflags & X86_FLAG_TF) || v->sys.breaks ||
+                v->sys.watch || v->mp_state != X86_MP_RUNNABLE;
+}
+
 int dbt_decode_new(struct dbt_vcpu *owner, struct dbt_decode **ret);
 void dbt_decode_free(struct dbt_decode *d);
 /* The block at v->rip, decoded now if need be. Raises what the fetch raises; unwinds with DBT_UNWIND_RESTART if the bytes changed

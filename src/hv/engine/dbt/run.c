@@ -161,7 +161,7 @@ static struct dbt_block *warm_up(struct dbt_vcpu *v, struct dbt_block *b)
 {
         if (likely(++b->runs != v->vm->translate_after))
                 return b;
-        if (!(v->mode & DBT_MODE_CS64) || b->second != DBT_NO_PAGE)
+        if (!dbt_tr_can(v->mode) || b->second != DBT_NO_PAGE)
                 return b;
         dbt_tr_translate(v, b);
         return dbt_block_lookup(v);
@@ -172,13 +172,14 @@ static struct dbt_block *run_translated(struct dbt_vcpu *v, struct dbt_block *b)
 {
         enum tr_exit exit = dbt_tr_run(v, b);
 
-        if (exit == TR_EXIT_ENDED)
-                return NULL;
         if (exit == TR_EXIT_ASKED) {
                 v->tr_budget = TR_BUDGET;
                 look_at_clock(v);
-                return atomic_load_explicit(&v->request, memory_order_relaxed) ? NULL : dbt_block_lookup(v);
         }
+        if (unlikely(dbt_must_stop(v)))
+                return NULL;
+        if (exit == TR_EXIT_ASKED)
+                return atomic_load_explicit(&v->request, memory_order_relaxed) ? NULL : dbt_block_lookup(v);
         b = dbt_block_lookup(v);
         if (!b->code)
                 b = warm_up(v, b);
@@ -212,8 +213,12 @@ static __attribute__((noinline)) void run_blocks(struct dbt_vcpu *v)
                         trace_block(v);
                 start = v->rip;
                 behind = run_block(v, b);
-                if (unlikely(b->ends))
-                        return;
+                if (unlikely(b->ends)) {
+                        if (dbt_must_stop(v))
+                                return;
+                        b = dbt_block_lookup(v);
+                        continue;
+                }
                 next = b->next[!behind];
                 if (likely(next && !next->dead)) {
                         b = next;

@@ -442,9 +442,17 @@ static uint32_t segment_mode(const struct dbt_vcpu *v)
         return mode;
 }
 
+static bool seg_open(const struct x86_segment *s)
+{
+        return s->limit == UINT32_MAX && !(s->attr & X86_SEG_UNUSABLE) && seg_is_writable_data(s) && !(seg_type(s) & DESC_DOWN);
+}
+
 void dbt_mode_update(struct dbt_vcpu *v)
 {
         uint32_t mode = segment_mode(v);
+
+        for (unsigned k = 0; k < ARRAY_SIZE(v->seg_open); k++)
+                v->seg_open[k] = seg_open(&v->seg[X86_FS + k]);
 
         if (v->cr0 & X86_CR0_PE)
                 mode |= DBT_MODE_PE;

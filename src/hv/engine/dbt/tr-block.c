@@ -29,7 +29,7 @@ static void go_on_at_rip(struct gen *g)
 /* Behind an instruction that its handler has run. */
 static void go_on_behind(struct gen *g, const struct gen_insn *n)
 {
-        if (n->i->flags & DBT_INSN_TRANSFER) {
+        if (n->i->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK)) {
                 go_on_at_rip(g);
                 return;
         }
@@ -114,7 +114,7 @@ static bool fits(int64_t value)
 }
 
 /* Can the other files do it? */
-static bool supported(const struct gen_insn *n)
+static bool supported(const struct gen *g, const struct gen_insn *n)
 {
         const struct dbt_insn *i = n->i;
         const struct tr_insn *t = &n->t;
@@ -128,9 +128,22 @@ static bool supported(const struct gen_insn *n)
                 return gen_native_supported(i, n->bytes);
         case TR_CMPXCHG:
                 return tr_home[t->reg] != TR_NO_HOME;
+        case TR_SHIFTD_CL:
+                return tr_home[t->reg] != TR_NO_HOME || (!t->mem && tr_home[t->rm] != TR_NO_HOME);
+        case TR_MOV_FROM_SEG:
+                return t->mem || !t->op.op16 || tr_home[t->rm] != TR_NO_HOME;
+        case TR_STAC:
+        case TR_CLAC:
+                return !(gen_mode(g) & DBT_MODE_CPL3) && n->offset + i->length < DBT_PAGE_SIZE;
+        case TR_CLI:
+        case TR_STI:
+        case TR_SWAPGS:
+                return !(gen_mode(g) & DBT_MODE_CPL3);
         case TR_PUSH_IMM:
-                return fits((int64_t)i->imm);
+                return !gen_64(g) || fits((int64_t)i->imm);
         case TR_JCC:
+        case TR_JRCXZ:
+        case TR_LOOP:
         case TR_JMP:
         case TR_CALL:
                 return fits((int64_t)n->offset + (int64_t)i->imm);
@@ -159,8 +172,8 @@ static void look(struct gen *g)
                 n->i = insn_of(g->b, k);
                 n->bytes = bytes;
                 n->offset = (uint16_t)offset;
-                tr_decode(n->i, bytes, &n->t);
-                if (!supported(n))
+                tr_decode(n->i, bytes, gen_64(g), &n->t);
+                if (!supported(g, n))
                         n->t.kind = TR_HANDLER;
                 tr_use(n->i, &n->t, &n->use);
                 bytes += n->i->length;
@@ -189,7 +202,7 @@ static void flags_liveness(struct gen *g)
 /* Runs the instruction in a way that leaves translated code, or may. */
 static bool is_way_out(const struct gen_insn *n)
 {
-        return n->t.kind == TR_HANDLER || n->t.kind >= TR_JCC;
+        return n->t.kind == TR_HANDLER || n->t.kind >= TR_STI;
 }
 
 static void begin_insn(struct gen *g, unsigned k)
@@ -250,12 +263,8 @@ static unsigned emit_handlers(struct gen *g, unsigned k)
         gen_flags_clobber(g);
         g->fpu = GEN_FPU_UNKNOWN;
         call_handlers(g, g->insns[k].i, g->offset, count);
-        if (last->flags & DBT_INSN_ENDS_BLOCK) {
-                tr_mov_imm(g->e, TR_RAX, TR_EXIT_ENDED);
-                tr_jmp(g->e, g->v->translator->leave);
-        } else if (last->flags & DBT_INSN_TRANSFER) {
+        if (last->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK))
                 go_on_at_rip(g);
-        }
         end_insn(g, k + count - 1);
         return count;
 }
@@ -271,7 +280,7 @@ static void emit_body(struct gen *g)
                         emit_native(g, k++);
         }
         gen_x87_flush(g);
-        if (!(last->i->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK)))
+        if (!(last->i->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK)) || (last->t.kind >= TR_STI && last->t.kind <= TR_STAC))
                 gen_exit_to(g, last->offset + last->i->length);
 }
 

@@ -10,7 +10,7 @@ static void page_plus(struct gen *g, int32_t offset)
         struct tr_mem m = gen_at(TR_RAX, offset);
 
         gen_load_field(g, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
-        tr_lea(g->e, TR_RAX, &m);
+        gen_lea(g, TR_RAX, &m);
 }
 
 int64_t gen_branch_target(const struct gen *g, const struct dbt_insn *i)
@@ -115,13 +115,27 @@ static void emit_jcc(struct gen *g, const struct dbt_insn *i)
         gen_exit_to(g, g->offset + i->length);
 }
 
+/* jrcxz, loop */
+static void emit_by_count(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
+{
+        struct tr_op test = { .opcode = 0x85, .w = gen_64(g) };
+        struct tr_mem less = gen_at(HOME_RCX, -1);
+
+        gen_flags_clobber(g);
+        if (t->kind == TR_LOOP)
+                gen_lea(g, HOME_RCX, &less);
+        tr_op_reg(g->e, &test, HOME_RCX, HOME_RCX);
+        jump_to_exit(g, t->kind == TR_LOOP ? TR_CC_NE : TR_CC_E, gen_branch_target(g, i));
+        gen_exit_to(g, g->offset + i->length);
+}
+
 static void push_return(struct gen *g, const struct dbt_insn *i)
 {
-        struct tr_mem m = gen_stack(g, -8, true);
+        struct tr_mem m = gen_stack(g, -(int32_t)gen_word(g), true);
 
         page_plus(g, (int32_t)(g->offset + i->length));
-        tr_store(g->e, &m, TR_RAX);
-        gen_move_rsp(g, -8);
+        gen_store_word(g, &m, TR_RAX);
+        gen_move_rsp(g, -(int32_t)gen_word(g));
 }
 
 static void emit_call(struct gen *g, const struct dbt_insn *i)
@@ -136,8 +150,8 @@ static void emit_ret(struct gen *g, const struct dbt_insn *i)
 
         gen_flags_clobber(g);
         m = gen_stack(g, 0, false);
-        tr_load(g->e, TR_RAX, &m);
-        gen_move_rsp(g, 8 + (int32_t)i->imm);
+        gen_load_word(g, TR_RAX, &m);
+        gen_move_rsp(g, (int32_t)gen_word(g) + (int32_t)i->imm);
         gen_jump_rax(g);
 }
 
@@ -148,13 +162,14 @@ static void load_target(struct gen *g, const struct dbt_insn *i, const struct tr
 
         gen_flags_clobber(g);
         if (t->mem) {
-                m = gen_operand(g, i, 8, false);
-                tr_load(g->e, TR_RAX, &m);
+                m = gen_operand(g, i, gen_word(g), false);
+                gen_load_word(g, TR_RAX, &m);
         } else {
                 unsigned rm = gen_source(g, t->rm, TR_RAX);
 
-                if (rm != TR_RAX)
-                        tr_mov(g->e, TR_RAX, rm);
+                m = gen_at(rm, 0);
+                if (rm != TR_RAX || !gen_64(g))
+                        gen_lea(g, TR_RAX, &m);
         }
 }
 
@@ -178,6 +193,10 @@ void gen_branch(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t
         switch (t->kind) {
         case TR_JCC:
                 emit_jcc(g, i);
+                break;
+        case TR_JRCXZ:
+        case TR_LOOP:
+                emit_by_count(g, i, t);
                 break;
         case TR_JMP:
                 gen_exit_to(g, gen_branch_target(g, i));

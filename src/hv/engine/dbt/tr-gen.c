@@ -21,6 +21,27 @@ void gen_load_field(struct gen *g, unsigned dst, size_t offset)
         tr_load(g->e, dst, &m);
 }
 
+void gen_load_word(struct gen *g, unsigned dst, const struct tr_mem *m)
+{
+        struct tr_op op = { .opcode = 0x8b, .w = gen_64(g) };
+
+        tr_op_mem(g->e, &op, dst, m);
+}
+
+void gen_store_word(struct gen *g, const struct tr_mem *m, unsigned src)
+{
+        struct tr_op op = { .opcode = 0x89, .w = gen_64(g) };
+
+        tr_op_mem(g->e, &op, src, m);
+}
+
+void gen_lea(struct gen *g, unsigned dst, const struct tr_mem *m)
+{
+        struct tr_op op = { .opcode = 0x8d, .w = gen_64(g) };
+
+        tr_op_mem(g->e, &op, dst, m);
+}
+
 void gen_store_field(struct gen *g, size_t offset, unsigned src)
 {
         struct tr_mem m = tr_field(offset);

@@ -108,10 +108,33 @@ struct gen {
         unsigned n_outs, n_exits;
 };
 
+/* The block's mode: enum dbt_mode_bits. */
+static inline unsigned gen_mode(const struct gen *g)
+{
+        return (unsigned)(g->b->key >> 56);
+}
+
+/* 64-bit code; else 32-bit code with flat segments, in which all addresses wrap at 4 GiB. */
+static inline bool gen_64(const struct gen *g)
+{
+        return gen_mode(g) & DBT_MODE_CS64;
+}
+
+/* Of addresses and of what is pushed. */
+static inline unsigned gen_word(const struct gen *g)
+{
+        return gen_64(g) ? 8 : 4;
+}
+
 /* --- tr-gen.c --- */
 
 struct tr_mem gen_at(unsigned base, int32_t disp);
 void gen_load_field(struct gen *g, unsigned dst, size_t offset);
+/* Of gen_word size. */
+void gen_load_word(struct gen *g, unsigned dst, const struct tr_mem *m);
+void gen_store_word(struct gen *g, const struct tr_mem *m, unsigned src);
+/* An address to dst. */
+void gen_lea(struct gen *g, unsigned dst, const struct tr_mem *m);
 void gen_store_field(struct gen *g, size_t offset, unsigned src);
 /* The host register that has the guest register's value: its home, or scratch after loading it. */
 unsigned gen_source(struct gen *g, unsigned reg, unsigned scratch);
@@ -138,9 +161,13 @@ void gen_flags_changed(struct gen *g);
 
 /* The operand's address as a host operand without segment; RAX and RCX stand for registers without a home. */
 struct tr_mem gen_offset_of(struct gen *g, const struct dbt_mem *m);
+/* The operand's linear address to RAX. The flags are clobbered. */
+void gen_linear(struct gen *g, const struct dbt_mem *m);
+/* An operand at the linear address in RAX, checked; retry: where the code that made it begins. RCX alone; RAX is free. The flags are clobbered. */
+struct tr_mem gen_checked(struct gen *g, const uint8_t *retry, unsigned size, bool write);
 /* The instruction's memory operand, checked. Uses RAX and RCX; what is returned uses RCX. Flags may be clobbered. */
 struct tr_mem gen_operand(struct gen *g, const struct dbt_insn *i, unsigned size, bool write);
-/* 8 bytes at disp from the stack pointer. */
+/* A word at disp from the stack pointer. */
 struct tr_mem gen_stack(struct gen *g, int32_t disp, bool write);
 /* 8 bytes at RBP, to be read. */
 struct tr_mem gen_frame(struct gen *g);
@@ -177,7 +204,7 @@ void gen_x87_ran(struct gen *g, const struct dbt_insn *i);
 
 /* leave: code that leaves for what was asked */
 void gen_entry(struct gen *g, const uint8_t *leave);
-/* Goes on at an offset from the page's start. */
+/* Goes on at an offset from the page's start: in the block's mode if that is in another page. */
 void gen_exit_to(struct gen *g, int64_t offset);
 /* The code for it, which comes last. */
 void gen_emit_exit(struct gen *g, const struct gen_exit *x);
@@ -189,5 +216,45 @@ void gen_branch(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t
 
 /* --- tr-int.c --- */
 
-/* Instructions of the kinds TR_NOTHING to TR_LEAVE. */
+/* Instructions of the kinds TR_NOTHING to TR_REP_STRING. */
 void gen_integer(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+/* Pushes v->tr_target. */
+void gen_push_target(struct gen *g);
+/* What of the instruction is copied: t->n_imm bytes. */
+void gen_copy_imm(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+
+/* --- tr-high.c: AH..BH, which no host instruction with a REX prefix can name --- */
+
+void gen_high(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+void gen_high_imm(struct gen *g, const struct tr_insn *t, unsigned imm);
+/* A byte register of the guest as one that needs no REX prefix: its home, or scratch (RAX or RCX) after copying it there. high: returns the number of
+ * the byte above, 4..7. */
+unsigned gen_byte_source(struct gen *g, unsigned reg, bool high, unsigned scratch);
+
+/* --- tr-arith.c: multiplication, division, shifts by CL, bit strings, compare and exchange --- */
+
+void gen_shift_cl(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+void gen_shiftd_cl(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+void gen_bit_string(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+void gen_mul(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+void gen_div(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+void gen_cmpxchg(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+void gen_cmpxchg_wide(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+
+/* --- tr-string.c --- */
+
+void gen_string(struct gen *g, const struct tr_insn *t);
+void gen_rep_string(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);
+
+/* --- tr-state.c: what reads or changes more than registers and arithmetic flags --- */
+
+void gen_pushf(struct gen *g);
+void gen_lahf(struct gen *g, const struct tr_insn *t);
+/* cli, cld, std */
+void gen_flag_bit(struct gen *g, const struct tr_insn *t);
+void gen_sti(struct gen *g, const struct dbt_insn *i);
+/* clac, stac */
+void gen_set_ac(struct gen *g, const struct tr_insn *t);
+void gen_swapgs(struct gen *g);
+void gen_rdtsc(struct gen *g, const struct tr_insn *t);
+void gen_mov_from_seg(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);

@@ -4,7 +4,9 @@
  * them all, so that the others need none.
  *
  * Where that check fails for good (the group reaches into a second page, is MMIO, ...), handlers run all instructions up to the group's last; and so they
- * do whenever an instruction in between needs its handler, which may call devices: the permission may be gone afterwards. */
+ * do whenever an instruction in between needs its handler, which may call devices: the permission may be gone afterwards.
+ *
+ * 32-bit code has none: its registers may wrap between two accesses. */
 
 #include "hv/engine/dbt/tr-gen.h"
 
@@ -60,14 +62,17 @@ static void access_of(const struct gen_insn *n, struct gen_access *a)
                         set_operand(a, n->i, t->size, t->rm_use & TR_W);
                 break;
         case TR_SHIFT_CL:
+        case TR_SHIFTD_CL:
         case TR_CMPXCHG:
                 if (t->mem)
                         set_operand(a, n->i, t->size, true);
                 break;
         case TR_MUL:
+        case TR_DIV:
+        case TR_IDIV:
         case TR_JMP_RM:
                 if (t->mem)
-                        set_operand(a, n->i, t->kind == TR_MUL ? t->size : 8, false);
+                        set_operand(a, n->i, t->kind == TR_JMP_RM ? 8 : t->size, false);
                 break;
         }
 }
@@ -229,7 +234,7 @@ void gen_plan_groups(struct gen *g)
 
                 n->group = -1;
                 access_of(n, &n->access);
-                if (n->access.valid && k < 64 && !(g->b->by_tlb >> k & 1))
+                if (n->access.valid && gen_64(g) && k < 64 && !(g->b->by_tlb >> k & 1))
                         place(&p, &n->access, k);
                 if (n->t.kind == TR_HANDLER)
                         p.n_open = 0;

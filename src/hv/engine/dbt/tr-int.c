@@ -4,7 +4,7 @@
 
 #include "hv/engine/dbt/tr-gen.h"
 
-static void copy_imm(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
+void gen_copy_imm(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
 {
         for (unsigned k = i->length - t->n_imm; k < i->length; k++)
                 tr_put(g->e, g->bytes[k]);
@@ -28,11 +28,25 @@ static unsigned reg_operand(struct gen *g, const struct tr_insn *t)
         return reads_reg(t) ? gen_source(g, t->reg, TR_RAX) : gen_target(t->reg, TR_RAX);
 }
 
+static void emit_copy(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
+{
+        if (t->flags & TR_R)
+                gen_flags_need(g);
+        for (unsigned k = 0; k < i->length; k++)
+                tr_put(g->e, g->bytes[k]);
+        if (t->flags & TR_W)
+                gen_flags_changed(g);
+}
+
 static void emit_plain(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
 {
         struct tr_mem m;
         unsigned reg, rm;
 
+        if (t->high_reg || t->high_rm) {
+                gen_high(g, i, t);
+                return;
+        }
         if (t->mem)
                 m = gen_operand(g, i, t->size, t->rm_use & TR_W);
         gen_flags_need(g);
@@ -43,7 +57,7 @@ static void emit_plain(struct gen *g, const struct dbt_insn *i, const struct tr_
                 rm = reads_rm(t) ? gen_source(g, t->rm, TR_RCX) : gen_target(t->rm, TR_RCX);
                 tr_op_reg(g->e, &t->op, reg, rm);
         }
-        copy_imm(g, i, t);
+        gen_copy_imm(g, i, t);
         if (t->reg_use & TR_W)
                 gen_write_back(g, t->reg, TR_RAX);
         if (!t->mem && (t->rm_use & TR_W))
@@ -64,6 +78,10 @@ static void emit_mov_imm(struct gen *g, const struct dbt_insn *i, const struct t
 {
         struct tr_op op = { .opcode = t->size == 1 ? 0xc6 : 0xc7, .op16 = t->size == 2, .byte = t->size == 1 };
 
+        if (t->high_rm) {
+                gen_high_imm(g, t, (unsigned)i->imm & 0xff);
+                return;
+        }
         if (t->size >= 4) {
                 tr_mov_imm(g->e, gen_target(t->rm, TR_RAX), t->size == 8 ? i->imm : (uint32_t)i->imm);
                 gen_write_back(g, t->rm, TR_RAX);
@@ -86,30 +104,6 @@ static void emit_bswap(struct gen *g, const struct tr_insn *t)
         gen_write_back(g, t->rm, TR_RAX);
 }
 
-static void emit_shift_cl(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
-{
-        struct tr_mem m = gen_at(TR_RAX, 0);
-        unsigned rm = TR_RAX;
-
-        if (t->mem)
-                m = gen_operand(g, i, t->size, true);
-        gen_flags_need(g);
-        if (t->mem) {
-                tr_lea(g->e, TR_RAX, &m);
-                m = gen_at(TR_RAX, 0);
-        } else {
-                rm = gen_source(g, t->rm, TR_RAX);
-        }
-        tr_mov(g->e, TR_RCX, HOME_RCX);
-        if (t->mem)
-                tr_op_mem(g->e, &t->op, t->reg & 7, &m);
-        else
-                tr_op_reg(g->e, &t->op, t->reg & 7, rm);
-        if (!t->mem)
-                gen_write_back(g, t->rm, TR_RAX);
-        gen_flags_changed(g);
-}
-
 /* cbw, cwde, cdqe */
 static void emit_cdqe(struct gen *g, const struct tr_insn *t)
 {
@@ -128,69 +122,59 @@ static void emit_cdq(struct gen *g, const struct tr_insn *t)
         tr_put(g->e, 0x99);
 }
 
-static void emit_mul(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
-{
-        struct tr_mem m;
-        unsigned rm = 0;
-
-        if (t->mem)
-                m = gen_operand(g, i, t->size, false);
-        else
-                rm = gen_source(g, t->rm, TR_RCX);
-        tr_mov(g->e, TR_RAX, HOME_RAX);
-        if (t->mem)
-                tr_op_mem(g->e, &t->op, t->reg & 7, &m);
-        else
-                tr_op_reg(g->e, &t->op, t->reg & 7, rm);
-        tr_mov(g->e, HOME_RAX, TR_RAX);
-        gen_flags_changed(g);
-}
-
-static void emit_cmpxchg(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
-{
-        struct tr_mem m = gen_operand(g, i, t->size, true);
-
-        tr_mov(g->e, TR_RAX, HOME_RAX);
-        tr_op_mem(g->e, &t->op, tr_home[t->reg], &m);
-        tr_mov(g->e, HOME_RAX, TR_RAX);
-        gen_flags_changed(g);
-}
-
 static void emit_push_reg(struct gen *g, const struct tr_insn *t)
 {
-        struct tr_mem m = gen_stack(g, -8, true);
+        struct tr_mem m = gen_stack(g, -(int32_t)gen_word(g), true);
 
-        tr_store(g->e, &m, gen_source(g, t->rm, TR_RAX));
-        gen_move_rsp(g, -8);
+        gen_store_word(g, &m, gen_source(g, t->rm, TR_RAX));
+        gen_move_rsp(g, -(int32_t)gen_word(g));
 }
 
 static void emit_push_imm(struct gen *g, const struct dbt_insn *i)
 {
-        static const struct tr_op op = { .opcode = 0xc7, .w = true };
-        struct tr_mem m = gen_stack(g, -8, true);
+        struct tr_op op = { .opcode = 0xc7, .w = gen_64(g) };
+        struct tr_mem m = gen_stack(g, -(int32_t)gen_word(g), true);
 
         tr_op_mem(g->e, &op, 0, &m);
         tr_put32(g->e, (uint32_t)i->imm);
-        gen_move_rsp(g, -8);
+        gen_move_rsp(g, -(int32_t)gen_word(g));
+}
+
+void gen_push_target(struct gen *g)
+{
+        struct tr_mem m = gen_stack(g, -(int32_t)gen_word(g), true);
+
+        gen_load_field(g, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
+        gen_store_word(g, &m, TR_RAX);
+        gen_move_rsp(g, -(int32_t)gen_word(g));
+}
+
+static void emit_push_mem(struct gen *g, const struct dbt_insn *i)
+{
+        struct tr_mem m = gen_operand(g, i, gen_word(g), false);
+
+        gen_load_word(g, TR_RAX, &m);
+        gen_store_field(g, offsetof(struct dbt_vcpu, tr_target), TR_RAX);
+        gen_push_target(g);
 }
 
 static void emit_pop(struct gen *g, const struct tr_insn *t)
 {
         struct tr_mem m = gen_stack(g, 0, false);
 
-        tr_load(g->e, gen_target(t->rm, TR_RAX), &m);
+        gen_load_word(g, gen_target(t->rm, TR_RAX), &m);
         gen_write_back(g, t->rm, TR_RAX);
         if (t->rm != X86_RSP)
-                gen_move_rsp(g, 8);
+                gen_move_rsp(g, (int32_t)gen_word(g));
 }
 
 static void emit_leave(struct gen *g)
 {
         struct tr_mem m = gen_frame(g);
 
-        tr_load(g->e, TR_RAX, &m);
-        m = gen_at(TR_RBP, 8);
-        tr_lea(g->e, HOME_RSP, &m);
+        gen_load_word(g, TR_RAX, &m);
+        m = gen_at(TR_RBP, (int32_t)gen_word(g));
+        gen_lea(g, HOME_RSP, &m);
         tr_mov(g->e, TR_RBP, TR_RAX);
 }
 
@@ -198,6 +182,9 @@ void gen_integer(struct gen *g, const struct dbt_insn *i, const struct tr_insn *
 {
         switch (t->kind) {
         case TR_NOTHING:
+                break;
+        case TR_COPY:
+                emit_copy(g, i, t);
                 break;
         case TR_PLAIN:
                 emit_plain(g, i, t);
@@ -211,8 +198,17 @@ void gen_integer(struct gen *g, const struct dbt_insn *i, const struct tr_insn *
         case TR_BSWAP:
                 emit_bswap(g, t);
                 break;
+        case TR_MOV_FROM_SEG:
+                gen_mov_from_seg(g, i, t);
+                break;
         case TR_SHIFT_CL:
-                emit_shift_cl(g, i, t);
+                gen_shift_cl(g, i, t);
+                break;
+        case TR_SHIFTD_CL:
+                gen_shiftd_cl(g, i, t);
+                break;
+        case TR_BIT_STRING:
+                gen_bit_string(g, i, t);
                 break;
         case TR_CDQE:
                 emit_cdqe(g, t);
@@ -221,10 +217,20 @@ void gen_integer(struct gen *g, const struct dbt_insn *i, const struct tr_insn *
                 emit_cdq(g, t);
                 break;
         case TR_MUL:
-                emit_mul(g, i, t);
+                gen_mul(g, i, t);
+                break;
+        case TR_DIV:
+        case TR_IDIV:
+                gen_div(g, i, t);
                 break;
         case TR_CMPXCHG:
-                emit_cmpxchg(g, i, t);
+                gen_cmpxchg(g, i, t);
+                break;
+        case TR_CMPXCHG_WIDE:
+                gen_cmpxchg_wide(g, i, t);
+                break;
+        case TR_PUSH_MEM:
+                emit_push_mem(g, i);
                 break;
         case TR_PUSH_REG:
                 emit_push_reg(g, t);
@@ -237,6 +243,37 @@ void gen_integer(struct gen *g, const struct dbt_insn *i, const struct tr_insn *
                 break;
         case TR_LEAVE:
                 emit_leave(g);
+                break;
+        case TR_PUSHF:
+                gen_pushf(g);
+                break;
+        case TR_LAHF:
+        case TR_SAHF:
+                gen_lahf(g, t);
+                break;
+        case TR_CLI:
+        case TR_CLD:
+        case TR_STD:
+                gen_flag_bit(g, t);
+                break;
+        case TR_SWAPGS:
+                gen_swapgs(g);
+                break;
+        case TR_RDTSC:
+                gen_rdtsc(g, t);
+                break;
+        case TR_STI:
+                gen_sti(g, i);
+                break;
+        case TR_CLAC:
+        case TR_STAC:
+                gen_set_ac(g, t);
+                break;
+        case TR_STRING:
+                gen_string(g, t);
+                break;
+        case TR_REP_STRING:
+                gen_rep_string(g, i, t);
                 break;
         }
 }

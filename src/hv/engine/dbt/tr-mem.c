@@ -21,13 +21,45 @@ struct tr_mem gen_offset_of(struct gen *g, const struct dbt_mem *m)
         return a;
 }
 
+/* FS and GS may have limits. */
+static void check_open(struct gen *g, const struct dbt_mem *m)
+{
+        static const struct tr_op cmp = { .opcode = 0x80 };
+        struct tr_mem open = tr_field(offsetof(struct dbt_vcpu, seg_open) + m->seg - X86_FS);
+
+        tr_op_mem(g->e, &cmp, 7, &open);
+        tr_put(g->e, 0);
+        gen_add_out(g, tr_jcc(g->e, TR_CC_E));
+}
+
+static struct tr_mem address_of_32(struct gen *g, const struct dbt_mem *m)
+{
+        static const struct tr_op add = { .opcode = 0x03 };
+        struct tr_mem a;
+
+        if (m->seg < X86_FS) {
+                a = gen_offset_of(g, m);
+                gen_lea(g, TR_RAX, &a);
+                return gen_at(TR_RAX, 0);
+        }
+        check_open(g, m);
+        a = gen_offset_of(g, m);
+        gen_lea(g, TR_RAX, &a);
+        a = tr_field(m->seg_base);
+        tr_op_mem(g->e, &add, TR_RAX, &a);
+        return gen_at(TR_RAX, 0);
+}
+
 /* The same with segment, as one register and a displacement: RAX if it is not that simple. */
 static struct tr_mem address_of(struct gen *g, const struct dbt_mem *m)
 {
         static const struct tr_op add = { .opcode = 0x03, .w = true };
         bool segment = m->seg_base != offsetof(struct dbt_vcpu, zero);
-        struct tr_mem a = gen_offset_of(g, m);
+        struct tr_mem a;
 
+        if (!gen_64(g))
+                return address_of_32(g, m);
+        a = gen_offset_of(g, m);
         if (a.base != TR_RAX && a.base != TR_NO_HOME && a.index == TR_NO_HOME && !segment)
                 return a;
         tr_lea(g->e, TR_RAX, &a);
@@ -212,9 +244,18 @@ static bool is_homed(unsigned reg)
         return reg == DBT_REG_NONE || (reg < X86_NGPRS && tr_home[reg] != TR_NO_HOME);
 }
 
-/* Can host instructions address the operand by its registers? */
-static bool by_homes(const struct dbt_mem *m)
+/* 32-bit code: an operand of which the unwrapped address will do, as a site never matches one beyond 4 GiB, while a TLB entry might. That should be
+ * rare: what wraps goes to the handler. */
+static bool is_near(const struct gen *g, const struct dbt_mem *m)
 {
+        return m->index == DBT_REG_NONE && m->disp > -(int32_t)DBT_PAGE_SIZE && m->disp < (int32_t)DBT_PAGE_SIZE && prefers_site(g, m);
+}
+
+/* Can host instructions address the operand by its registers? */
+static bool by_homes(const struct gen *g, const struct dbt_mem *m)
+{
+        if (!gen_64(g) && !is_near(g, m))
+                return false;
         return is_homed(m->base) && is_homed(m->index) && m->seg_base == offsetof(struct dbt_vcpu, zero) &&
                 (m->base != DBT_REG_NONE || m->index != DBT_REG_NONE);
 }
@@ -251,7 +292,7 @@ static struct tr_mem with_addend(struct gen *g, const struct dbt_mem *m)
 /* An operand alone. */
 static struct tr_mem single(struct gen *g, const struct dbt_mem *m, unsigned size, bool write)
 {
-        struct check c = { .span = size, .write = write, .restore = !by_homes(m) };
+        struct check c = { .span = size, .write = write, .restore = !by_homes(g, m) };
         struct tr_mem a;
 
         gen_flags_clobber(g);
@@ -262,6 +303,26 @@ static struct tr_mem single(struct gen *g, const struct dbt_mem *m, unsigned siz
         check(g, &c, prefers_site(g, m));
         if (!c.restore)
                 return with_addend(g, m);
+        tr_op_reg(g->e, &op_add, TR_RCX, TR_RAX);
+        return gen_at(TR_RCX, 0);
+}
+
+void gen_linear(struct gen *g, const struct dbt_mem *m)
+{
+        struct tr_mem a;
+
+        gen_flags_clobber(g);
+        a = address_of(g, m);
+        if (a.base != TR_RAX)
+                tr_lea(g->e, TR_RAX, &a);
+}
+
+struct tr_mem gen_checked(struct gen *g, const uint8_t *retry, unsigned size, bool write)
+{
+        static const struct dbt_mem anywhere = { .base = DBT_REG_NONE, .index = DBT_REG_NONE };
+        struct check c = { .retry = retry, .span = size, .write = write, .restore = true };
+
+        check(g, &c, prefers_site(g, &anywhere));
         tr_op_reg(g->e, &op_add, TR_RCX, TR_RAX);
         return gen_at(TR_RCX, 0);
 }
@@ -303,7 +364,13 @@ static struct tr_mem operand(struct gen *g, const struct dbt_mem *m, unsigned si
         if (n >= 0 && g->groups[n].members > 1)
                 return group_operand(g, &g->groups[n], m);
         key = key_of(g, m, &disp);
-        return key ? keyed_operand(g, key, disp, size, write) : single(g, m, size, write);
+        if (!key)
+                return single(g, m, size, write);
+        if (!gen_64(g)) {
+                gen_flags_clobber(g);
+                check_open(g, m);
+        }
+        return keyed_operand(g, key, disp, size, write);
 }
 
 struct tr_mem gen_operand(struct gen *g, const struct dbt_insn *i, unsigned size, bool write)
@@ -315,7 +382,7 @@ static struct tr_mem based(struct gen *g, unsigned base, int32_t disp, bool writ
 {
         struct dbt_mem m = { .base = (uint8_t)base, .index = DBT_REG_NONE, .seg_base = offsetof(struct dbt_vcpu, zero), .disp = disp };
 
-        return operand(g, &m, 8, write);
+        return operand(g, &m, gen_word(g), write);
 }
 
 struct tr_mem gen_stack(struct gen *g, int32_t disp, bool write)
@@ -332,5 +399,5 @@ void gen_move_rsp(struct gen *g, int32_t by)
 {
         struct tr_mem m = gen_at(HOME_RSP, by);
 
-        tr_lea(g->e, HOME_RSP, &m);
+        gen_lea(g, HOME_RSP, &m);
 }

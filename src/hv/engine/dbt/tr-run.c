@@ -162,7 +162,7 @@ static void emit_jump_in(struct tr_emit *e, const struct dbt_tr *t, unsigned mod
         CODE(e, 0xff, 0xe0);
 }
 
-/* In: RAX the instruction, ECX its offset in the page and, from bit 16, how many. Out: NZ if the block was dropped. */
+/* In: RAX the instruction, ECX its offset in the page and, from bit 16, how many. Out: NZ if translated code is to be left. */
 static void emit_call(struct tr_emit *e)
 {
         CODE(e, 0x48, 0x83, 0xec, 0x08);
@@ -255,6 +255,7 @@ void tr_emit_routines(struct dbt_tr *t, struct tr_emit *e)
         }
         t->call = tr_here(e);
         emit_call(e);
+        tr_emit_string_routines(t, e);
 }
 
 bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t n)
@@ -273,7 +274,7 @@ bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, 
         if (!(i->flags & DBT_INSN_TRANSFER))
                 v->rip = rip + i->length;
         v->tr_flags = dbt_flags_ax(v);
-        return dbt_insn_dropped(i);
+        return dbt_insn_dropped(i) || ((i->flags & DBT_INSN_ENDS_BLOCK) && dbt_must_stop(v));
 }
 
 /* --- Links and the jump cache -------------------------------------------------------------------------------------------------- */
@@ -439,11 +440,14 @@ enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b)
 {
         enum tr_exit exit;
 
-        v->tr_page = v->rip & DBT_PAGE_MASK;
+        v->tr_page = dbt_rip_linear(v) & DBT_PAGE_MASK;
         v->tr_flags = dbt_flags_ax(v);
         v->tr_link = NULL;
+        v->tr_shadow = ~0ULL;
         exit = ((tr_enter)(uintptr_t)v->translator->enter)(v, b->code);
         dbt_set_flags(v, v->tr_flags);
+        if (unlikely(v->rip == v->tr_shadow))
+                v->interrupt_shadow = true;
         return exit;
 }
 

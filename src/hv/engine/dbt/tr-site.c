@@ -114,8 +114,11 @@ static void choose_list(struct dbt_vcpu *v, struct tr_site *s, uint64_t lin)
 
 bool tr_site_missed(struct dbt_vcpu *v, struct tr_site *s, uint64_t lin, enum tr_miss how)
 {
-        const struct dbt_tlb_entry *e = entry_for(v, lin, (unsigned)DBT_PAGE_SIZE - s->limit, how & 1);
+        const struct dbt_tlb_entry *e;
 
+        if (lin > UINT32_MAX && !(v->mode & DBT_MODE_CS64)) /* it wraps */
+                return false;
+        e = entry_for(v, lin, (unsigned)DBT_PAGE_SIZE - s->limit, how & 1);
         if (!e)
                 return false;
         if (!is_keyed(s))

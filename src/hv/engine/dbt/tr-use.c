@@ -32,7 +32,9 @@ static unsigned extension(const struct tr_insn *t)
 /* A count of 0 keeps all flags; rcl and rcr read CF. */
 static void shift(const struct tr_insn *t, struct tr_use *u)
 {
-        u->flags_read = extension(t) == 2 || extension(t) == 3 ? TR_CF : 0;
+        bool through_carry = !t->op.map0f && (extension(t) == 2 || extension(t) == 3);
+
+        u->flags_read = through_carry ? TR_CF : 0;
         u->flags_written = 0;
 }
 
@@ -70,10 +72,10 @@ static void two_byte(const struct dbt_insn *i, const struct tr_insn *t, struct t
         case 0xac:
                 u->flags_read = 0;
                 break;
-        case 0xbc: /* bsf, bsr */
+        case 0xbc: /* bsf, bsr, tzcnt, lzcnt */
         case 0xbd:
                 u->flags_read = 0;
-                u->flags_written = TR_ZF;
+                u->flags_written = t->op.rep ? TR_CF | TR_ZF : TR_ZF;
                 break;
         }
 }
@@ -86,11 +88,15 @@ static void flags_of(const struct dbt_insn *i, const struct tr_insn *t, struct t
         u->flags_written = t->flags == TR_W ? TR_ALL_FLAGS : 0;
         if (t->kind == TR_JCC)
                 u->flags_read = cond_flags[i->cond >> 1 & 7];
-        if (t->kind == TR_SHIFT_CL)
+        if (t->kind == TR_SHIFT_CL || t->kind == TR_SHIFTD_CL)
                 shift(t, u);
         if (t->kind == TR_NATIVE) {
                 u->flags_read = native_form(i)->flags_read;
                 u->flags_written = native_form(i)->flags_written;
+        }
+        if (t->kind == TR_BIT_STRING || t->kind == TR_CMPXCHG_WIDE) {
+                u->flags_read = 0;
+                u->flags_written = t->kind == TR_BIT_STRING ? TR_CF : TR_ZF;
         }
         if (t->kind != TR_PLAIN)
                 return;
@@ -116,6 +122,17 @@ static uint16_t writes_of(const struct dbt_insn *i, const struct tr_insn *t)
 {
         switch (t->kind) {
         case TR_NOTHING:
+        case TR_COPY:
+        case TR_BIT_STRING:
+        case TR_CLI:
+        case TR_CLD:
+        case TR_STD:
+        case TR_SAHF:
+        case TR_SWAPGS:
+        case TR_STI:
+        case TR_CLAC:
+        case TR_STAC:
+        case TR_JRCXZ:
         case TR_JCC:
         case TR_JMP:
         case TR_JMP_RM:
@@ -128,16 +145,28 @@ static uint16_t writes_of(const struct dbt_insn *i, const struct tr_insn *t)
         case TR_BSWAP:
                 return bit(t->rm);
         case TR_SHIFT_CL:
+        case TR_SHIFTD_CL:
+        case TR_MOV_FROM_SEG:
                 return t->mem ? 0 : bit(t->rm);
         case TR_CDQE:
         case TR_CMPXCHG:
+        case TR_LAHF:
                 return bit(X86_RAX);
+        case TR_LOOP:
+                return bit(X86_RCX);
+        case TR_RDTSC:
+                return bit(X86_RAX) | bit(X86_RCX) | bit(X86_RDX);
         case TR_CDQ:
                 return bit(X86_RDX);
         case TR_MUL:
+        case TR_DIV:
+        case TR_IDIV:
+        case TR_CMPXCHG_WIDE:
                 return bit(X86_RAX) | bit(X86_RDX);
         case TR_PUSH_REG:
         case TR_PUSH_IMM:
+        case TR_PUSH_MEM:
+        case TR_PUSHF:
         case TR_CALL:
         case TR_CALL_RM:
         case TR_RET:

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* The translator of 64-bit code: hot blocks of the cache become host code, in which most instructions are themselves with other register
+/* The translator of 64-bit code, and of 32-bit code with flat segments: hot blocks of the cache become host code, in which most instructions are themselves with other register
  * numbers and a TLB lookup before a memory operand; all others call their handlers. Private to tr-*.c, block.c and run.c.
  *
  * Convention inside translated code:
@@ -65,7 +65,7 @@ struct dbt_tr {
         struct tr_fault *faults; /* in ascending order; read by the signal handler */
         unsigned n_faults;
         /* Common routines. */
-        const uint8_t *enter, *leave, *leave_jump, *leave_at, *leave_asked, *call;
+        const uint8_t *enter, *leave, *leave_jump, *leave_at, *leave_asked, *call, *rep_movs, *rep_stos;
         const uint8_t *missed[TR_MISSES];     /* RAX: address, RCX: site or span; NE: try again */
         const uint8_t *jump;                  /* to the address in RAX, any mode */
         const uint8_t *jump_in[DBT_JUMP_MODES]; /* the same within a mode, which enters the target in the jump cache */
@@ -73,8 +73,7 @@ struct dbt_tr {
 
 /* What tr_enter returns. */
 enum tr_exit {
-        TR_EXIT_JUMP,   /* the block at v->rip comes next */
-        TR_EXIT_ENDED,  /* after an instruction with DBT_INSN_ENDS_BLOCK */
+        TR_EXIT_JUMP,   /* the block at v->rip comes next, unless dbt_must_stop */
         TR_EXIT_ASKED,  /* v->request or v->tr_budget */
 };
 
@@ -125,24 +124,34 @@ void tr_set_jump(struct tr_emit *e, uint8_t *jump);
 const uint8_t *tr_here(const struct tr_emit *e);
 
 #define TR_ALWAYS 16
-enum { TR_CC_B = 2, TR_CC_E = 4, TR_CC_NE = 5, TR_CC_A = 7, TR_CC_S = 8 };
+enum { TR_CC_B = 2, TR_CC_AE = 3, TR_CC_E = 4, TR_CC_NE = 5, TR_CC_BE = 6, TR_CC_A = 7, TR_CC_S = 8 };
 
 /* --- tr-decode.c: what an instruction needs --- */
 
 enum tr_kind {
         TR_HANDLER, /* everything that has no kind of its own */
         TR_NOTHING,
+        TR_COPY,    /* the bytes themselves: no operands */
+        TR_MOV_IMM, /* rm, from dbt_insn's imm */
         TR_PLAIN,   /* reg and rm operands as described */
         TR_LEA,
-        TR_MOV_IMM, /* rm, from dbt_insn's imm */
         TR_BSWAP,
-        TR_SHIFT_CL,
+        TR_MOV_FROM_SEG, /* rm, from dbt_insn's reg */
+        TR_SHIFT_CL, TR_SHIFTD_CL,
+        TR_BIT_STRING,   /* bt and the like: bit number reg of a string that begins at the memory operand */
+        TR_MUL, TR_DIV, TR_IDIV,
+        TR_CMPXCHG_WIDE, TR_CMPXCHG,
+        TR_PUSH_MEM,
         TR_CDQE, TR_CDQ,
-        TR_MUL,
-        TR_CMPXCHG,
         TR_PUSH_REG, TR_PUSH_IMM, TR_POP, TR_LEAVE,
         TR_NATIVE,  /* as native.c's stub describes it */
-        TR_JCC, TR_JMP, TR_CALL, TR_RET,
+        TR_PUSHF, TR_LAHF, TR_SAHF,
+        TR_CLI, TR_CLD, TR_STD,
+        TR_SWAPGS,
+        TR_RDTSC,        /* and rdtscp */
+        TR_STRING,       /* movs, stos, lods */
+        TR_STI, TR_CLAC, TR_STAC, TR_REP_STRING, /* the block ends behind these */
+        TR_JCC, TR_JRCXZ, TR_LOOP, TR_JMP, TR_CALL, TR_RET,
         TR_JMP_RM, TR_CALL_RM,
 };
 
@@ -156,10 +165,12 @@ struct tr_insn {
         uint8_t size;               /* bytes of the memory operand, or of the operation */
         uint8_t n_imm;              /* bytes at the end to be copied */
         bool mem;
+        bool high_reg, high_rm;     /* the byte above: AH..BH; reg, rm name the register that it is part of */
         struct tr_op op;
 };
 
-void tr_decode(const struct dbt_insn *i, const uint8_t *bytes, struct tr_insn *ret);
+/* mode64: else 32-bit code with flat segments */
+void tr_decode(const struct dbt_insn *i, const uint8_t *bytes, bool mode64, struct tr_insn *ret);
 
 /* --- tr-use.c: what an instruction does to registers and flags --- */
 
@@ -179,6 +190,9 @@ void tr_use(const struct dbt_insn *i, const struct tr_insn *t, struct tr_use *re
 
 /* tr_decode for what native.c prepared. False: it has to be run by its handler. */
 bool tr_decode_native(const struct dbt_insn *i, struct tr_insn *ret);
+/* --- tr-string.c --- */
+
+void tr_emit_string_routines(struct dbt_tr *t, struct tr_emit *e);
 
 /* --- tr-block.c --- */
 
@@ -195,8 +209,8 @@ struct tr_link *tr_link_new(struct dbt_tr *t);
 void tr_fault_new(struct dbt_tr *t, const uint8_t *pc, const uint8_t *exit);
 /* Index of the mode's jump cache, -1: it has none. Own vCPU only. */
 int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode);
-/* Called by translated code: runs n instructions from i by their handlers; the first is at offset in the page. True: the
- * block was dropped, v->rip is right. */
+/* Called by translated code: runs n instructions from i by their handlers; the first is at offset in the page. True: translated code
+ * is to be left as the block was dropped or dbt_must_stop; v->rip is right. */
 bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t n);
 
 /* 0, or negative errno. The vCPU runs without translator if the host lacks something: v->translator is NULL then. */
@@ -204,6 +218,14 @@ int dbt_tr_init(struct dbt_vcpu *v);
 void dbt_tr_finish(struct dbt_vcpu *v);
 /* On the vCPU's thread, before any dbt_tr_run. */
 void dbt_tr_thread(struct dbt_vcpu *v);
+/* Is code of the mode translated? 64-bit code, and 32-bit code with flat segments. */
+static inline bool dbt_tr_can(uint32_t mode)
+{
+        const uint32_t flat = DBT_MODE_CS32 | DBT_MODE_SS32 | DBT_MODE_FLAT;
+
+        return (mode & DBT_MODE_CS64) || (mode & flat) == flat;
+}
+
 /* Translates b. May flush the whole block cache, when its code is full. */
 void dbt_tr_translate(struct dbt_vcpu *v, struct dbt_block *b);
 /* Runs b, which has code, and others, and leaves the next address in v->rip. */

@@ -195,11 +195,14 @@ struct dbt_vcpu {
         bool raise_pending;        /* v->raised came with the state that was set: deliver it first */
         _Atomic bool sleeping;     /* in the futex of dbt_request */
 
+        bool seg_open[2];          /* 32-bit code: FS, GS allow reads and writes at any offset */
+
         struct dbt_tlb_entry *tlb_now; /* tlb[mmu], by dbt_set_view */
         struct dbt_tlb_info *tlb_info_now;
         /* Used by translated code, see tr.h. */
         struct dbt_vcpu *self;
         uint64_t tr_page, tr_target;
+        uint64_t tr_shadow;        /* address behind the last sti: no interrupt before that instruction is done */
         struct tr_link *tr_link;   /* the exit last taken, if it can be linked */
         uint32_t tr_flags;
         struct dbt_x87 x87;
