@@ -467,10 +467,7 @@ static void prepare_byte_mask(struct prepare *p, struct dbt_insn *i)
         m->seg = (uint8_t)(p->mem->mem.segment - ZYDIS_REGISTER_ES);
         m->addr_size = p->plan.z->address_width / 8;
         m->fast = p->plan.mode64 && m->addr_size == 8;
-        m->seg_base = offsetof(struct dbt_vcpu, zero);
-        if (m->seg == X86_FS || m->seg == X86_GS)
-                m->seg_base = (uint16_t)(offsetof(struct dbt_vcpu, seg) + m->seg * sizeof(struct x86_segment) +
-                        offsetof(struct x86_segment, base));
+        m->seg_base = DBT_SEG_BASE(m->seg);
         i->fn = native_run_byte_mask;
 }
 
