@@ -366,5 +366,6 @@ bool dbt_uses_stack(struct dbt_vcpu *v)
         dbt_fpu_save(v);
         if (!bytes || !dbt_decode(v, bytes, room < ZYDIS_MAX_INSTRUCTION_LENGTH ? (unsigned)room : ZYDIS_MAX_INSTRUCTION_LENGTH, &i))
                 return false;
+        dbt_native_release(v, &i);
         return i.mem.seg == X86_SS;
 }

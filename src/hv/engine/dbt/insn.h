@@ -30,7 +30,9 @@ enum dbt_insn_flags {
 
 struct dbt_mem {
         int32_t disp;
-        uint8_t base, index; /* index into v->regs: enum x86_gpr, DBT_REG_NONE or DBT_REG_RIP */
+        uint8_t base;        /* index into v->regs: enum x86_gpr, DBT_REG_NONE or DBT_REG_RIP */
+        uint8_t index:7;
+        bool stub:1;         /* of the instruction rather than the operand: native is valid */
         uint8_t seg_base:6;  /* fast: where in struct dbt_vcpu the segment's base is, in units of 8 bytes: DBT_SEG_BASE */
         uint8_t scale:2;     /* shift count 0..3 */
         uint8_t addr_size:4; /* 2, 4, 8 */
@@ -49,7 +51,7 @@ struct dbt_insn {
         dbt_handler fn;
         union {
                 uint64_t imm;       /* immediate, sign-extended; relative branches: target - address of this instruction; moffs: the address */
-                const void *native; /* native.c's stub, if fn is one of native.c's; it has the immediate */
+                const void *native; /* native.c's stub, if mem.stub; it has the immediate */
         };
         struct dbt_mem mem;
         union {
@@ -114,10 +116,12 @@ int dbt_native_init(struct dbt_vcpu *v);
 void dbt_native_finish(struct dbt_vcpu *v);
 /* Tells the handler of the host's signals which vCPU this thread runs. */
 void dbt_native_thread(struct dbt_vcpu *v);
-/* Asked before a block is decoded: is there too little room left for the stubs of another block? Then all decoded instructions are to be
- * dropped and dbt_native_flush called. */
+/* One copy of the instruction more, or less; those without a stub are left alone. dbt_decode makes the first one. */
+void dbt_native_retain(struct dbt_vcpu *v, const struct dbt_insn *i);
+void dbt_native_release(struct dbt_vcpu *v, const struct dbt_insn *i);
+/* Asked before a block is decoded: is there too little room left for the stubs of another block? Then others are to be evicted. */
 bool dbt_native_full(const struct dbt_vcpu *v);
-/* All stubs are forgotten; block.c has dropped all decoded instructions before. */
+/* All stubs are forgotten; cache.c has dropped all decoded instructions before. */
 void dbt_native_flush(struct dbt_vcpu *v);
 /* fxsave, fxrstor, xsave*, xrstor*, fninit..., ldmxcsr: called as handlers, set by decode.c's table. */
 void dbt_fxsave(struct dbt_vcpu *v, const struct dbt_insn *i);

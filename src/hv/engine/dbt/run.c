@@ -221,7 +221,7 @@ static __attribute__((noinline)) void run_blocks(struct dbt_vcpu *v)
                 }
                 flushes = v->decode->flushes;
                 next = dbt_block_lookup(v);
-                if (b->direct && same_page(start, v->rip) && next->second == DBT_NO_PAGE && flushes == v->decode->flushes)
+                if (b->direct && same_page(start, v->rip) && next->second == DBT_NO_PAGE && !next->code && flushes == v->decode->flushes)
                         b->next[!behind] = next;
                 b = next;
         }

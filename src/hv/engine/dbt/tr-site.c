@@ -207,16 +207,27 @@ void dbt_tr_forget_host(struct dbt_vcpu *v, const void *page)
 
 struct tr_site *tr_site_new(struct tr_sites *sites, struct dbt_block *b, unsigned k, unsigned span)
 {
-        struct tr_site *s = &sites->site[sites->n++];
+        struct tr_site *s = &sites->site[sites->current * sites->max + sites->n[sites->current]++];
 
         *s = (struct tr_site){ .match = TR_SITE_INVALID, .addend = (uintptr_t)sites->site - DBT_PAGE_SIZE - TR_SITE_INVALID,
                 .block = b, .k = (uint8_t)k, .limit = (uint16_t)(DBT_PAGE_SIZE - span) };
         return s;
 }
 
+void tr_sites_evict(struct dbt_vcpu *v, unsigned segment)
+{
+        struct tr_sites *sites = &v->translator->sites;
+
+        for (unsigned k = 0; k < sites->n[segment]; k++)
+                site_remove(&sites->site[segment * sites->max + k]);
+        sites->n[segment] = 0;
+        sites->convert = NULL;
+}
+
 void tr_sites_flush(struct dbt_vcpu *v)
 {
         dbt_tr_forget_sites(v, true);
-        v->translator->sites.n = 0;
+        for (unsigned k = 0; k < DBT_SEGMENTS; k++)
+                v->translator->sites.n[k] = 0;
         v->translator->sites.convert = NULL;
 }

@@ -15,6 +15,9 @@
 
 /* Runs of a block before it is translated. */
 #define TRANSLATE_AFTER 16
+/* Default size of the code cache: for the VM and for each of its vCPUs. */
+#define CODE_CACHE_VM MiB(14)
+#define CODE_CACHE_VCPU MiB(10)
 
 static struct dbt_vm *vm_of(struct engine_vm *vm)
 {
@@ -162,6 +165,17 @@ static void vm_free(struct engine_vm *opaque)
         free(vm);
 }
 
+/* For one vCPU. */
+static size_t code_cache_size(const struct engine_config *config)
+{
+        uint64_t all = config->code_cache ? config->code_cache : CODE_CACHE_VM + config->cpus * CODE_CACHE_VCPU;
+        uint64_t size = all / config->cpus;
+
+        if (size > ENGINE_CODE_CACHE_MAX)
+                return ENGINE_CODE_CACHE_MAX;
+        return size < ENGINE_CODE_CACHE_MIN ? ENGINE_CODE_CACHE_MIN : (size_t)size;
+}
+
 static int vm_new(const struct engine_config *config, struct engine_vm **ret)
 {
         struct dbt_vm *vm;
@@ -180,6 +194,7 @@ static int vm_new(const struct engine_config *config, struct engine_vm **ret)
         vm->tsc_khz = config->tsc_khz ? config->tsc_khz : tsc_host_khz();
         vm->trace = getenv("DOMUS_DBT_TRACE") != NULL;
         vm->translate_after = vm->trace ? ENGINE_NEVER_TRANSLATE : config->translate_after ? config->translate_after : TRANSLATE_AFTER;
+        vm->code_cache = code_cache_size(config);
         r = lapic_bus_new(config->cpus, &apic_callbacks, vm, &vm->apics);
         if (r < 0) {
                 vm_free((struct engine_vm *)vm);

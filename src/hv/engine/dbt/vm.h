@@ -32,6 +32,7 @@ struct dbt_vm {
         struct lapic_bus *apics;
         bool trace;                 /* log every block and exception: DOMUS_DBT_TRACE with DOMUS_DEBUG */
         unsigned translate_after;   /* runs of a block, or ENGINE_NEVER_TRANSLATE */
+        size_t code_cache;          /* bytes for each vCPU */
         uint64_t tsc_khz;
         uint64_t pause_tsc, pause_ns;  /* host clocks at pause(true) */
         int64_t time_offset_ns;        /* kvm-clock = CLOCK_MONOTONIC + this */
