@@ -6,7 +6,7 @@
  * entry of any vCPU allows a direct write to it. So every write of a guest takes the slow path in mmu.c, which stores and then calls
  * dbt_code_written; that drops the overlapping blocks of all vCPUs.
  *
- *   Marking a page happens inside an exclusive section: all other vCPUs are at a block boundary, in a callback or asleep, so none is
+ *   Marking pages happens inside an exclusive section: all other vCPUs are at a block boundary, in a callback or asleep, so none is
  *   between a look at the mark and the use of a TLB entry; the section's owner clears match_write in everybody's TLB. Bytes are decoded only
  *   after that.
  *   A write after the mark and before the block is entered is noticed by the page's generation: the block is thrown away and the
@@ -102,16 +102,28 @@ static struct dbt_code_page *page_begin_fill(struct dbt_vcpu *v, uint64_t gpa_pa
         return p;
 }
 
+/* Code has more code beside it: pages of the group that nobody writes to at the moment are marked at once, as a section and a search of all TLBs
+ * cost more than the one slow write to a page that turns out to be data. */
+static void mark_group(struct dbt_vm *vm, uint64_t gpa_page, uint32_t written)
+{
+        uint64_t first = gpa_page & ~(DBT_CODE_GROUP * DBT_PAGE_SIZE - 1);
+
+        for (unsigned k = 0; k < DBT_CODE_GROUP; k++)
+                if (first + k * DBT_PAGE_SIZE == gpa_page || !(written >> k & 1))
+                        mark(vm, first + k * DBT_PAGE_SIZE, true);
+}
+
 static struct dbt_code_page *page_mark_and_fill(struct dbt_vcpu *v, uint64_t gpa_page)
 {
         struct dbt_vm *vm = v->vm;
         struct dbt_code_page *p;
+        uint32_t written = 0;
 
         dbt_exclusive_begin(v);
         pthread_mutex_lock(&vm->code_lock);
-        mark(vm, gpa_page, true);
         for (unsigned i = 0; i < vm->n_vcpus; i++)
-                dbt_tlb_protect_code(vm->vcpus[i], gpa_page);
+                written |= dbt_tlb_protect_code(vm->vcpus[i], gpa_page);
+        mark_group(vm, gpa_page, written);
         p = page_begin_fill(v, gpa_page);
         pthread_mutex_unlock(&vm->code_lock);
         dbt_exclusive_end(v);

@@ -78,9 +78,9 @@ struct dbt_ring {
         unsigned current;
 };
 
-/* What evicting a segment took. */
+/* What evicting segments took in the thread's time. */
 struct dbt_cache_stats {
-        unsigned evictions;
+        unsigned cold, hot;
         uint64_t ns, max_ns;
 };
 
@@ -104,6 +104,7 @@ struct dbt_decode {
         unsigned sweeps;
         unsigned flushes; /* times that blocks were evicted: pointers from before are void */
         struct dbt_cache_stats stats;
+        uint64_t hot_since; /* the hot ring came to its present segment, in the thread's time */
 };
 
 /* Physical addresses have at most 52 bits, modes 7. */

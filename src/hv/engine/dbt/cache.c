@@ -27,6 +27,10 @@
 
 /* Part of the cache that the cold ring gets where there is a translator. */
 #define COLD_PART 4
+/* Time until another hot segment is needed that counts as short, as long. */
+#define SHORT_LIFE_NS 50000000ULL
+#define LONG_LIFE_NS 200000000ULL
+#define TRANSLATE_AFTER_MAX 256
 
 static size_t round_segment(size_t size)
 {
@@ -78,9 +82,9 @@ int dbt_decode_new(struct dbt_vcpu *owner, struct dbt_decode **ret)
 
 static void log_stats(const struct dbt_decode *d)
 {
-        if (d->stats.evictions)
-                log_debug("vCPU %u: %u segments of the code cache evicted in %llu us, one in at most %llu us", d->owner->index,
-                        d->stats.evictions, (unsigned long long)d->stats.ns / 1000, (unsigned long long)d->stats.max_ns / 1000);
+        if (d->stats.cold || d->stats.hot)
+                log_debug("vCPU %u: code cache: %u cold and %u hot segments evicted in %llu us, one in at most %llu us", d->owner->index,
+                        d->stats.cold, d->stats.hot, (unsigned long long)d->stats.ns / 1000, (unsigned long long)d->stats.max_ns / 1000);
 }
 
 void dbt_decode_free(struct dbt_decode *d)
@@ -141,11 +145,11 @@ struct dbt_block *dbt_ring_take(struct dbt_ring *r, size_t size)
 
 /* --- Eviction ------------------------------------------------------------------------------------------------------ */
 
-static uint64_t now_ns(void)
+static uint64_t thread_ns(void)
 {
         struct timespec ts;
 
-        clock_gettime(CLOCK_MONOTONIC, &ts);
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
         return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
@@ -181,7 +185,7 @@ static void forget_successors(struct dbt_ring *r, unsigned segment)
 static void evict(struct dbt_vcpu *v, struct dbt_ring *r, unsigned segment)
 {
         struct dbt_decode *d = v->decode;
-        uint64_t start = now_ns(), ns;
+        uint64_t start = thread_ns(), ns;
 
         pthread_mutex_lock(&v->vm->code_lock);
         dbt_block_unlink_dropped(v); /* they may lie in the segment */
@@ -198,8 +202,11 @@ static void evict(struct dbt_vcpu *v, struct dbt_ring *r, unsigned segment)
         }
         r->used[segment] = 0;
         d->flushes++;
-        ns = now_ns() - start;
-        d->stats.evictions++;
+        ns = thread_ns() - start;
+        if (r == &d->cold)
+                d->stats.cold++;
+        else
+                d->stats.hot++;
         d->stats.ns += ns;
         d->stats.max_ns = d->stats.max_ns > ns ? d->stats.max_ns : ns;
 }
@@ -220,8 +227,25 @@ static bool ring_is_empty(const struct dbt_ring *r)
         return true;
 }
 
+/* Translating costs as much as running a block a hundred times. That is wasted if the translation is gone soon: then only hotter code is
+ * translated. */
+static void adapt_threshold(struct dbt_vcpu *v)
+{
+        uint64_t now = thread_ns(), since = now - v->decode->hot_since;
+
+        v->decode->hot_since = now;
+        if (since < SHORT_LIFE_NS && v->translate_after < TRANSLATE_AFTER_MAX)
+                v->translate_after *= 2;
+        else if (since > LONG_LIFE_NS && v->translate_after > v->vm->translate_after)
+                v->translate_after /= 2;
+}
+
 static void advance_hot(struct dbt_vcpu *v)
 {
+        const struct dbt_ring *r = &v->decode->hot;
+
+        if (r->used[(r->current + 1) % DBT_SEGMENTS])
+                adapt_threshold(v);
         ring_advance(v, &v->decode->hot);
         dbt_tr_segment(v);
 }

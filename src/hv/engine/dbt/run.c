@@ -159,8 +159,9 @@ static void look_at_clock(struct dbt_vcpu *v)
 /* Translates b if it has run often enough. Returns it, or what has become of it when the cache was flushed. */
 static struct dbt_block *warm_up(struct dbt_vcpu *v, struct dbt_block *b)
 {
-        if (likely(++b->runs != v->vm->translate_after))
+        if (likely(++b->runs < v->translate_after))
                 return b;
+        b->runs = 0;
         if (!(v->mode & DBT_MODE_CS64) || b->second != DBT_NO_PAGE)
                 return b;
         dbt_tr_translate(v, b);

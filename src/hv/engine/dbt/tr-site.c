@@ -176,8 +176,8 @@ void dbt_tr_forget_page(struct dbt_vcpu *v, uint64_t lin)
         forget_list(&v->translator->sites, 1, list_of(lin));
 }
 
-/* Takes from the sites of a list what leads to the host's page. */
-static void forget_host(struct tr_sites *sites, unsigned global, unsigned n, uint64_t page)
+/* Takes from the sites of a list what leads to the host's memory. */
+static void forget_host(struct tr_sites *sites, unsigned global, unsigned n, uintptr_t start, uint64_t size)
 {
         struct tr_site *s = sites->lists[global][n], *next;
 
@@ -185,12 +185,12 @@ static void forget_host(struct tr_sites *sites, unsigned global, unsigned n, uin
                 uint64_t host = is_keyed(s) ? s->addend & DBT_PAGE_MASK : s->match + s->addend;
 
                 next = s->next;
-                if (host == page)
+                if (host - start < size)
                         site_remove(s);
         }
 }
 
-void dbt_tr_forget_host(struct dbt_vcpu *v, const void *page)
+void dbt_tr_forget_host(struct dbt_vcpu *v, uintptr_t start, uint64_t size)
 {
         struct tr_sites *sites;
 
@@ -200,7 +200,7 @@ void dbt_tr_forget_host(struct dbt_vcpu *v, const void *page)
         forget_chain(&sites->roaming);
         for (unsigned global = 0; global < 2; global++)
                 for (unsigned n = 0; n < TR_SITE_LISTS; n++)
-                        forget_host(sites, global, n, (uintptr_t)page);
+                        forget_host(sites, global, n, start, size);
 }
 
 /* --- All of them ------------------------------------------------------------------------------------------------------------ */

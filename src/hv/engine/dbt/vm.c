@@ -16,7 +16,7 @@
 /* Runs of a block before it is translated. */
 #define TRANSLATE_AFTER 16
 /* Default size of the code cache: for the VM and for each of its vCPUs. */
-#define CODE_CACHE_VM MiB(14)
+#define CODE_CACHE_VM MiB(20)
 #define CODE_CACHE_VCPU MiB(10)
 
 static struct dbt_vm *vm_of(struct engine_vm *vm)
@@ -50,6 +50,7 @@ static uint64_t monotonic_ns(void)
 void dbt_exclusive_begin(struct dbt_vcpu *v)
 {
         struct dbt_vm *vm = v->vm;
+        uint64_t start = monotonic_ns();
 
         pthread_mutex_lock(&vm->exclusive_lock);
         vm->exclusive_running--;
@@ -64,6 +65,8 @@ void dbt_exclusive_begin(struct dbt_vcpu *v)
         while (vm->exclusive_running)
                 pthread_cond_wait(&vm->exclusive_cond, &vm->exclusive_lock);
         v->exclusive = true;
+        vm->exclusive_count++;
+        vm->exclusive_ns += monotonic_ns() - start;
         pthread_mutex_unlock(&vm->exclusive_lock);
 }
 
@@ -158,6 +161,8 @@ static void vm_free(struct engine_vm *opaque)
                 return;
         for (unsigned i = 0; i < DBT_SLOTS_MAX; i++)
                 slot_clear(&vm->slots[i]);
+        if (vm->exclusive_count)
+                log_debug("%u exclusive sections, waited for %llu us", vm->exclusive_count, (unsigned long long)vm->exclusive_ns / 1000);
         lapic_bus_free(vm->apics);
         pthread_cond_destroy(&vm->exclusive_cond);
         pthread_mutex_destroy(&vm->exclusive_lock);
@@ -351,6 +356,7 @@ static int vcpu_new(struct engine_vm *opaque, unsigned index, const struct cpuid
         v->cpuid = *cpuid;
         v->lapic = lapic_bus_get(vm->apics, index);
         v->timer_tsc = UINT64_MAX;
+        v->translate_after = vm->translate_after;
         r = dbt_decode_new(v, &v->decode);
         if (r >= 0)
                 r = dbt_native_init(v);
