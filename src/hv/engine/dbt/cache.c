@@ -228,7 +228,7 @@ static bool ring_is_empty(const struct dbt_ring *r)
 }
 
 /* Translating costs as much as running a block a hundred times. That is wasted if the translation is gone soon: then only hotter code is
- * translated. */
+ * translated, unless the configuration says when. */
 static void adapt_threshold(struct dbt_vcpu *v)
 {
         uint64_t now = thread_ns(), since = now - v->decode->hot_since;
@@ -244,7 +244,7 @@ static void advance_hot(struct dbt_vcpu *v)
 {
         const struct dbt_ring *r = &v->decode->hot;
 
-        if (r->used[(r->current + 1) % DBT_SEGMENTS])
+        if (!v->vm->config.translate_after && r->used[(r->current + 1) % DBT_SEGMENTS])
                 adapt_threshold(v);
         ring_advance(v, &v->decode->hot);
         dbt_tr_segment(v);
