@@ -40,6 +40,7 @@ struct dbt_block {
         struct dbt_block *dropped_next; /* in dbt_decode's list */
         uint64_t by_tlb;           /* memory operands, bit per instruction, for which the translation does without a site */
         unsigned runs;             /* by the executor, until translated */
+        unsigned chained;          /* value of dbt_decode's flushes for which next is valid */
         uint16_t n;                /* elements of insn that make up the block */
         uint16_t size;             /* bytes */
         uint8_t flags_in;          /* TR_*F that the translation reads before it overwrites them */

@@ -9,7 +9,7 @@
  * Who may hold a pointer to an evicted block, and how it goes:
  *   the hash, lookup[]          dbt_block_kill
  *   the lists of its pages      dbt_block_sweep
- *   next[] of cold blocks       only to cold blocks: forget_successors
+ *   next[] of cold blocks       void when d->flushes has changed
  *   links to and from it        dbt_tr_unlink, dbt_tr_evict
  *   the jump cache              forgotten as a whole
  *   the run loop                compares d->flushes before it uses a block from before a lookup
@@ -124,11 +124,6 @@ static struct dbt_block *block_behind(const struct dbt_block *b)
         return (struct dbt_block *)((uint8_t *)b + (size_t)b->space * DBT_BLOCK_ALIGN);
 }
 
-static bool in_segment(const struct dbt_ring *r, unsigned segment, const struct dbt_block *b)
-{
-        return (uintptr_t)b - (uintptr_t)segment_start(r, segment) < r->size;
-}
-
 #define FOREACH_BLOCK(b, r, segment)                                                                                    \
         for (struct dbt_block *b = segment_first(r, segment), *b##_end = (struct dbt_block *)((uint8_t *)b + (r)->used[segment]); \
                 b < b##_end; b = block_behind(b))
@@ -170,18 +165,6 @@ static void release_stubs(struct dbt_vcpu *v, const struct dbt_ring *r, unsigned
                         dbt_native_release(v, &b->insn[i]);
 }
 
-static void forget_successors(struct dbt_ring *r, unsigned segment)
-{
-        for (unsigned k = 0; k < DBT_SEGMENTS; k++) {
-                if (k == segment)
-                        continue;
-                FOREACH_BLOCK(b, r, k)
-                        for (unsigned side = 0; side < 2; side++)
-                                if (in_segment(r, segment, b->next[side]))
-                                        b->next[side] = NULL;
-        }
-}
-
 static void evict(struct dbt_vcpu *v, struct dbt_ring *r, unsigned segment)
 {
         struct dbt_decode *d = v->decode;
@@ -192,9 +175,7 @@ static void evict(struct dbt_vcpu *v, struct dbt_ring *r, unsigned segment)
         drop_blocks(d, r, segment);
         pthread_mutex_unlock(&v->vm->code_lock);
         release_stubs(v, r, segment);
-        if (r == &d->cold) {
-                forget_successors(r, segment);
-        } else {
+        if (r == &d->hot) {
                 FOREACH_BLOCK(b, r, segment)
                         dbt_tr_unlink(v, b);
                 dbt_tr_evict(v, segment);

@@ -188,6 +188,14 @@ static struct dbt_block *run_translated(struct dbt_vcpu *v, struct dbt_block *b)
         return b;
 }
 
+static void chain(struct dbt_block *b, unsigned side, struct dbt_block *next, unsigned flushes)
+{
+        if (b->chained != flushes)
+                b->next[0] = b->next[1] = NULL;
+        b->chained = flushes;
+        b->next[side] = next;
+}
+
 /* Runs blocks until something else wants attention. Not inlined: beside a sigsetjmp nothing stays in registers. */
 static __attribute__((noinline)) void run_blocks(struct dbt_vcpu *v)
 {
@@ -215,7 +223,7 @@ static __attribute__((noinline)) void run_blocks(struct dbt_vcpu *v)
                 behind = run_block(v, b);
                 if (unlikely(b->ends))
                         return;
-                next = b->next[!behind];
+                next = b->chained == v->decode->flushes ? b->next[!behind] : NULL;
                 if (likely(next && !next->dead)) {
                         b = next;
                         continue;
@@ -223,7 +231,7 @@ static __attribute__((noinline)) void run_blocks(struct dbt_vcpu *v)
                 flushes = v->decode->flushes;
                 next = dbt_block_lookup(v);
                 if (b->direct && same_page(start, v->rip) && next->second == DBT_NO_PAGE && !next->code && flushes == v->decode->flushes)
-                        b->next[!behind] = next;
+                        chain(b, !behind, next, flushes);
                 b = next;
         }
 }
