@@ -35,11 +35,16 @@ struct engine_config {
         /* dbt: runs of a block before it is translated; 0: the engine's choice, ENGINE_NEVER_TRANSLATE. */
         unsigned translate_after;
         bool exact_flags; /* dbt: flags that no instruction reads are kept, too, for tests that look at exceptions' frames */
+        /* dbt: bytes of all vCPUs' caches of decoded and translated code together; 0: the engine's choice. Each vCPU gets an equal part, but
+         * at least and at most the sizes below. */
+        uint64_t code_cache;
         int kvm_fd;       /* /dev/kvm, for the kvm engine; stays the caller's */
 };
 
 #define ENGINE_NEVER_TRANSLATE (~0u)
 #define ENGINE_CPUS_MAX 64
+#define ENGINE_CODE_CACHE_MIN (1u << 20)
+#define ENGINE_CODE_CACHE_MAX (512u << 20)
 
 enum engine_exit {
         ENGINE_EXIT_KICK,     /* vcpu_kick was called */

@@ -151,6 +151,7 @@ static int make_engine(struct machine *m)
                 .opaque = m,
                 .kvm_fd = m->config.kvm_fd,
                 .translate_after = m->config.translate_after,
+                .code_cache = m->config.code_cache,
         };
         int r = m->engine->vm_new(&config, &m->vm);
 

@@ -42,6 +42,7 @@ struct machine_config {
         bool debug_exit;      /* isa-debug-exit at port 0xf4 */
         bool acpi;
         unsigned translate_after; /* as in struct engine_config */
+        uint64_t code_cache;      /* the same */
         /* Called on the main thread, without the device lock. */
         void (*event)(struct machine *m, enum machine_event ev, void *opaque);
         void *opaque;

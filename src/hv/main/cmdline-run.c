@@ -31,7 +31,8 @@ struct run {
 static int usage(void)
 {
         fputs("usage: domus-vm run --kernel FILE [--initrd FILE] [--append TEXT] [--memory SIZE] [--cpus N]\n"
-              "                    [--engine dbt|kvm|auto] [--translate-after N|never] [--debug-exit] [--no-reboot]\n",
+              "                    [--engine dbt|kvm|auto] [--translate-after N|never] [--code-cache SIZE] [--debug-exit]\n"
+              "                    [--no-reboot]\n",
                 stderr);
         return -EINVAL;
 }
@@ -111,6 +112,9 @@ static int parse_option(struct run *run, int option)
                 return 0;
         case 't':
                 return parse_translate(optarg, &run->config.translate_after);
+        case 's':
+                run->config.code_cache = parse_size(optarg);
+                return run->config.code_cache >= ENGINE_CODE_CACHE_MIN ? 0 : complain(optarg, "not a size of at least 1M");
         case 'd':
                 run->config.debug_exit = true;
                 return 0;
@@ -129,7 +133,8 @@ static int parse(struct run *run, int argc, char **argv)
                 { "append", required_argument, NULL, 'a' },  { "memory", required_argument, NULL, 'm' },
                 { "cpus", required_argument, NULL, 'c' },    { "engine", required_argument, NULL, 'e' },
                 { "debug-exit", no_argument, NULL, 'd' },    { "no-reboot", no_argument, NULL, 'n' },
-                { "translate-after", required_argument, NULL, 't' }, { NULL, 0, NULL, 0 },
+                { "translate-after", required_argument, NULL, 't' },
+                { "code-cache", required_argument, NULL, 's' }, { NULL, 0, NULL, 0 },
         };
         int c, r = 0;
 

@@ -6,7 +6,7 @@
  * entry of any vCPU allows a direct write to it. So every write of a guest takes the slow path in mmu.c, which stores and then calls
  * dbt_code_written; that drops the overlapping blocks of all vCPUs.
  *
- *   Marking a page happens inside an exclusive section: all other vCPUs are at a block boundary, in a callback or asleep, so none is
+ *   Marking pages happens inside an exclusive section: all other vCPUs are at a block boundary, in a callback or asleep, so none is
  *   between a look at the mark and the use of a TLB entry; the section's owner clears match_write in everybody's TLB. Bytes are decoded only
  *   after that.
  *   A write after the mark and before the block is entered is noticed by the page's generation: the block is thrown away and the
@@ -19,83 +19,10 @@
  * Deadlock: code_lock is held for bounded work only, never while waiting for another vCPU, and is always taken last: inside an exclusive
  * section, not around one. */
 
-#include <errno.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-
 #include "base/log.h"
 #include "hv/engine/dbt/block.h"
 #include "hv/engine/dbt/mmu.h"
 #include "hv/engine/dbt/tr.h"
-
-#define ARENA_SIZE MiB(96)
-/* Room that one more block needs at most, with its pages. */
-#define ARENA_RESERVE \
-        (sizeof(struct dbt_block) + (DBT_BLOCK_MAX + 1) * (sizeof(struct dbt_insn) + ZYDIS_MAX_INSTRUCTION_LENGTH) + 64 + 4 * sizeof(struct dbt_code_page))
-
-struct dbt_code_page {
-        uint64_t gpa;
-        struct dbt_code_page *hash_next;
-        struct dbt_block *blocks;
-        unsigned generation; /* writes so far */
-        bool filling;        /* bytes are being decoded: counts as a block */
-};
-
-/* --- The arena -------------------------------------------------------------------------------------------------- */
-
-int dbt_decode_new(struct dbt_vcpu *owner, struct dbt_decode **ret)
-{
-        struct dbt_decode *d = calloc(1, sizeof(*d));
-
-        if (!d)
-                return -ENOMEM;
-        d->arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (d->arena == MAP_FAILED) {
-                free(d);
-                return -ENOMEM;
-        }
-        d->owner = owner;
-        for (unsigned i = 0; i < DBT_LOOKUP_SIZE; i++)
-                d->lookup[i].key = ~0ULL;
-        *ret = d;
-        return 0;
-}
-
-void dbt_decode_free(struct dbt_decode *d)
-{
-        if (!d)
-                return;
-        munmap(d->arena, ARENA_SIZE);
-        free(d);
-}
-
-static void *arena_alloc(struct dbt_decode *d, size_t size)
-{
-        void *p = d->arena + d->used;
-
-        d->used += ALIGN_UP(size, 16);
-        return p;
-}
-
-void dbt_block_flush(struct dbt_vcpu *v)
-{
-        struct dbt_decode *d = v->decode;
-
-        pthread_mutex_lock(&v->vm->code_lock);
-        for (unsigned i = 0; i < DBT_LOOKUP_SIZE; i++)
-                d->lookup[i].key = ~0ULL;
-        for (unsigned i = 0; i < DBT_HASH_SIZE; i++)
-                d->hash[i] = NULL;
-        for (unsigned i = 0; i < DBT_PAGE_HASH_SIZE; i++)
-                d->pages[i] = NULL;
-        /* Marks of pages stay: the next write finds no block and clears them. */
-        d->used = 0;
-        d->flushes++;
-        d->dropped = NULL;
-        dbt_native_flush(v);
-        dbt_tr_flush(v);
-        pthread_mutex_unlock(&v->vm->code_lock);
-}
 
 void dbt_mapping_changed(struct dbt_vcpu *v, enum dbt_change change, uint64_t lin, enum dbt_code_change code)
 {
@@ -160,7 +87,7 @@ static struct dbt_code_page *page_find_or_add(struct dbt_decode *d, uint64_t gpa
 
         if (p)
                 return p;
-        p = arena_alloc(d, sizeof(*p));
+        p = dbt_cache_page(d);
         *p = (struct dbt_code_page){ .gpa = gpa_page, .hash_next = *bucket };
         *bucket = p;
         return p;
@@ -175,16 +102,28 @@ static struct dbt_code_page *page_begin_fill(struct dbt_vcpu *v, uint64_t gpa_pa
         return p;
 }
 
+/* Code has more code beside it: pages of the group that nobody writes to at the moment are marked at once, as a section and a search of all TLBs
+ * cost more than the one slow write to a page that turns out to be data. */
+static void mark_group(struct dbt_vm *vm, uint64_t gpa_page, uint32_t written)
+{
+        uint64_t first = gpa_page & ~(DBT_CODE_GROUP * DBT_PAGE_SIZE - 1);
+
+        for (unsigned k = 0; k < DBT_CODE_GROUP; k++)
+                if (first + k * DBT_PAGE_SIZE == gpa_page || !(written >> k & 1))
+                        mark(vm, first + k * DBT_PAGE_SIZE, true);
+}
+
 static struct dbt_code_page *page_mark_and_fill(struct dbt_vcpu *v, uint64_t gpa_page)
 {
         struct dbt_vm *vm = v->vm;
         struct dbt_code_page *p;
+        uint32_t written = 0;
 
         dbt_exclusive_begin(v);
         pthread_mutex_lock(&vm->code_lock);
-        mark(vm, gpa_page, true);
         for (unsigned i = 0; i < vm->n_vcpus; i++)
-                dbt_tlb_protect_code(vm->vcpus[i], gpa_page);
+                written |= dbt_tlb_protect_code(vm->vcpus[i], gpa_page);
+        mark_group(vm, gpa_page, written);
         p = page_begin_fill(v, gpa_page);
         pthread_mutex_unlock(&vm->code_lock);
         dbt_exclusive_end(v);
@@ -234,12 +173,17 @@ static void hash_remove(struct dbt_decode *d, struct dbt_block *b)
                 *p = b->hash_next;
 }
 
-static void block_kill(struct dbt_decode *d, struct dbt_block *b)
+void dbt_block_kill(struct dbt_decode *d, struct dbt_block *b)
 {
         b->dead = true;
         hash_remove(d, b);
         for (unsigned i = 0; i < b->n + (b->fused ? 2u : 0u); i++)
                 __atomic_store_n(&b->insn[i].fn, leave_dead_block, __ATOMIC_RELAXED);
+}
+
+static void block_drop(struct dbt_decode *d, struct dbt_block *b)
+{
+        dbt_block_kill(d, b);
         if (!b->code)
                 return;
         b->dropped_next = d->dropped;
@@ -252,21 +196,22 @@ bool dbt_insn_dropped(const struct dbt_insn *i)
         return __atomic_load_n(&i->fn, __ATOMIC_RELAXED) == leave_dead_block;
 }
 
+void dbt_block_unlink_dropped(struct dbt_vcpu *v)
+{
+        struct dbt_decode *d = v->decode;
+
+        if (!d->dropped)
+                return;
+        for (struct dbt_block *b = d->dropped; b; b = b->dropped_next)
+                dbt_tr_unlink(v, b);
+        d->dropped = NULL;
+        dbt_tr_forget_jumps(v, true);
+}
+
 void dbt_block_unlink(struct dbt_vcpu *v)
 {
         pthread_mutex_lock(&v->vm->code_lock);
-        for (struct dbt_block *b = v->decode->dropped; b; b = b->dropped_next)
-                dbt_tr_unlink(v, b);
-        v->decode->dropped = NULL;
-        dbt_tr_forget_jumps(v, true);
-        pthread_mutex_unlock(&v->vm->code_lock);
-}
-
-void dbt_block_set_code(struct dbt_vcpu *v, struct dbt_block *b, const void *code)
-{
-        pthread_mutex_lock(&v->vm->code_lock);
-        if (!b->dead)
-                b->code = code;
+        dbt_block_unlink_dropped(v);
         pthread_mutex_unlock(&v->vm->code_lock);
 }
 
@@ -286,8 +231,8 @@ static bool block_overlaps(const struct dbt_block *b, uint64_t gpa, unsigned n)
         return b->second != DBT_NO_PAGE && gpa < b->second + (b->size - first) && b->second < gpa + n;
 }
 
-/* Unlinks and kills what overlaps from the page's list; dead ones go, too. */
-static void page_drop(struct dbt_decode *d, struct dbt_code_page *p, uint64_t gpa, unsigned n)
+/* Takes dead blocks out of the page's list. */
+static void page_sweep(struct dbt_code_page *p)
 {
         struct dbt_block **link = &p->blocks;
 
@@ -295,13 +240,50 @@ static void page_drop(struct dbt_decode *d, struct dbt_code_page *p, uint64_t gp
                 struct dbt_block *b = *link;
                 unsigned side = (block_gpa(b) & DBT_PAGE_MASK) != p->gpa;
 
-                if (!b->dead && block_overlaps(b, gpa, n))
-                        block_kill(d, b);
                 if (b->dead)
                         *link = b->page_next[side];
                 else
                         link = &b->page_next[side];
         }
+}
+
+static void page_drop(struct dbt_decode *d, struct dbt_code_page *p, uint64_t gpa, unsigned n)
+{
+        for (struct dbt_block *b = p->blocks; b; b = b->page_next[(block_gpa(b) & DBT_PAGE_MASK) != p->gpa])
+                if (!b->dead && block_overlaps(b, gpa, n))
+                        block_drop(d, b);
+        page_sweep(p);
+}
+
+static void page_free(struct dbt_decode *d, struct dbt_code_page *p)
+{
+        struct dbt_code_page **link = page_bucket(d, p->gpa);
+
+        while (*link != p)
+                link = &(*link)->hash_next;
+        *link = p->hash_next;
+        p->hash_next = d->page_free;
+        d->page_free = p;
+}
+
+static void sweep_once(struct dbt_decode *d, uint64_t gpa_page)
+{
+        struct dbt_code_page *p = page_find(d, gpa_page);
+
+        if (!p || p->swept == d->sweeps % (1u << 31))
+                return;
+        p->swept = d->sweeps % (1u << 31);
+        page_sweep(p);
+        /* Its mark stays: the next write finds no block and clears it. */
+        if (!p->blocks && !p->filling)
+                page_free(d, p);
+}
+
+void dbt_block_sweep(struct dbt_decode *d, const struct dbt_block *b)
+{
+        sweep_once(d, block_gpa(b) & DBT_PAGE_MASK);
+        if (b->second != DBT_NO_PAGE)
+                sweep_once(d, b->second);
 }
 
 void dbt_code_written(struct dbt_vcpu *v, uint64_t gpa, unsigned n)
@@ -405,16 +387,32 @@ static void fuse_last(struct dbt_block *b)
         b->fused = true;
 }
 
+/* Into the hash and the lists of its pages. */
+static void block_publish(struct dbt_decode *d, struct dbt_block *b, struct dbt_code_page *const page[2])
+{
+        struct dbt_block **bucket = &d->hash[dbt_block_hash(b->key) & (DBT_HASH_SIZE - 1)];
+
+        b->hash_next = *bucket;
+        *bucket = b;
+        for (unsigned side = 0; side < 2 && page[side]; side++) {
+                if (side && page[1] == page[0])
+                        break; /* the same page twice in a row */
+                b->page_next[side] = page[side]->blocks;
+                page[side]->blocks = b;
+        }
+}
+
 static struct dbt_block *block_enter(struct dbt_vcpu *v, const struct fill *f)
 {
         struct dbt_decode *d = v->decode;
-        struct dbt_block *b = arena_alloc(d, sizeof(*b) + (f->n + 1) * sizeof(b->insn[0]) + f->size + DBT_BYTES_MORE), **bucket;
+        struct dbt_block *b = dbt_ring_take(&d->cold, sizeof(*b) + (f->n + 1) * sizeof(b->insn[0]) + f->size + DBT_BYTES_MORE);
+        uint16_t space = b->space;
         uint8_t *bytes;
         const uint8_t *from = f->second == DBT_NO_PAGE ? f->bytes : f->crossing;
         const struct dbt_insn *last = &f->insn[f->n - 1];
 
         *b = (struct dbt_block){ .key = dbt_block_key(f->gpa, v->mode), .n = (uint16_t)f->n, .size = (uint16_t)f->size,
-                .second = f->second };
+                .second = f->second, .space = space };
         b->ends = last->flags & DBT_INSN_ENDS_BLOCK;
         b->direct = !b->ends && (!(last->flags & DBT_INSN_TRANSFER) || (last->flags & DBT_INSN_DIRECT));
         for (unsigned i = 0; i < f->n; i++)
@@ -423,15 +421,7 @@ static struct dbt_block *block_enter(struct dbt_vcpu *v, const struct fill *f)
         bytes = (uint8_t *)dbt_block_bytes(b);
         for (unsigned i = 0; i < f->size; i++)
                 bytes[i] = from[i];
-        bucket = &d->hash[dbt_block_hash(b->key) & (DBT_HASH_SIZE - 1)];
-        b->hash_next = *bucket;
-        *bucket = b;
-        for (unsigned side = 0; side < 2 && f->page[side]; side++) {
-                if (side && f->page[1] == f->page[0])
-                        break; /* the same page twice in a row */
-                b->page_next[side] = f->page[side]->blocks;
-                f->page[side]->blocks = b;
-        }
+        block_publish(d, b, f->page);
         return b;
 }
 
@@ -449,6 +439,8 @@ static struct dbt_block *fill_finish(struct dbt_vcpu *v, struct fill *f)
         if (same && f->n)
                 b = block_enter(v, f);
         pthread_mutex_unlock(&v->vm->code_lock);
+        for (unsigned i = 0; !b && i < f->n; i++)
+                dbt_native_release(v, &f->insn[i]);
         return b;
 }
 
@@ -463,8 +455,7 @@ static struct dbt_block *block_make(struct dbt_vcpu *v, uint64_t lin, uint64_t g
         f.second = DBT_NO_PAGE;
         f.page[1] = NULL;
         f.n = f.size = 0;
-        if (v->decode->used + ARENA_RESERVE > ARENA_SIZE || dbt_native_full(v))
-                dbt_block_flush(v);
+        dbt_cache_reserve(v);
         f.page[0] = page_open(v, gpa & DBT_PAGE_MASK, &f.generation[0]);
         decode_block(v, &f);
         if (!f.n) {
@@ -523,6 +514,24 @@ static void lookup_put(struct dbt_decode *d, struct dbt_block *b)
 
         l->block = b;
         atomic_store_explicit(&l->key, b->key, memory_order_release);
+}
+
+bool dbt_block_replace(struct dbt_vcpu *v, struct dbt_block *b, struct dbt_block *hot)
+{
+        struct dbt_decode *d = v->decode;
+        bool same;
+
+        pthread_mutex_lock(&v->vm->code_lock);
+        same = !b->dead;
+        if (same) {
+                struct dbt_code_page *page[2] = { page_find(d, block_gpa(b) & DBT_PAGE_MASK), NULL };
+
+                dbt_block_kill(d, b);
+                block_publish(d, hot, page);
+                lookup_put(d, hot);
+        }
+        pthread_mutex_unlock(&v->vm->code_lock);
+        return same;
 }
 
 struct dbt_block *dbt_block_get(struct dbt_vcpu *v)

@@ -12,6 +12,11 @@
 #define DBT_HASH_SIZE 32768u
 #define DBT_PAGE_HASH_SIZE 4096u
 #define DBT_NO_PAGE (~0ULL)
+/* Of the code cache, of both kinds. */
+#define DBT_SEGMENTS 16
+/* Room that one more block needs at most. */
+#define DBT_BLOCK_RESERVE \
+        (sizeof(struct dbt_block) + (DBT_BLOCK_MAX + 1) * (sizeof(struct dbt_insn) + ZYDIS_MAX_INSTRUCTION_LENGTH) + 64)
 
 /* Values of siglongjmp to v->unwind. */
 enum dbt_unwind {
@@ -22,11 +27,11 @@ enum dbt_unwind {
 
 /* Consecutive instructions from one physical page, decoded for one mode. Only the last one can be a transfer or end the
  * block. A block never moves and is never freed alone: once dropped, every fn in it is the handler that leaves it, so that running
- * vCPUs and stale chains find their way out; its memory is reused when the whole cache is emptied. */
+ * vCPUs and stale chains find their way out; its memory is reused when its segment is emptied, see cache.c. */
 struct dbt_block {
         uint64_t key;              /* dbt_block_key of the first byte */
-        struct dbt_block *next[2]; /* known successors: [0] what follows in memory, [1] the last instruction's target; only within
-                                    * the page, as another page may come to be mapped there */
+        struct dbt_block *next[2]; /* known successors that are not translated: [0] what follows in memory, [1] the last instruction's target; only
+                                    * within the page, as another page may come to be mapped there */
         struct dbt_block *hash_next;
         struct dbt_block *page_next[2]; /* further blocks of the first and the second page */
         uint64_t second;           /* second page of a block of one instruction that crosses a page end, else DBT_NO_PAGE */
@@ -35,9 +40,11 @@ struct dbt_block {
         struct dbt_block *dropped_next; /* in dbt_decode's list */
         uint64_t by_tlb;           /* memory operands, bit per instruction, for which the translation does without a site */
         unsigned runs;             /* by the executor, until translated */
+        unsigned chained;          /* value of dbt_decode's flushes for which next is valid */
         uint16_t n;                /* elements of insn that make up the block */
         uint16_t size;             /* bytes */
         uint8_t flags_in;          /* TR_*F that the translation reads before it overwrites them */
+        uint16_t space;            /* that it takes in its segment, in units of DBT_BLOCK_ALIGN */
         bool dead;                 /* dropped */
         bool ends;                 /* the last instruction may change mode, mapping or interrupt state */
         bool direct;               /* successors can be chained */
@@ -52,7 +59,31 @@ static inline const uint8_t *dbt_block_bytes(const struct dbt_block *b)
 }
 #define DBT_BYTES_MORE 4
 
-struct dbt_code_page;
+#define DBT_BLOCK_ALIGN 16
+
+/* A physical page from which a vCPU has blocks. */
+struct dbt_code_page {
+        uint64_t gpa;
+        struct dbt_code_page *hash_next;
+        struct dbt_block *blocks; /* dead ones may be among them */
+        unsigned generation;      /* writes so far */
+        unsigned filling : 1;     /* bytes are being decoded: counts as a block */
+        unsigned swept : 31;      /* sweep that it was last part of */
+};
+
+/* Blocks one behind the other in segments, which are filled in turn. */
+struct dbt_ring {
+        uint8_t *base;
+        size_t size;                /* of a segment */
+        size_t used[DBT_SEGMENTS];
+        unsigned current;
+};
+
+/* What evicting segments took in the thread's time. */
+struct dbt_cache_stats {
+        unsigned cold, hot;
+        uint64_t ns, max_ns;
+};
 
 struct dbt_lookup {
         _Atomic uint64_t key;
@@ -66,9 +97,15 @@ struct dbt_decode {
         struct dbt_code_page *pages[DBT_PAGE_HASH_SIZE];
         struct dbt_vcpu *owner;
         struct dbt_block *dropped; /* translated blocks that were dropped and to which links may lead */
-        uint8_t *arena;
-        size_t used;
-        unsigned flushes; /* times that all blocks were dropped: pointers from before are void */
+        struct dbt_ring cold, hot; /* blocks without and with a translation */
+        uint8_t *arena;            /* of the rings */
+        size_t arena_size;
+        struct dbt_code_page *page_pool, *page_free;
+        unsigned n_pages, max_pages; /* of the pool: taken at some time, in all */
+        unsigned sweeps;
+        unsigned flushes; /* times that blocks were evicted: pointers from before are void */
+        struct dbt_cache_stats stats;
+        uint64_t hot_since; /* the hot ring came to its present segment, in the thread's time */
 };
 
 /* Physical addresses have at most 52 bits, modes 7. */
@@ -97,8 +134,29 @@ static inline bool dbt_must_stop(const struct dbt_vcpu *v)
                 v->sys.watch || v->mp_state != X86_MP_RUNNABLE;
 }
 
+/* --- cache.c ------------------------------------------------------------------------------------------------------ */
+
 int dbt_decode_new(struct dbt_vcpu *owner, struct dbt_decode **ret);
 void dbt_decode_free(struct dbt_decode *d);
+/* Makes room for another block without translation; may evict others. Own vCPU, not inside a block. */
+void dbt_cache_reserve(struct dbt_vcpu *v);
+/* The same for a translated one. */
+void dbt_cache_reserve_hot(struct dbt_vcpu *v);
+/* Takes space for a block of size bytes from a ring that has room. */
+struct dbt_block *dbt_ring_take(struct dbt_ring *r, size_t size);
+/* A copy of b for its translation, in a place of the hot ring that dbt_cache_keep_hot then makes its own. */
+struct dbt_block *dbt_cache_copy_hot(struct dbt_vcpu *v, const struct dbt_block *b);
+void dbt_cache_keep_hot(struct dbt_vcpu *v, const struct dbt_block *hot);
+/* With code_lock held: an unused page. There always is one. */
+struct dbt_code_page *dbt_cache_page(struct dbt_decode *d);
+
+/* --- block.c ------------------------------------------------------------------------------------------------------ */
+
+/* For eviction, with code_lock held. The first one does what dbt_block_unlink does. */
+void dbt_block_unlink_dropped(struct dbt_vcpu *v);
+void dbt_block_kill(struct dbt_decode *d, struct dbt_block *b);
+/* Takes what is dead out of the list of the block's pages, once for each value of d->sweeps, and gives up pages without blocks. */
+void dbt_block_sweep(struct dbt_decode *d, const struct dbt_block *b);
 /* The block at v->rip, decoded now if need be. Raises what the fetch raises; unwinds with DBT_UNWIND_RESTART if the bytes changed
  * meanwhile, with DBT_UNWIND_ERROR if there is no memory at that address. */
 struct dbt_block *dbt_block_get(struct dbt_vcpu *v);
@@ -108,8 +166,8 @@ bool dbt_block_second_ok(struct dbt_vcpu *v, const struct dbt_block *b);
 bool dbt_insn_dropped(const struct dbt_insn *i);
 /* Answers DBT_REQ_CODE. */
 void dbt_block_unlink(struct dbt_vcpu *v);
-/* Gives the block its translation, unless it was dropped meanwhile. */
-void dbt_block_set_code(struct dbt_vcpu *v, struct dbt_block *b, const void *code);
+/* Puts hot, a copy of b with its translation, in b's place, unless b was dropped meanwhile: false. */
+bool dbt_block_replace(struct dbt_vcpu *v, struct dbt_block *b, struct dbt_block *hot);
 /* Drops all blocks of v, which is the caller or stopped. */
 void dbt_block_flush(struct dbt_vcpu *v);
 

@@ -216,10 +216,7 @@ static void take_memory(struct dbt_decoding *d, const ZydisDecodedOperandMem *z)
                 m->disp += d->i->length;
         m->seg = segment_number(z->segment);
         m->fast = d->mode64 && m->addr_size == 8;
-        m->seg_base = offsetof(struct dbt_vcpu, zero);
-        if (m->seg == X86_FS || m->seg == X86_GS)
-                m->seg_base = (uint16_t)(offsetof(struct dbt_vcpu, seg) + m->seg * sizeof(struct x86_segment) +
-                        offsetof(struct x86_segment, base));
+        m->seg_base = DBT_SEG_BASE(m->seg);
 }
 
 static void take_immediate(struct dbt_decoding *d, const ZydisDecodedOperandImm *z)
@@ -302,7 +299,7 @@ static void fill_common(struct dbt_decoding *d)
         i->mem.addr_size = z->address_width / 8;
         i->mem.base = i->mem.index = DBT_REG_NONE;
         i->mem.seg = X86_DS;
-        i->mem.seg_base = offsetof(struct dbt_vcpu, zero);
+        i->mem.seg_base = DBT_SEG_BASE_NONE;
         if (z->attributes & ZYDIS_ATTRIB_HAS_LOCK)
                 i->flags |= DBT_INSN_LOCK;
         if (z->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE))
@@ -369,5 +366,6 @@ bool dbt_uses_stack(struct dbt_vcpu *v)
         dbt_fpu_save(v);
         if (!bytes || !dbt_decode(v, bytes, room < ZYDIS_MAX_INSTRUCTION_LENGTH ? (unsigned)room : ZYDIS_MAX_INSTRUCTION_LENGTH, &i))
                 return false;
+        dbt_native_release(v, &i);
         return i.mem.seg == X86_SS;
 }

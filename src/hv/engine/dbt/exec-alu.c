@@ -381,14 +381,14 @@ static const struct {
 
 bool dbt_fuse(struct dbt_insn *op, const struct dbt_insn *jump)
 {
-        if (!dbt_is_jcc64(jump))
+        if (!dbt_is_jcc64(jump) || op->length + jump->length > DBT_LENGTH_MAX)
                 return false;
         for (unsigned k = 0; k < ARRAY_SIZE(fused_handlers); k++) {
                 if (fused_handlers[k].op != op->fn)
                         continue;
                 op->fn = fused_handlers[k].fused[jump->cond];
                 op->aux = (uint32_t)(jump->imm + op->length);
-                op->length += jump->length;
+                op->length = (op->length + jump->length) & DBT_LENGTH_MAX;
                 op->flags |= DBT_INSN_TRANSFER | DBT_INSN_DIRECT;
                 return true;
         }

@@ -58,13 +58,13 @@ uint64_t dbt_mem_linear_slow(struct dbt_vcpu *v, const struct dbt_insn *i, unsig
         /* mov accumulator, [absolute address] and back: the address is in imm */                           \
         static void mov##bits##_load_abs(struct dbt_vcpu *v, const struct dbt_insn *i)                      \
         {                                                                                                   \
-                uint64_t lin = i->imm + *(const uint64_t *)((const char *)v + i->mem.seg_base);             \
+                uint64_t lin = i->imm + dbt_seg_base(v, i);             \
                                                                                                             \
                 dbt_set_reg##bits(v, X86_RAX, dbt_load##bits(v, lin, v->mmu));                              \
         }                                                                                                   \
         static void mov##bits##_store_abs(struct dbt_vcpu *v, const struct dbt_insn *i)                     \
         {                                                                                                   \
-                uint64_t lin = i->imm + *(const uint64_t *)((const char *)v + i->mem.seg_base);             \
+                uint64_t lin = i->imm + dbt_seg_base(v, i);             \
                                                                                                             \
                 dbt_store##bits(v, lin, dbt_reg##bits(v, X86_RAX), v->mmu);                                 \
         }
@@ -372,7 +372,7 @@ static void exec_xlat(struct dbt_vcpu *v, const struct dbt_insn *i)
         uint64_t off = dbt_truncate(v->gpr[X86_RBX] + (uint8_t)v->gpr[X86_RAX], i->mem.addr_size), lin;
 
         if (i->mem.fast)
-                lin = off + *(const uint64_t *)((const char *)v + i->mem.seg_base);
+                lin = off + dbt_seg_base(v, i);
         else
                 lin = dbt_seg_linear(v, (enum x86_sreg)i->mem.seg, off, 1, DBT_READ);
         dbt_set_reg8(v, X86_RAX * 8, dbt_load8(v, lin, v->mmu));

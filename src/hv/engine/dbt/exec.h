@@ -177,7 +177,7 @@ static inline struct dbt_tlb_entry *dbt_tlb_now(struct dbt_vcpu *v, uint64_t lin
                 return;                                                                                     \
         }                                                                                                   \
         lin = (uint64_t)i->mem.disp + v->regs[i->mem.base] + (v->regs[i->mem.index] << i->mem.scale) +      \
-                *(const uint64_t *)((const char *)v + i->mem.seg_base)
+                dbt_seg_base(v, i)
 #define DBT_FAST_HOST(bits, match, slow)                                                                    \
         const struct dbt_tlb_entry *e = dbt_tlb_now(v, lin);                                                \
         volatile dbt_guest##bits *host = (volatile dbt_guest##bits *)(lin + e->addend);                     \

@@ -24,34 +24,54 @@ enum dbt_insn_flags {
         DBT_INSN_DIRECT = 1 << 7,   /* a transfer whose target is at a constant distance */
 };
 
+#define DBT_LENGTH_MAX 15            /* also of two that are fused */
 #define DBT_REG_NONE X86_NGPRS       /* v->zero */
 #define DBT_REG_RIP (X86_NGPRS + 1)  /* v->rip; the instruction's length is in disp */
 
 struct dbt_mem {
-        uint8_t base, index; /* index into v->regs: enum x86_gpr, DBT_REG_NONE or DBT_REG_RIP */
-        uint8_t scale;       /* shift count 0..3 */
-        uint8_t seg;         /* enum x86_sreg, override applied */
-        uint8_t addr_size;   /* 2, 4, 8 */
-        bool fast;           /* 64-bit mode, 64-bit address size: no limits and no truncation */
-        uint16_t seg_base;   /* fast: offset in struct dbt_vcpu of the segment's base, that of v->zero for all but FS and GS */
         int32_t disp;
+        uint8_t base;        /* index into v->regs: enum x86_gpr, DBT_REG_NONE or DBT_REG_RIP */
+        uint8_t index:7;
+        bool stub:1;         /* of the instruction rather than the operand: native is valid */
+        uint8_t seg_base:6;  /* fast: where in struct dbt_vcpu the segment's base is, in units of 8 bytes: DBT_SEG_BASE */
+        uint8_t scale:2;     /* shift count 0..3 */
+        uint8_t addr_size:4; /* 2, 4, 8 */
+        uint8_t seg:3;       /* enum x86_sreg, override applied */
+        bool fast:1;         /* 64-bit mode, 64-bit address size: no limits and no truncation */
 };
+
+#define DBT_SEG_BASE_NONE (offsetof(struct dbt_vcpu, zero) / 8)
+/* In 64-bit mode: the base is that of v->zero for all but FS and GS. */
+#define DBT_SEG_BASE(reg) ((reg) == X86_FS || (reg) == X86_GS ? \
+        (offsetof(struct dbt_vcpu, seg) + (reg) * sizeof(struct x86_segment) + offsetof(struct x86_segment, base)) / 8 : DBT_SEG_BASE_NONE)
+_Static_assert(DBT_SEG_BASE(X86_GS) < 64 && offsetof(struct dbt_vcpu, seg) % 8 == 0 && sizeof(struct x86_segment) % 8 == 0, "seg_base has 6 bits");
 
 /* Decoded code does not depend on the address it runs at: one physical page can be mapped at many. */
 struct dbt_insn {
         dbt_handler fn;
-        uint64_t imm;        /* immediate, sign-extended; relative branches: target - address of this instruction; moffs: the address */
-        const void *native;  /* native.c's stub; exec: free */
+        union {
+                uint64_t imm;       /* immediate, sign-extended; relative branches: target - address of this instruction; moffs: the address */
+                const void *native; /* native.c's stub, if mem.stub; it has the immediate */
+        };
         struct dbt_mem mem;
-        uint32_t aux;        /* native.c: size and kind of the memory access; exec: free */
-        uint8_t length;
-        uint8_t op_size;     /* effective operand size in bytes: 1, 2, 4, 8 */
+        union {
+                uint32_t aux;       /* free for the handler */
+                uint32_t cond;      /* condition code of jcc, setcc, cmovcc */
+        };
         uint8_t flags;       /* enum dbt_insn_flags */
-        uint8_t cond;        /* condition code of jcc, setcc, cmovcc */
-        uint8_t reg[3];      /* explicit register operands in operand order: enum x86_gpr; sreg, CR, DR numbers; byte
+        uint8_t length:4;
+        uint8_t op_size:4;   /* effective operand size in bytes: 1, 2, 4, 8 */
+        uint8_t reg[2];      /* the first two explicit register operands in operand order: enum x86_gpr; sreg, CR, DR numbers; byte
                               * registers as the byte's offset in v->gpr: 8 n, for AH..BH 8 (n - 4) + 1 */
-        uint8_t unused;
 };
+
+_Static_assert(sizeof(struct dbt_insn) == 32, "there are many of them");
+
+/* Base of the operand's segment if mem.fast. */
+static inline uint64_t dbt_seg_base(const struct dbt_vcpu *v, const struct dbt_insn *i)
+{
+        return ((const uint64_t *)v)[i->mem.seg_base];
+}
 
 /* Offset part of the memory operand's address, truncated to the address size; without segment base. */
 static inline uint64_t dbt_mem_offset(const struct dbt_vcpu *v, const struct dbt_insn *i)
@@ -71,8 +91,7 @@ uint64_t dbt_mem_linear_slow(struct dbt_vcpu *v, const struct dbt_insn *i, unsig
 static inline uint64_t dbt_mem_linear(struct dbt_vcpu *v, const struct dbt_insn *i, unsigned n, enum dbt_access access)
 {
         if (likely(i->mem.fast))
-                return (uint64_t)i->mem.disp + v->regs[i->mem.base] + (v->regs[i->mem.index] << i->mem.scale) +
-                       *(const uint64_t *)((const char *)v + i->mem.seg_base);
+                return (uint64_t)i->mem.disp + v->regs[i->mem.base] + (v->regs[i->mem.index] << i->mem.scale) + dbt_seg_base(v, i);
         return dbt_mem_linear_slow(v, i, n, access);
 }
 
@@ -97,10 +116,12 @@ int dbt_native_init(struct dbt_vcpu *v);
 void dbt_native_finish(struct dbt_vcpu *v);
 /* Tells the handler of the host's signals which vCPU this thread runs. */
 void dbt_native_thread(struct dbt_vcpu *v);
-/* Asked before a block is decoded: is there too little room left for the stubs of another block? Then all decoded instructions are to be
- * dropped and dbt_native_flush called. */
+/* One copy of the instruction more, or less; those without a stub are left alone. dbt_decode makes the first one. */
+void dbt_native_retain(struct dbt_vcpu *v, const struct dbt_insn *i);
+void dbt_native_release(struct dbt_vcpu *v, const struct dbt_insn *i);
+/* Asked before a block is decoded: is there too little room left for the stubs of another block? Then others are to be evicted. */
 bool dbt_native_full(const struct dbt_vcpu *v);
-/* All stubs are forgotten; block.c has dropped all decoded instructions before. */
+/* All stubs are forgotten; cache.c has dropped all decoded instructions before. */
 void dbt_native_flush(struct dbt_vcpu *v);
 /* fxsave, fxrstor, xsave*, xrstor*, fninit..., ldmxcsr: called as handlers, set by decode.c's table. */
 void dbt_fxsave(struct dbt_vcpu *v, const struct dbt_insn *i);

@@ -183,7 +183,7 @@ static uint64_t gather_linear(struct dbt_vcpu *v, const struct dbt_insn *i, cons
         if (i->mem.addr_size == 4)
                 offset = (uint32_t)offset;
         if (i->mem.fast)
-                return offset + *(const uint64_t *)((const char *)v + i->mem.seg_base);
+                return offset + dbt_seg_base(v, i);
         return dbt_seg_linear(v, (enum x86_sreg)i->mem.seg, offset, s->elem_size, DBT_READ);
 }
 

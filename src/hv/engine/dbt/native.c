@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Which instructions can run as copies, what they read and write, and the buffer their stubs lie in. */
-
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
+/* Which instructions can run as copies, and what they read and write. */
 
 #include "hv/engine/dbt/native.h"
 
@@ -467,10 +461,7 @@ static void prepare_byte_mask(struct prepare *p, struct dbt_insn *i)
         m->seg = (uint8_t)(p->mem->mem.segment - ZYDIS_REGISTER_ES);
         m->addr_size = p->plan.z->address_width / 8;
         m->fast = p->plan.mode64 && m->addr_size == 8;
-        m->seg_base = offsetof(struct dbt_vcpu, zero);
-        if (m->seg == X86_FS || m->seg == X86_GS)
-                m->seg_base = (uint16_t)(offsetof(struct dbt_vcpu, seg) + m->seg * sizeof(struct x86_segment) +
-                        offsetof(struct x86_segment, base));
+        m->seg_base = DBT_SEG_BASE(m->seg);
         i->fn = native_run_byte_mask;
 }
 
@@ -573,22 +564,6 @@ static void describe(struct prepare *p, const struct dbt_vcpu *v)
         scan_flags(p);
 }
 
-/* --- The buffer ---------------------------------------------------------------------------------------------- */
-
-static const struct native_stub *add_stub(struct dbt_native *n, const struct prepare *p, const uint8_t *code, unsigned size)
-{
-        size_t need = ALIGN_UP(sizeof(struct native_stub) + size, 64);
-        struct native_stub *s = (struct native_stub *)(n->write + n->used);
-        const struct native_stub *ret = (const struct native_stub *)(n->exec + n->used);
-
-        if (NATIVE_BUFFER_SIZE - n->used < need)
-                return NULL;
-        *s = p->stub;
-        native_copy(s->code, code, size);
-        n->used += need;
-        return ret;
-}
-
 bool dbt_native_prepare(struct dbt_vcpu *v, struct dbt_insn *i, const ZydisDecodedInstruction *z,
         const ZydisDecodedOperand *ops, const uint8_t *bytes)
 {
@@ -606,69 +581,12 @@ bool dbt_native_prepare(struct dbt_vcpu *v, struct dbt_insn *i, const ZydisDecod
                 if (!size)
                         return false;
         }
-        i->native = add_stub(v->native, &p, code, size);
+        p.stub.size = (uint16_t)size;
+        i->native = native_stub_get(v->native, &p.stub, code);
+        if (!i->native)
+                return false;
+        i->mem.stub = true;
         if (p.stub.class != NATIVE_GPR)
                 i->flags |= DBT_INSN_VECTOR;
-        return i->native;
-}
-
-bool dbt_native_full(const struct dbt_vcpu *v)
-{
-        return NATIVE_BUFFER_SIZE - v->native->used < NATIVE_BUFFER_RESERVE;
-}
-
-void dbt_native_flush(struct dbt_vcpu *v)
-{
-        v->native->used = 0;
-}
-
-static int map_buffer(struct dbt_native *n)
-{
-        int fd = memfd_create("dbt-native", MFD_CLOEXEC), r = 0;
-
-        if (fd < 0)
-                return -errno;
-        if (ftruncate(fd, NATIVE_BUFFER_SIZE) < 0) {
-                r = -errno;
-                goto out;
-        }
-        n->write = mmap(NULL, NATIVE_BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        n->exec = mmap(NULL, NATIVE_BUFFER_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-        if (n->write == MAP_FAILED || n->exec == MAP_FAILED)
-                r = -ENOMEM;
-out:
-        close(fd);
-        return r;
-}
-
-int dbt_native_init(struct dbt_vcpu *v)
-{
-        struct dbt_native *n = aligned_alloc(64, ALIGN_UP(sizeof(*n), 64));
-        int r;
-
-        if (!n)
-                return -ENOMEM;
-        memset(n, 0, sizeof(*n));
-        n->write = n->exec = MAP_FAILED;
-        v->native = n;
-        r = map_buffer(n);
-        if (r == 0)
-                r = native_install_signals();
-        if (r < 0)
-                dbt_native_finish(v);
-        return r;
-}
-
-void dbt_native_finish(struct dbt_vcpu *v)
-{
-        struct dbt_native *n = v->native;
-
-        if (!n)
-                return;
-        if (n->write != MAP_FAILED)
-                munmap(n->write, NATIVE_BUFFER_SIZE);
-        if (n->exec != MAP_FAILED)
-                munmap(n->exec, NATIVE_BUFFER_SIZE);
-        free(n);
-        v->native = NULL;
+        return true;
 }

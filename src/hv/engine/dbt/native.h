@@ -10,10 +10,14 @@
 
 #include "hv/engine/dbt/insn.h"
 
-#define NATIVE_BUFFER_SIZE MiB(4)
-/* dbt_native_full says yes when less than this is left: enough for the longest block. */
-#define NATIVE_BUFFER_RESERVE KiB(64)
+#define NATIVE_BUFFER_SIZE MiB(1)
 #define NATIVE_CODE_MAX 224
+/* Stubs take multiples of this. */
+#define NATIVE_STUB_UNIT 64
+#define NATIVE_STUB_UNITS_MAX 5
+#define NATIVE_STUB_BUCKETS 2048
+/* dbt_native_full says yes when there is less room than this many units: enough for two of the longest blocks. */
+#define NATIVE_RESERVE 512
 /* Largest memory operand: FNSAVE in 32-bit format. */
 #define NATIVE_BOUNCE_SIZE 128
 
@@ -53,6 +57,9 @@ struct native_form {
 };
 
 struct native_stub {
+        uint32_t refs;         /* instructions that use it */
+        uint32_t next;         /* others with the same hash, or free ones; 0: none */
+        uint16_t size;         /* of code */
         uint16_t mem_size;     /* bytes; 0: no memory operand */
         uint16_t fault_offset; /* in code: where to go on when the host faults in the copy */
         uint16_t fop;          /* x87: the opcode as FNSTENV reports it */
@@ -70,12 +77,15 @@ struct native_stub {
         uint8_t code[] __attribute__((aligned(16)));
 };
 
+_Static_assert(sizeof(struct native_stub) + NATIVE_CODE_MAX <= NATIVE_STUB_UNIT * NATIVE_STUB_UNITS_MAX, "largest stub");
+
 /* Returns 0, or 1 when it stopped at the copied instruction by a host fault; the guest's state is then unchanged. */
 typedef int (*native_code)(struct dbt_vcpu *v, void *mem);
 
 struct dbt_native {
         uint8_t *write, *exec; /* the two views */
-        size_t used;
+        /* Places in units from the beginning. */
+        uint32_t used, free[NATIVE_STUB_UNITS_MAX + 1], buckets[NATIVE_STUB_BUCKETS];
         const struct native_stub *current; /* running stub, for the signal handler */
         unsigned fault_vector;             /* by the signal handler */
         uint8_t bounce[NATIVE_BOUNCE_SIZE] __attribute__((aligned(64)));
@@ -104,6 +114,8 @@ bool native_vex_w(const struct native_plan *plan);
 
 /* native-form.c: fills in the stub's form, when all else of it and the plan are there. */
 void native_describe(const struct native_plan *plan, struct native_stub *stub);
+/* native-stub.c: a stub like this one, whose size is set, with one reference more; NULL if there is no room. */
+const struct native_stub *native_stub_get(struct dbt_native *n, const struct native_stub *stub, const uint8_t *code);
 
 /* native-run.c: handlers. */
 void native_run_reg(struct dbt_vcpu *v, const struct dbt_insn *i);

@@ -159,8 +159,9 @@ static void look_at_clock(struct dbt_vcpu *v)
 /* Translates b if it has run often enough. Returns it, or what has become of it when the cache was flushed. */
 static struct dbt_block *warm_up(struct dbt_vcpu *v, struct dbt_block *b)
 {
-        if (likely(++b->runs != v->vm->translate_after))
+        if (likely(++b->runs < v->translate_after))
                 return b;
+        b->runs = 0;
         if (!dbt_tr_can(v->mode) || b->second != DBT_NO_PAGE)
                 return b;
         dbt_tr_translate(v, b);
@@ -186,6 +187,14 @@ static struct dbt_block *run_translated(struct dbt_vcpu *v, struct dbt_block *b)
         if (v->tr_link && b->code)
                 dbt_tr_link(v, b);
         return b;
+}
+
+static void chain(struct dbt_block *b, unsigned side, struct dbt_block *next, unsigned flushes)
+{
+        if (b->chained != flushes)
+                b->next[0] = b->next[1] = NULL;
+        b->chained = flushes;
+        b->next[side] = next;
 }
 
 /* Runs blocks until something else wants attention. Not inlined: beside a sigsetjmp nothing stays in registers. */
@@ -219,15 +228,15 @@ static __attribute__((noinline)) void run_blocks(struct dbt_vcpu *v)
                         b = dbt_block_lookup(v);
                         continue;
                 }
-                next = b->next[!behind];
+                next = b->chained == v->decode->flushes ? b->next[!behind] : NULL;
                 if (likely(next && !next->dead)) {
                         b = next;
                         continue;
                 }
                 flushes = v->decode->flushes;
                 next = dbt_block_lookup(v);
-                if (b->direct && same_page(start, v->rip) && next->second == DBT_NO_PAGE && flushes == v->decode->flushes)
-                        b->next[!behind] = next;
+                if (b->direct && same_page(start, v->rip) && next->second == DBT_NO_PAGE && !next->code && flushes == v->decode->flushes)
+                        chain(b, !behind, next, flushes);
                 b = next;
         }
 }

@@ -84,11 +84,12 @@ static void check(bool ok, const char *what)
 
 /* As in struct engine_config. */
 static unsigned translate_after;
+static uint64_t code_cache;
 
 static void guest_new(struct guest *g, unsigned cpus)
 {
         struct engine_config config = { .cpus = cpus, .callbacks = &callbacks, .opaque = g, .tsc_khz = 1000000,
-                                        .translate_after = translate_after };
+                                        .translate_after = translate_after, .code_cache = code_cache };
         struct cpuid_table *cpuid = calloc(1, sizeof(*cpuid));
         uint32_t pv;
 
@@ -254,6 +255,16 @@ BLOB(blob_speed,
      "and $0xff, %esi\n cmp $300, %esi\n ja 2f\n shr $1, %eax\n"
      "2: sub $1, %ecx\n jnz 1b\n" DONE)
 
+/* Calls each of many functions three times, again and again, and changes every second one before. */
+BLOB(blob_many,
+     "xor %eax, %eax\n mov $5, %esi\n"
+     "1: mov $0x200000, %edi\n mov $4000, %ecx\n"
+     "2: test $1, %cl\n jz 3f\n incl 1(%rdi)\n"
+     "3: call *%rdi\n call *%rdi\n call *%rdi\n"
+     "add $64, %edi\n dec %ecx\n jnz 2b\n dec %esi\n jnz 1b\n" DONE)
+#define MANY 4000u
+#define MANY_ROUNDS 5
+
 #define LOAD(g, blob) memcpy((g)->memory + CODE, blob, (size_t)(blob##_end - blob))
 
 /* Runs CPU 0 to its end. */
@@ -283,6 +294,46 @@ static void test_basic(void)
         check(RUN_ONE(&g, blob_io) == 0x11223344 + 0x20000000, "port and memory-mapped I/O");
         check(g.port_value == 77, "memory-mapped write");
         guest_free(&g);
+}
+
+/* What blob_many returns. */
+static uint32_t call_many(void)
+{
+        uint32_t add[MANY], eax = 0;
+
+        for (unsigned k = 0; k < MANY; k++)
+                add[k] = k * 0x9e3779b1u;
+        for (unsigned k = 0; k < MANY * MANY_ROUNDS; k++) {
+                uint32_t *a = &add[k % MANY];
+
+                *a += (MANY - k % MANY) & 1;
+                for (unsigned times = 0; times < 3; times++) {
+                        eax += *a;
+                        eax = (eax << 3 | eax >> 29) * 2;
+                }
+        }
+        return eax;
+}
+
+/* More code than the cache holds: two blocks each that are linked, with instructions that have stubs. */
+static void test_small_cache(void)
+{
+        /* add eax, imm32; jmp over a byte; rol eax, 3; movd xmm0, eax; paddd xmm0, xmm0; movd eax, xmm0; ret */
+        static const uint8_t function[] = { 0x05, 0, 0, 0, 0, 0xeb, 1, 0xcc, 0xc1, 0xc0, 3, 0x66, 0x0f, 0x6e, 0xc0, 0x66, 0x0f, 0xfe, 0xc0,
+                0x66, 0x0f, 0x7e, 0xc0, 0xc3 };
+        struct guest g;
+
+        code_cache = ENGINE_CODE_CACHE_MIN;
+        guest_new(&g, 1);
+        for (unsigned k = 0; k < MANY; k++) {
+                uint32_t add = k * 0x9e3779b1u;
+
+                memcpy(g.memory + 0x200000 + k * 64, function, sizeof(function));
+                memcpy(g.memory + 0x200000 + k * 64 + 1, &add, sizeof(add));
+        }
+        check(RUN_ONE(&g, blob_many) == call_many(), "more code than the cache holds");
+        guest_free(&g);
+        code_cache = 0;
 }
 
 static void test_modes(void)
@@ -418,6 +469,7 @@ int main(void)
         for (unsigned k = 0; k < 3; k++) {
                 translate_after = modes[k];
                 test_basic();
+                test_small_cache();
                 test_modes();
                 test_dirty_log();
                 test_kick_and_pause();

@@ -44,7 +44,7 @@ void dbt_mapping_changed(struct dbt_vcpu *c, enum dbt_change change, uint64_t li
 {
 }
 
-void dbt_tr_forget_host(struct dbt_vcpu *c, const void *page)
+void dbt_tr_forget_host(struct dbt_vcpu *c, uintptr_t start, uint64_t size)
 {
 }
 
@@ -453,8 +453,11 @@ static void test_special_memory(void)
         code_page = 0;
         dbt_tlb_flush(v);
         dbt_store8(v, 0x113004, 1, v->mmu);
-        CHECK(dbt_tlb_protect_code(v, 0x113000));
-        CHECK(!dbt_tlb_protect_code(v, 0x113000));
+        CHECK_EQ(dbt_tlb_protect_code(v, 0x113000), 1 << 3);
+        CHECK_EQ(dbt_tlb_protect_code(v, 0x113000), 0);
+        dbt_store8(v, 0x114004, 1, v->mmu); /* a neighbour's entry is named and stays */
+        CHECK_EQ(dbt_tlb_protect_code(v, 0x113000), 1 << 4);
+        CHECK_EQ(dbt_tlb_protect_code(v, 0x113000), 1 << 4);
 }
 
 static void test_legacy_paging(void)

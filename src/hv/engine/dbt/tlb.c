@@ -171,9 +171,10 @@ static void first_flush_page(struct dbt_vcpu *v, uint64_t lin)
         dbt_mapping_changed(v, large ? DBT_CHANGE_ALL : DBT_CHANGE_PAGE, lin, code ? code_change(v, lin) : DBT_CODE_NONE);
 }
 
-static bool protect(struct dbt_vcpu *v, unsigned mmu, const struct dbt_tlb_used *used, uint64_t gpa_page)
+static uint32_t protect(struct dbt_vcpu *v, unsigned mmu, const struct dbt_tlb_used *used, uint64_t gpa_page)
 {
-        bool found = false;
+        uint64_t first = gpa_page & ~(DBT_CODE_GROUP * DBT_PAGE_SIZE - 1);
+        uint32_t written = 0;
 
         for (unsigned words = used->words; words; words &= words - 1) {
                 unsigned word = (unsigned)__builtin_ctz(words);
@@ -181,28 +182,31 @@ static bool protect(struct dbt_vcpu *v, unsigned mmu, const struct dbt_tlb_used 
                 for (uint64_t left = used->word[word]; left; left &= left - 1) {
                         unsigned slot = word * 64 + (unsigned)__builtin_ctzll(left);
                         struct dbt_tlb_entry *e = &v->tlb[mmu][slot];
+                        uint64_t gpa = v->tlb_info[mmu][slot].gpa;
 
-                        if (v->tlb_info[mmu][slot].gpa != gpa_page || e->match_write == no_match(slot))
+                        if (gpa - first >= DBT_CODE_GROUP * DBT_PAGE_SIZE || e->match_write == no_match(slot))
                                 continue;
-                        e->match_write = no_match(slot);
-                        found = true;
+                        written |= 1u << ((gpa - first) >> DBT_PAGE_SHIFT);
+                        if (gpa == gpa_page)
+                                e->match_write = no_match(slot);
                 }
         }
-        return found;
+        return written;
 }
 
-bool dbt_tlb_protect_code(struct dbt_vcpu *v, uint64_t gpa_page)
+uint32_t dbt_tlb_protect_code(struct dbt_vcpu *v, uint64_t gpa_page)
 {
         const struct dbt_slot *slot = dbt_slot_find(v->vm, gpa_page);
-        bool found = false;
+        uint64_t in_group = gpa_page & (DBT_CODE_GROUP * DBT_PAGE_SIZE - 1);
+        uint32_t written = 0;
 
         if (slot)
-                dbt_tr_forget_host(v, dbt_slot_host(slot, gpa_page));
+                dbt_tr_forget_host(v, (uintptr_t)dbt_slot_host(slot, gpa_page) - in_group, DBT_CODE_GROUP * DBT_PAGE_SIZE);
         for (unsigned mmu = 0; mmu < DBT_NMMUS; mmu++) {
-                found |= protect(v, mmu, &v->tlb_used[0][mmu], gpa_page);
-                found |= protect(v, mmu, &v->tlb_used[1][mmu], gpa_page);
+                written |= protect(v, mmu, &v->tlb_used[0][mmu], gpa_page);
+                written |= protect(v, mmu, &v->tlb_used[1][mmu], gpa_page);
         }
-        return found;
+        return written;
 }
 
 /* --- Second level -------------------------------------------------------------------------------------------------------- */

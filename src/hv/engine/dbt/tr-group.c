@@ -15,7 +15,7 @@
 
 static bool is_plain_segment(const struct dbt_mem *m)
 {
-        return m->seg_base == offsetof(struct dbt_vcpu, zero);
+        return m->seg_base == DBT_SEG_BASE_NONE;
 }
 
 static void set_stack(struct gen_access *a, int32_t disp, bool write)

@@ -45,7 +45,7 @@ static struct tr_mem address_of_32(struct gen *g, const struct dbt_mem *m)
         check_open(g, m);
         a = gen_offset_of(g, m);
         gen_lea(g, TR_RAX, &a);
-        a = tr_field(m->seg_base);
+        a = tr_field(m->seg_base * 8u);
         tr_op_mem(g->e, &add, TR_RAX, &a);
         return gen_at(TR_RAX, 0);
 }
@@ -54,7 +54,7 @@ static struct tr_mem address_of_32(struct gen *g, const struct dbt_mem *m)
 static struct tr_mem address_of(struct gen *g, const struct dbt_mem *m)
 {
         static const struct tr_op add = { .opcode = 0x03, .w = true };
-        bool segment = m->seg_base != offsetof(struct dbt_vcpu, zero);
+        bool segment = m->seg_base != DBT_SEG_BASE_NONE;
         struct tr_mem a;
 
         if (!gen_64(g))
@@ -64,7 +64,7 @@ static struct tr_mem address_of(struct gen *g, const struct dbt_mem *m)
                 return a;
         tr_lea(g->e, TR_RAX, &a);
         if (segment) {
-                struct tr_mem base = tr_field(m->seg_base);
+                struct tr_mem base = tr_field(m->seg_base * 8u);
 
                 tr_op_mem(g->e, &add, TR_RAX, &base);
         }
@@ -206,7 +206,7 @@ static bool prefers_site(const struct gen *g, const struct dbt_mem *m)
 /* An address at a constant distance from the page that the code lies in, or from a segment's base: the field with the key, 0 if it is none. */
 static size_t key_of(const struct gen *g, const struct dbt_mem *m, int32_t *ret_disp)
 {
-        bool segment = m->seg_base != offsetof(struct dbt_vcpu, zero);
+        bool segment = m->seg_base != DBT_SEG_BASE_NONE;
 
         *ret_disp = m->disp;
         if (m->index != DBT_REG_NONE)
@@ -215,7 +215,7 @@ static size_t key_of(const struct gen *g, const struct dbt_mem *m, int32_t *ret_
                 *ret_disp = m->disp + (int32_t)g->offset;
                 return offsetof(struct dbt_vcpu, tr_page);
         }
-        return m->base == DBT_REG_NONE && segment ? m->seg_base : 0;
+        return m->base == DBT_REG_NONE && segment ? m->seg_base * 8u : 0;
 }
 
 static struct tr_mem keyed_operand(struct gen *g, size_t key, int32_t disp, unsigned size, bool write)
@@ -256,7 +256,7 @@ static bool by_homes(const struct gen *g, const struct dbt_mem *m)
 {
         if (!gen_64(g) && !is_near(g, m))
                 return false;
-        return is_homed(m->base) && is_homed(m->index) && m->seg_base == offsetof(struct dbt_vcpu, zero) &&
+        return is_homed(m->base) && is_homed(m->index) && m->seg_base == DBT_SEG_BASE_NONE &&
                 (m->base != DBT_REG_NONE || m->index != DBT_REG_NONE);
 }
 
@@ -380,7 +380,7 @@ struct tr_mem gen_operand(struct gen *g, const struct dbt_insn *i, unsigned size
 
 static struct tr_mem based(struct gen *g, unsigned base, int32_t disp, bool write)
 {
-        struct dbt_mem m = { .base = (uint8_t)base, .index = DBT_REG_NONE, .seg_base = offsetof(struct dbt_vcpu, zero), .disp = disp };
+        struct dbt_mem m = { .base = (uint8_t)base, .index = DBT_REG_NONE, .seg_base = DBT_SEG_BASE_NONE, .disp = disp };
 
         return operand(g, &m, gen_word(g), write);
 }

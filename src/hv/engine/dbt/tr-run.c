@@ -13,9 +13,6 @@
 
 /* Linux: the instructions that set FS and GS base are enabled for user mode. */
 #define HWCAP2_FSGSBASE (1 << 1)
-#define MAX_SITES (TR_SITE_SIZE / sizeof(struct tr_site))
-#define MAX_LINKS (TR_LINK_SIZE / sizeof(struct tr_link))
-#define MAX_FAULTS (TR_FAULT_SIZE / sizeof(struct tr_fault))
 
 /* --- Common routines ---------------------------------------------------------------------------------------------------- */
 
@@ -281,7 +278,7 @@ bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, 
 
 struct tr_link *tr_link_new(struct dbt_tr *t)
 {
-        struct tr_link *link = &t->links[t->n_links++];
+        struct tr_link *link = &t->links[t->current * t->links_max + t->n_links[t->current]++];
 
         *link = (struct tr_link){ .jump = 0 };
         return link;
@@ -356,20 +353,27 @@ void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel)
 
 void tr_fault_new(struct dbt_tr *t, const uint8_t *pc, const uint8_t *exit)
 {
-        t->faults[t->n_faults++] = (struct tr_fault){ .pc = (uint32_t)(pc - t->exec), .exit = (uint32_t)(exit - t->exec) };
+        struct tr_fault *f = &t->faults[t->current * t->faults_max + t->n_faults[t->current]++];
+
+        *f = (struct tr_fault){ .pc = (uint32_t)(pc - t->exec), .exit = (uint32_t)(exit - t->exec) };
 }
 
 const void *dbt_tr_fault_exit(const struct dbt_tr *t, uint64_t pc)
 {
-        uint64_t offset = pc - (uintptr_t)t->exec;
-        unsigned low = 0, high = t->n_faults;
+        uint64_t offset = pc - (uintptr_t)t->exec, segment = (offset - TR_ROUTINES_SIZE) / t->segment;
+        const struct tr_fault *faults;
+        unsigned low = 0, high;
 
+        if (offset < TR_ROUTINES_SIZE || segment >= DBT_SEGMENTS)
+                return NULL;
+        faults = &t->faults[segment * t->faults_max];
+        high = t->n_faults[segment];
         while (low < high) {
                 unsigned mid = low + (high - low) / 2;
 
-                if (t->faults[mid].pc == offset)
-                        return t->exec + t->faults[mid].exit;
-                if (t->faults[mid].pc < offset)
+                if (faults[mid].pc == offset)
+                        return t->exec + faults[mid].exit;
+                if (faults[mid].pc < offset)
                         low = mid + 1;
                 else
                         high = mid;
@@ -377,59 +381,110 @@ const void *dbt_tr_fault_exit(const struct dbt_tr *t, uint64_t pc)
         return NULL;
 }
 
-/* --- Translating ------------------------------------------------------------------------------------------------------------- */
+/* --- Segments ------------------------------------------------------------------------------------------------------------- */
 
-static bool has_room(const struct dbt_tr *t)
+static uint8_t *segment_code(const struct dbt_tr *t, unsigned segment)
 {
-        return TR_CODE_SIZE - t->used >= TR_CODE_RESERVE && MAX_LINKS - t->n_links >= 2 * DBT_BLOCK_MAX &&
-                MAX_SITES - t->sites.n >= 2 * DBT_BLOCK_MAX && MAX_FAULTS - t->n_faults >= DBT_BLOCK_MAX;
+        return t->write + TR_ROUTINES_SIZE + segment * t->segment;
 }
 
-/* The block's code, NULL if there was no room in the piece of the buffer. */
-static const uint8_t *make_code(struct dbt_vcpu *v, struct dbt_block *b)
+size_t dbt_tr_used(const struct dbt_vcpu *v)
+{
+        const struct dbt_tr *t = v->translator;
+
+        return t->used + t->n_links[t->current] * sizeof(struct tr_link) + t->sites.n[t->current] * sizeof(struct tr_site) +
+                t->n_faults[t->current] * sizeof(struct tr_fault);
+}
+
+static void link_remove(struct dbt_tr *t, struct tr_link *link)
+{
+        *link->prev = link->next;
+        if (link->next)
+                link->next->prev = link->prev;
+        unlink_one(t, link);
+}
+
+void dbt_tr_evict(struct dbt_vcpu *v, unsigned segment)
 {
         struct dbt_tr *t = v->translator;
-        struct tr_emit e = { .p = t->write + t->used, .end = t->write + t->used + TR_CODE_RESERVE, .to_exec = t->exec - t->write };
-        unsigned n_faults = t->n_faults;
-        const uint8_t *code = tr_emit_block(v, &e, b);
 
-        if (code)
-                t->used = ALIGN_UP((size_t)(e.p - t->write), 16);
-        else
-                t->n_faults = n_faults;
-        return code;
+        for (unsigned k = 0; k < t->n_links[segment]; k++) {
+                struct tr_link *link = &t->links[segment * t->links_max + k];
+
+                if (link->prev)
+                        link_remove(t, link);
+                if (v->tr_link == link)
+                        v->tr_link = NULL;
+        }
+        t->n_links[segment] = t->n_faults[segment] = 0;
+        tr_sites_evict(v, segment);
+}
+
+void dbt_tr_segment(struct dbt_vcpu *v)
+{
+        struct dbt_tr *t = v->translator;
+
+        t->current = t->sites.current = v->decode->hot.current;
+        t->used = 0;
+        /* The memory is in the executable view, too, and is not lost: it counts once. */
+        madvise(t->write, TR_ROUTINES_SIZE + DBT_SEGMENTS * t->segment, MADV_DONTNEED);
+}
+
+/* --- Translating ------------------------------------------------------------------------------------------------------------- */
+
+/* The code of hot, NULL if there was no room in its piece of the segment; with it, the segment has *ret_used bytes. */
+static const uint8_t *make_code(struct dbt_vcpu *v, struct dbt_block *hot, size_t *ret_used)
+{
+        struct dbt_tr *t = v->translator;
+        struct tr_emit e = { .to_exec = t->exec - t->write };
+
+        e.p = segment_code(t, t->current) + t->used;
+        e.end = e.p + TR_CODE_RESERVE;
+        hot->code = tr_emit_block(v, &e, hot);
+        *ret_used = ALIGN_UP((size_t)(e.p - segment_code(t, t->current)), 16);
+        return hot->code;
+}
+
+/* A copy of b with a translation takes its place; false if there is none. */
+static bool replace(struct dbt_vcpu *v, struct dbt_block *b)
+{
+        struct dbt_tr *t = v->translator;
+        struct dbt_block *hot = dbt_cache_copy_hot(v, b);
+        unsigned n_links = t->n_links[t->current], n_sites = t->sites.n[t->current], n_faults = t->n_faults[t->current];
+        size_t used;
+
+        if (!make_code(v, hot, &used) || !dbt_block_replace(v, b, hot)) {
+                t->n_links[t->current] = n_links;
+                t->sites.n[t->current] = n_sites;
+                t->n_faults[t->current] = n_faults;
+                return false;
+        }
+        dbt_cache_keep_hot(v, hot);
+        t->used = used;
+        return true;
 }
 
 void dbt_tr_translate(struct dbt_vcpu *v, struct dbt_block *b)
 {
-        const uint8_t *code;
-
         dbt_fpu_save(v);
-        if (!has_room(v->translator)) {
-                dbt_block_flush(v);
-                return;
-        }
-        code = make_code(v, b);
-        if (code)
-                dbt_block_set_code(v, b, code);
+        dbt_cache_reserve_hot(v);
+        replace(v, b);
 }
 
-/* The old code stays where it is, and what it has in links. */
+/* The old code stays where it is, with its links and sites, until it is evicted. */
 void dbt_tr_convert(struct dbt_vcpu *v)
 {
         struct dbt_block *b = v->translator->sites.convert;
-        const uint8_t *code;
 
         v->translator->sites.convert = NULL;
-        if (!b || b->dead || !has_room(v->translator))
+        if (!b || b->dead)
                 return;
         dbt_fpu_save(v);
-        code = make_code(v, b);
-        if (!code)
+        dbt_cache_reserve_hot(v);
+        if (b->dead || !replace(v, b)) /* it may just have been evicted */
                 return;
         dbt_tr_unlink(v, b);
         dbt_tr_forget_jumps(v, true);
-        dbt_block_set_code(v, b, code);
 }
 
 /* --- Running ------------------------------------------------------------------------------------------------------------------ */
@@ -460,36 +515,42 @@ void dbt_tr_thread(struct dbt_vcpu *v)
 
 /* --- Buffers ------------------------------------------------------------------------------------------------------------------- */
 
-/* The code's two views and, behind the executable one, the links, the page for TR_SITE_INVALID, and the sites; the faults. */
+static size_t code_size(const struct dbt_tr *t)
+{
+        return TR_ROUTINES_SIZE + DBT_SEGMENTS * t->segment;
+}
+
+static size_t data_size(const struct dbt_tr *t)
+{
+        return 3 * DBT_SEGMENTS * t->segment + DBT_PAGE_SIZE;
+}
+
+/* The code's two views and, behind the executable one, the links, the page for TR_SITE_INVALID, the sites, and the faults. */
 static int map_code(struct dbt_tr *t, int fd)
 {
+        size_t code = code_size(t);
         void *links;
 
-        const size_t data = TR_LINK_SIZE + DBT_PAGE_SIZE + TR_SITE_SIZE;
-
-        if (ftruncate(fd, TR_CODE_SIZE) < 0)
+        if (ftruncate(fd, (off_t)code) < 0)
                 return -errno;
-        t->write = mmap(NULL, TR_CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        t->exec = mmap(NULL, TR_CODE_SIZE + data, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        t->faults = mmap(NULL, TR_FAULT_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (t->write == MAP_FAILED || t->exec == MAP_FAILED || t->faults == MAP_FAILED)
+        t->write = mmap(NULL, code, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        t->exec = mmap(NULL, code + data_size(t), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (t->write == MAP_FAILED || t->exec == MAP_FAILED)
                 return -ENOMEM;
-        links = mmap(t->exec + TR_CODE_SIZE, data, PROT_READ | PROT_WRITE,
-                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+        links = mmap(t->exec + code, data_size(t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
         t->links = links;
-        t->sites.site = (struct tr_site *)(t->exec + TR_CODE_SIZE + TR_LINK_SIZE + DBT_PAGE_SIZE);
-        if (links == MAP_FAILED ||
-                mmap(t->exec, TR_CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+        t->sites.site = (struct tr_site *)((uint8_t *)links + DBT_SEGMENTS * t->segment + DBT_PAGE_SIZE);
+        t->faults = (struct tr_fault *)((uint8_t *)t->sites.site + DBT_SEGMENTS * t->segment);
+        if (links == MAP_FAILED || mmap(t->exec, code, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
                 return -ENOMEM;
         return 0;
 }
 
 static void make_routines(struct dbt_tr *t)
 {
-        struct tr_emit e = { .p = t->write, .end = t->write + TR_CODE_RESERVE, .to_exec = t->exec - t->write };
+        struct tr_emit e = { .p = t->write, .end = t->write + TR_ROUTINES_SIZE, .to_exec = t->exec - t->write };
 
         tr_emit_routines(t, &e);
-        t->start = t->used = ALIGN_UP((size_t)(e.p - t->write), 64);
 }
 
 int dbt_tr_init(struct dbt_vcpu *v)
@@ -504,7 +565,10 @@ int dbt_tr_init(struct dbt_vcpu *v)
         if (!t)
                 return -ENOMEM;
         t->write = t->exec = MAP_FAILED;
-        t->faults = MAP_FAILED;
+        t->segment = v->decode->hot.size;
+        t->links_max = (unsigned)(t->segment / sizeof(struct tr_link));
+        t->sites.max = (unsigned)(t->segment / sizeof(struct tr_site));
+        t->faults_max = (unsigned)(t->segment / sizeof(struct tr_fault));
         v->translator = t;
         fd = memfd_create("dbt-code", MFD_CLOEXEC);
         r = fd < 0 ? -errno : map_code(t, fd);
@@ -524,22 +588,22 @@ void dbt_tr_finish(struct dbt_vcpu *v)
         if (!t)
                 return;
         if (t->write != MAP_FAILED)
-                munmap(t->write, TR_CODE_SIZE);
+                munmap(t->write, code_size(t));
         if (t->exec != MAP_FAILED)
-                munmap(t->exec, TR_CODE_SIZE + TR_LINK_SIZE + DBT_PAGE_SIZE + TR_SITE_SIZE);
-        if (t->faults != MAP_FAILED)
-                munmap(t->faults, TR_FAULT_SIZE);
+                munmap(t->exec, code_size(t) + data_size(t));
         free(t);
         v->translator = NULL;
 }
 
 void dbt_tr_flush(struct dbt_vcpu *v)
 {
-        if (!v->translator)
+        struct dbt_tr *t = v->translator;
+
+        if (!t)
                 return;
-        v->translator->used = v->translator->start;
-        v->translator->n_links = 0;
-        v->translator->n_faults = 0;
+        for (unsigned k = 0; k < DBT_SEGMENTS; k++)
+                t->n_links[k] = t->n_faults[k] = 0;
+        dbt_tr_segment(v);
         tr_sites_flush(v);
         v->tr_link = NULL;
         dbt_tr_forget_jumps(v, true);

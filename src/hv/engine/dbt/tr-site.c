@@ -179,8 +179,8 @@ void dbt_tr_forget_page(struct dbt_vcpu *v, uint64_t lin)
         forget_list(&v->translator->sites, 1, list_of(lin));
 }
 
-/* Takes from the sites of a list what leads to the host's page. */
-static void forget_host(struct tr_sites *sites, unsigned global, unsigned n, uint64_t page)
+/* Takes from the sites of a list what leads to the host's memory. */
+static void forget_host(struct tr_sites *sites, unsigned global, unsigned n, uintptr_t start, uint64_t size)
 {
         struct tr_site *s = sites->lists[global][n], *next;
 
@@ -188,12 +188,12 @@ static void forget_host(struct tr_sites *sites, unsigned global, unsigned n, uin
                 uint64_t host = is_keyed(s) ? s->addend & DBT_PAGE_MASK : s->match + s->addend;
 
                 next = s->next;
-                if (host == page)
+                if (host - start < size)
                         site_remove(s);
         }
 }
 
-void dbt_tr_forget_host(struct dbt_vcpu *v, const void *page)
+void dbt_tr_forget_host(struct dbt_vcpu *v, uintptr_t start, uint64_t size)
 {
         struct tr_sites *sites;
 
@@ -203,23 +203,34 @@ void dbt_tr_forget_host(struct dbt_vcpu *v, const void *page)
         forget_chain(&sites->roaming);
         for (unsigned global = 0; global < 2; global++)
                 for (unsigned n = 0; n < TR_SITE_LISTS; n++)
-                        forget_host(sites, global, n, (uintptr_t)page);
+                        forget_host(sites, global, n, start, size);
 }
 
 /* --- All of them ------------------------------------------------------------------------------------------------------------ */
 
 struct tr_site *tr_site_new(struct tr_sites *sites, struct dbt_block *b, unsigned k, unsigned span)
 {
-        struct tr_site *s = &sites->site[sites->n++];
+        struct tr_site *s = &sites->site[sites->current * sites->max + sites->n[sites->current]++];
 
         *s = (struct tr_site){ .match = TR_SITE_INVALID, .addend = (uintptr_t)sites->site - DBT_PAGE_SIZE - TR_SITE_INVALID,
                 .block = b, .k = (uint8_t)k, .limit = (uint16_t)(DBT_PAGE_SIZE - span) };
         return s;
 }
 
+void tr_sites_evict(struct dbt_vcpu *v, unsigned segment)
+{
+        struct tr_sites *sites = &v->translator->sites;
+
+        for (unsigned k = 0; k < sites->n[segment]; k++)
+                site_remove(&sites->site[segment * sites->max + k]);
+        sites->n[segment] = 0;
+        sites->convert = NULL;
+}
+
 void tr_sites_flush(struct dbt_vcpu *v)
 {
         dbt_tr_forget_sites(v, true);
-        v->translator->sites.n = 0;
+        for (unsigned k = 0; k < DBT_SEGMENTS; k++)
+                v->translator->sites.n[k] = 0;
         v->translator->sites.convert = NULL;
 }

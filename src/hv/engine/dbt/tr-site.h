@@ -8,7 +8,7 @@
  * is in one list with all of these, which any flush empties, so that it can go from page to page without changing lists. A keyed site is for
  * an address at a constant distance from something that seldom changes, such as a segment's base, and holds the operand's host address. */
 
-#include "hv/engine/dbt/vcpu.h"
+#include "hv/engine/dbt/block.h"
 
 /* In the hole between canonical addresses, so that neither a page nor a key is it. A guest that uses an address in this very page
  * reads and writes a page of no use instead of getting its exception. */
@@ -37,8 +37,8 @@ struct tr_sites {
         struct tr_site *lists[2][TR_SITE_LISTS]; /* [1]: global pages */
         struct tr_site *roaming;
         uint64_t used[2][TR_SITE_LISTS / 64];    /* lists that may have something */
-        struct tr_site *site;                    /* all, beside the code */
-        unsigned n;
+        struct tr_site *site;                    /* all, beside the code: max for each segment */
+        unsigned max, current, n[DBT_SEGMENTS];
         struct dbt_block *convert;               /* to be translated anew: a site misses too often */
 };
 
@@ -49,5 +49,7 @@ bool tr_site_missed(struct dbt_vcpu *v, struct tr_site *site, uint64_t lin, enum
 bool tr_tlb_missed(struct dbt_vcpu *v, uint64_t span, uint64_t lin, enum tr_miss how);
 
 struct tr_site *tr_site_new(struct tr_sites *sites, struct dbt_block *b, unsigned k, unsigned span);
+/* Those of a segment are gone. */
+void tr_sites_evict(struct dbt_vcpu *v, unsigned segment);
 /* All sites are gone. */
 void tr_sites_flush(struct dbt_vcpu *v);

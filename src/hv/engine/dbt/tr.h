@@ -30,12 +30,15 @@
 #include "hv/engine/dbt/block.h"
 #include "hv/engine/dbt/tr-site.h"
 
-#define TR_CODE_SIZE MiB(16)
-#define TR_LINK_SIZE MiB(2)
-#define TR_FAULT_SIZE MiB(1)
-#define TR_SITE_SIZE MiB(4)
 /* Room for the longest block. */
 #define TR_CODE_RESERVE KiB(32)
+#define TR_LINK_RESERVE (2 * DBT_BLOCK_MAX)
+#define TR_SITE_RESERVE (2 * DBT_BLOCK_MAX)
+#define DBT_TR_RESERVE \
+        (TR_CODE_RESERVE + TR_LINK_RESERVE * sizeof(struct tr_link) + TR_SITE_RESERVE * sizeof(struct tr_site) + \
+        DBT_BLOCK_MAX * sizeof(struct tr_fault))
+/* For the common routines, in front of the first segment. */
+#define TR_ROUTINES_SIZE KiB(8)
 #define TR_NO_HOME 0xff
 /* Block entries until the run loop looks at the clock. */
 #define TR_BUDGET 512
@@ -60,10 +63,14 @@ struct dbt_tr {
         uint8_t *write, *exec; /* the two views of the code */
         struct tr_link *links; /* behind the executable view, so that RIP-relative addresses reach them */
         struct tr_sites sites; /* and behind the links */
-        size_t used, start;    /* bytes of code; those of the common routines */
-        unsigned n_links;
-        struct tr_fault *faults; /* in ascending order; read by the signal handler */
-        unsigned n_faults;
+        /* The code of a segment of the hot ring, its links, sites and faults have a segment here, too; see cache.c. */
+        size_t segment;           /* bytes of room for code; the same for each of the others */
+        unsigned links_max;       /* of a segment */
+        unsigned current;
+        size_t used;              /* of the current one's code */
+        unsigned n_links[DBT_SEGMENTS];
+        struct tr_fault *faults;  /* behind the sites; in a segment in ascending order. Read by the signal handler */
+        unsigned faults_max, n_faults[DBT_SEGMENTS];
         /* Common routines. */
         const uint8_t *enter, *leave, *leave_jump, *leave_at, *leave_asked, *call, *rep_movs, *rep_stos;
         const uint8_t *missed[TR_MISSES];     /* RAX: address, RCX: site or span; NE: try again */
@@ -226,7 +233,13 @@ static inline bool dbt_tr_can(uint32_t mode)
         return (mode & DBT_MODE_CS64) || (mode & flat) == flat;
 }
 
-/* Translates b. May flush the whole block cache, when its code is full. */
+/* Bytes of the current segment that are in use: code, links and sites. */
+size_t dbt_tr_used(const struct dbt_vcpu *v);
+/* A segment of the hot ring is evicted, its blocks are unlinked: takes away the links that lead out of it and its sites. */
+void dbt_tr_evict(struct dbt_vcpu *v, unsigned segment);
+/* The hot ring goes on to its next segment, which is empty. */
+void dbt_tr_segment(struct dbt_vcpu *v);
+/* Translates b; a copy of it takes its place. May evict other blocks. */
 void dbt_tr_translate(struct dbt_vcpu *v, struct dbt_block *b);
 /* Runs b, which has code, and others, and leaves the next address in v->rip. */
 enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b);

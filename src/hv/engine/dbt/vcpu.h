@@ -246,6 +246,7 @@ struct dbt_vcpu {
 
         struct dbt_vm *vm;
         unsigned index;
+        unsigned translate_after;  /* runs of a block: vm->translate_after, or more while the cache is too small */
         unsigned pauses;           /* pause instructions so far */
         unsigned blocks;           /* blocks run since the run loop last looked at the clock */
         struct dbt_decode *decode; /* decode cache, owned by block.c */
@@ -280,8 +281,10 @@ void dbt_tlb_flush_page(struct dbt_vcpu *v, uint64_t lin);
 /* Fills the slot of lin, from the second level or by a walk that updates A and D. True: that kind of access may go straight to memory now. Never
  * raises, unwinds or uses a vector register; what it refuses is left to the handler, which does all of it again. */
 bool dbt_tlb_refill(struct dbt_vcpu *v, uint64_t lin, unsigned mmu, enum dbt_access access);
-/* Takes direct writes from every entry for the physical page; returns whether there was one. */
-bool dbt_tlb_protect_code(struct dbt_vcpu *v, uint64_t gpa_page);
+/* Takes direct writes from every entry for the physical page, and all sites from its aligned group of DBT_CODE_GROUP pages. Returns to which pages of
+ * the group direct writes were possible by entries, a bit for each: to that page no longer, to others still. */
+#define DBT_CODE_GROUP 16
+uint32_t dbt_tlb_protect_code(struct dbt_vcpu *v, uint64_t gpa_page);
 
 static inline unsigned dbt_tlb_index(uint64_t lin)
 {
@@ -465,5 +468,5 @@ void dbt_end_block(struct dbt_vcpu *v);
 
 /* --- tr-site.c ----------------------------------------------------------------------------------------------------- */
 
-/* Direct writes to a page of the host are no longer allowed. */
-void dbt_tr_forget_host(struct dbt_vcpu *v, const void *page);
+/* Direct writes to that memory of the host are no longer allowed. */
+void dbt_tr_forget_host(struct dbt_vcpu *v, uintptr_t start, uint64_t size);

@@ -15,6 +15,9 @@
 
 /* Runs of a block before it is translated. */
 #define TRANSLATE_AFTER 16
+/* Default size of the code cache: for the VM and for each of its vCPUs. */
+#define CODE_CACHE_VM MiB(20)
+#define CODE_CACHE_VCPU MiB(10)
 
 static struct dbt_vm *vm_of(struct engine_vm *vm)
 {
@@ -47,6 +50,7 @@ static uint64_t monotonic_ns(void)
 void dbt_exclusive_begin(struct dbt_vcpu *v)
 {
         struct dbt_vm *vm = v->vm;
+        uint64_t start = monotonic_ns();
 
         pthread_mutex_lock(&vm->exclusive_lock);
         vm->exclusive_running--;
@@ -61,6 +65,8 @@ void dbt_exclusive_begin(struct dbt_vcpu *v)
         while (vm->exclusive_running)
                 pthread_cond_wait(&vm->exclusive_cond, &vm->exclusive_lock);
         v->exclusive = true;
+        vm->exclusive_count++;
+        vm->exclusive_ns += monotonic_ns() - start;
         pthread_mutex_unlock(&vm->exclusive_lock);
 }
 
@@ -155,11 +161,24 @@ static void vm_free(struct engine_vm *opaque)
                 return;
         for (unsigned i = 0; i < DBT_SLOTS_MAX; i++)
                 slot_clear(&vm->slots[i]);
+        if (vm->exclusive_count)
+                log_debug("%u exclusive sections, waited for %llu us", vm->exclusive_count, (unsigned long long)vm->exclusive_ns / 1000);
         lapic_bus_free(vm->apics);
         pthread_cond_destroy(&vm->exclusive_cond);
         pthread_mutex_destroy(&vm->exclusive_lock);
         pthread_mutex_destroy(&vm->code_lock);
         free(vm);
+}
+
+/* For one vCPU. */
+static size_t code_cache_size(const struct engine_config *config)
+{
+        uint64_t all = config->code_cache ? config->code_cache : CODE_CACHE_VM + config->cpus * CODE_CACHE_VCPU;
+        uint64_t size = all / config->cpus;
+
+        if (size > ENGINE_CODE_CACHE_MAX)
+                return ENGINE_CODE_CACHE_MAX;
+        return size < ENGINE_CODE_CACHE_MIN ? ENGINE_CODE_CACHE_MIN : (size_t)size;
 }
 
 static int vm_new(const struct engine_config *config, struct engine_vm **ret)
@@ -180,6 +199,7 @@ static int vm_new(const struct engine_config *config, struct engine_vm **ret)
         vm->tsc_khz = config->tsc_khz ? config->tsc_khz : tsc_host_khz();
         vm->trace = getenv("DOMUS_DBT_TRACE") != NULL;
         vm->translate_after = vm->trace ? ENGINE_NEVER_TRANSLATE : config->translate_after ? config->translate_after : TRANSLATE_AFTER;
+        vm->code_cache = code_cache_size(config);
         r = lapic_bus_new(config->cpus, &apic_callbacks, vm, &vm->apics);
         if (r < 0) {
                 vm_free((struct engine_vm *)vm);
@@ -336,6 +356,7 @@ static int vcpu_new(struct engine_vm *opaque, unsigned index, const struct cpuid
         v->cpuid = *cpuid;
         v->lapic = lapic_bus_get(vm->apics, index);
         v->timer_tsc = UINT64_MAX;
+        v->translate_after = vm->translate_after;
         r = dbt_decode_new(v, &v->decode);
         if (r >= 0)
                 r = dbt_native_init(v);

@@ -27,11 +27,14 @@ struct dbt_vm {
         pthread_cond_t exclusive_cond;
         unsigned exclusive_running; /* vCPUs inside guest code, see vm.c */
         bool exclusive_active;      /* one vCPU is in an exclusive section or waits for the others to stop */
+        unsigned exclusive_count;   /* sections so far */
+        uint64_t exclusive_ns;      /* spent waiting for them to begin */
         pthread_mutex_t code_lock;  /* code_pages and every vCPU's index of blocks by page, see block.c */
         _Atomic int extint_level;
         struct lapic_bus *apics;
         bool trace;                 /* log every block and exception: DOMUS_DBT_TRACE with DOMUS_DEBUG */
         unsigned translate_after;   /* runs of a block, or ENGINE_NEVER_TRANSLATE */
+        size_t code_cache;          /* bytes for each vCPU */
         uint64_t tsc_khz;
         uint64_t pause_tsc, pause_ns;  /* host clocks at pause(true) */
         int64_t time_offset_ns;        /* kvm-clock = CLOCK_MONOTONIC + this */

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The memory of a vCPU's code cache, which is bounded, and what is given up when it is full.
+ *
+ * A block is decoded into the cold ring. When it is translated, a copy goes into the hot ring, together with its code and links, and the first
+ * one is dropped. So code that runs once or twice passes through a small piece of memory. Each ring consists of segments that are filled one
+ * after the other; when the last one is full, the oldest is evicted: all of its blocks are dropped and its memory is used again.
+ *
+ * Who may hold a pointer to an evicted block, and how it goes:
+ *   the hash, lookup[]          dbt_block_kill
+ *   the lists of its pages      dbt_block_sweep
+ *   next[] of cold blocks       void when d->flushes has changed
+ *   links to and from it        dbt_tr_unlink, dbt_tr_evict
+ *   the jump cache              forgotten as a whole
+ *   the run loop                compares d->flushes before it uses a block from before a lookup
+ * A segment is evicted by its owner only, between two blocks: no handler and no translated code is running. The pages' marks stay; the next
+ * write to such a page finds no block and clears it. */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "hv/engine/dbt/block.h"
+#include "hv/engine/dbt/tr.h"
+
+/* Part of the cache that the cold ring gets where there is a translator. */
+#define COLD_PART 4
+/* Time until another hot segment is needed that counts as short, as long. */
+#define SHORT_LIFE_NS 50000000ULL
+#define LONG_LIFE_NS 200000000ULL
+#define TRANSLATE_AFTER_MAX 256
+
+static size_t round_segment(size_t size)
+{
+        return ALIGN_UP(size / DBT_SEGMENTS, DBT_PAGE_SIZE);
+}
+
+/* Every block has at most two pages, and one being made has two more. */
+static unsigned pages_needed(const struct dbt_decode *d)
+{
+        return (unsigned)(2 * d->arena_size / (sizeof(struct dbt_block) + sizeof(struct dbt_insn)) + 4);
+}
+
+static int map_arena(struct dbt_decode *d)
+{
+        size_t pool;
+
+        d->arena_size = DBT_SEGMENTS * (d->cold.size + d->hot.size);
+        d->max_pages = pages_needed(d);
+        pool = d->max_pages * sizeof(struct dbt_code_page);
+        d->arena = mmap(NULL, d->arena_size + pool, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (d->arena == MAP_FAILED)
+                return -ENOMEM;
+        d->cold.base = d->arena;
+        d->hot.base = d->arena + DBT_SEGMENTS * d->cold.size;
+        d->page_pool = (struct dbt_code_page *)(d->arena + d->arena_size);
+        return 0;
+}
+
+int dbt_decode_new(struct dbt_vcpu *owner, struct dbt_decode **ret)
+{
+        struct dbt_decode *d = calloc(1, sizeof(*d));
+        bool translates = owner->vm->translate_after != ENGINE_NEVER_TRANSLATE;
+        size_t size = owner->vm->code_cache;
+
+        if (!d)
+                return -ENOMEM;
+        d->owner = owner;
+        d->cold.size = round_segment(translates ? size / COLD_PART : size);
+        d->hot.size = round_segment(translates ? size - size / COLD_PART : 0);
+        if (map_arena(d) < 0) {
+                free(d);
+                return -ENOMEM;
+        }
+        for (unsigned i = 0; i < DBT_LOOKUP_SIZE; i++)
+                d->lookup[i].key = ~0ULL;
+        *ret = d;
+        return 0;
+}
+
+static void log_stats(const struct dbt_decode *d)
+{
+        if (d->stats.cold || d->stats.hot)
+                log_debug("vCPU %u: code cache: %u cold and %u hot segments evicted in %llu us, one in at most %llu us", d->owner->index,
+                        d->stats.cold, d->stats.hot, (unsigned long long)d->stats.ns / 1000, (unsigned long long)d->stats.max_ns / 1000);
+}
+
+void dbt_decode_free(struct dbt_decode *d)
+{
+        if (!d)
+                return;
+        log_stats(d);
+        munmap(d->arena, d->arena_size + d->max_pages * sizeof(struct dbt_code_page));
+        free(d);
+}
+
+struct dbt_code_page *dbt_cache_page(struct dbt_decode *d)
+{
+        struct dbt_code_page *p = d->page_free;
+
+        if (p)
+                d->page_free = p->hash_next;
+        else
+                p = &d->page_pool[d->n_pages++];
+        return p;
+}
+
+/* --- Rings -------------------------------------------------------------------------------------------------------- */
+
+static uint8_t *segment_start(const struct dbt_ring *r, unsigned segment)
+{
+        return r->base + segment * r->size;
+}
+
+static struct dbt_block *segment_first(const struct dbt_ring *r, unsigned segment)
+{
+        return (struct dbt_block *)segment_start(r, segment);
+}
+
+static struct dbt_block *block_behind(const struct dbt_block *b)
+{
+        return (struct dbt_block *)((uint8_t *)b + (size_t)b->space * DBT_BLOCK_ALIGN);
+}
+
+#define FOREACH_BLOCK(b, r, segment)                                                                                    \
+        for (struct dbt_block *b = segment_first(r, segment), *b##_end = (struct dbt_block *)((uint8_t *)b + (r)->used[segment]); \
+                b < b##_end; b = block_behind(b))
+
+struct dbt_block *dbt_ring_take(struct dbt_ring *r, size_t size)
+{
+        struct dbt_block *b = (struct dbt_block *)(segment_start(r, r->current) + r->used[r->current]);
+
+        size = ALIGN_UP(size, DBT_BLOCK_ALIGN);
+        b->space = (uint16_t)(size / DBT_BLOCK_ALIGN);
+        r->used[r->current] += size;
+        return b;
+}
+
+/* --- Eviction ------------------------------------------------------------------------------------------------------ */
+
+static uint64_t thread_ns(void)
+{
+        struct timespec ts;
+
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+        return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+static void drop_blocks(struct dbt_decode *d, struct dbt_ring *r, unsigned segment)
+{
+        FOREACH_BLOCK(b, r, segment)
+                if (!b->dead)
+                        dbt_block_kill(d, b);
+        d->sweeps++;
+        FOREACH_BLOCK(b, r, segment)
+                dbt_block_sweep(d, b);
+}
+
+static void release_stubs(struct dbt_vcpu *v, const struct dbt_ring *r, unsigned segment)
+{
+        FOREACH_BLOCK(b, r, segment)
+                for (unsigned i = 0; i < b->n + (b->fused ? 2u : 0u); i++)
+                        dbt_native_release(v, &b->insn[i]);
+}
+
+static void evict(struct dbt_vcpu *v, struct dbt_ring *r, unsigned segment)
+{
+        struct dbt_decode *d = v->decode;
+        uint64_t start = thread_ns(), ns;
+
+        pthread_mutex_lock(&v->vm->code_lock);
+        dbt_block_unlink_dropped(v); /* they may lie in the segment */
+        drop_blocks(d, r, segment);
+        pthread_mutex_unlock(&v->vm->code_lock);
+        release_stubs(v, r, segment);
+        if (r == &d->hot) {
+                FOREACH_BLOCK(b, r, segment)
+                        dbt_tr_unlink(v, b);
+                dbt_tr_evict(v, segment);
+                dbt_tr_forget_jumps(v, true);
+        }
+        r->used[segment] = 0;
+        d->flushes++;
+        ns = thread_ns() - start;
+        if (r == &d->cold)
+                d->stats.cold++;
+        else
+                d->stats.hot++;
+        d->stats.ns += ns;
+        d->stats.max_ns = d->stats.max_ns > ns ? d->stats.max_ns : ns;
+}
+
+/* Goes on to the next segment, which is the oldest. */
+static void ring_advance(struct dbt_vcpu *v, struct dbt_ring *r)
+{
+        r->current = (r->current + 1) % DBT_SEGMENTS;
+        if (r->used[r->current])
+                evict(v, r, r->current);
+}
+
+static bool ring_is_empty(const struct dbt_ring *r)
+{
+        for (unsigned k = 0; k < DBT_SEGMENTS; k++)
+                if (r->used[k])
+                        return false;
+        return true;
+}
+
+/* Translating costs as much as running a block a hundred times. That is wasted if the translation is gone soon: then only hotter code is
+ * translated, unless the configuration says when. */
+static void adapt_threshold(struct dbt_vcpu *v)
+{
+        uint64_t now = thread_ns(), since = now - v->decode->hot_since;
+
+        v->decode->hot_since = now;
+        if (since < SHORT_LIFE_NS && v->translate_after < TRANSLATE_AFTER_MAX)
+                v->translate_after *= 2;
+        else if (since > LONG_LIFE_NS && v->translate_after > v->vm->translate_after)
+                v->translate_after /= 2;
+}
+
+static void advance_hot(struct dbt_vcpu *v)
+{
+        const struct dbt_ring *r = &v->decode->hot;
+
+        if (!v->vm->config.translate_after && r->used[(r->current + 1) % DBT_SEGMENTS])
+                adapt_threshold(v);
+        ring_advance(v, &v->decode->hot);
+        dbt_tr_segment(v);
+}
+
+/* Stubs are shared between blocks: there may be none to free in the first segment. */
+static void reserve_stubs(struct dbt_vcpu *v)
+{
+        struct dbt_decode *d = v->decode;
+
+        while (dbt_native_full(v)) {
+                if (!ring_is_empty(&d->cold))
+                        ring_advance(v, &d->cold);
+                else if (!ring_is_empty(&d->hot))
+                        advance_hot(v);
+                else
+                        dbt_native_flush(v); /* free pieces are too small */
+        }
+}
+
+void dbt_cache_reserve(struct dbt_vcpu *v)
+{
+        struct dbt_ring *r = &v->decode->cold;
+
+        reserve_stubs(v);
+        if (r->size - r->used[r->current] < DBT_BLOCK_RESERVE)
+                ring_advance(v, r);
+}
+
+void dbt_cache_reserve_hot(struct dbt_vcpu *v)
+{
+        struct dbt_ring *r = &v->decode->hot;
+
+        if (dbt_tr_used(v) + r->used[r->current] + DBT_BLOCK_RESERVE + DBT_TR_RESERVE > r->size)
+                advance_hot(v);
+}
+
+struct dbt_block *dbt_cache_copy_hot(struct dbt_vcpu *v, const struct dbt_block *b)
+{
+        struct dbt_ring *r = &v->decode->hot;
+        uint64_t *to = (uint64_t *)(segment_start(r, r->current) + r->used[r->current]);
+        const uint64_t *from = (const uint64_t *)b;
+        struct dbt_block *hot = (struct dbt_block *)to;
+
+        for (size_t k = 0; k < (size_t)b->space * (DBT_BLOCK_ALIGN / 8); k++)
+                to[k] = from[k];
+        hot->next[0] = hot->next[1] = NULL;
+        hot->links = NULL;
+        hot->code = NULL;
+        return hot;
+}
+
+void dbt_cache_keep_hot(struct dbt_vcpu *v, const struct dbt_block *hot)
+{
+        struct dbt_ring *r = &v->decode->hot;
+
+        r->used[r->current] += (size_t)hot->space * DBT_BLOCK_ALIGN;
+        for (unsigned i = 0; i < hot->n + (hot->fused ? 2u : 0u); i++)
+                dbt_native_retain(v, &hot->insn[i]);
+}
+
+static void ring_reset(struct dbt_ring *r)
+{
+        for (unsigned k = 0; k < DBT_SEGMENTS; k++)
+                r->used[k] = 0;
+        r->current = 0;
+}
+
+void dbt_block_flush(struct dbt_vcpu *v)
+{
+        struct dbt_decode *d = v->decode;
+
+        pthread_mutex_lock(&v->vm->code_lock);
+        for (unsigned i = 0; i < DBT_LOOKUP_SIZE; i++)
+                d->lookup[i].key = ~0ULL;
+        for (unsigned i = 0; i < DBT_HASH_SIZE; i++)
+                d->hash[i] = NULL;
+        for (unsigned i = 0; i < DBT_PAGE_HASH_SIZE; i++)
+                d->pages[i] = NULL;
+        /* Marks of pages stay: the next write finds no block and clears them. */
+        d->page_free = NULL;
+        d->n_pages = 0;
+        ring_reset(&d->cold);
+        ring_reset(&d->hot);
+        d->flushes++;
+        d->dropped = NULL;
+        dbt_native_flush(v);
+        dbt_tr_flush(v);
+        pthread_mutex_unlock(&v->vm->code_lock);
+}
