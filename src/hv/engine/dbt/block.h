@@ -178,7 +178,8 @@ static inline struct dbt_block *dbt_block_lookup(struct dbt_vcpu *v)
         unsigned slot = dbt_tlb_index(lin);
         struct dbt_lookup *l;
 
-        if (!DBT_TLB_HIT(&v->tlb_now[slot], match_exec, lin, 1))
+        if (!DBT_TLB_HIT(&v->tlb_now[slot], match_exec, lin, 1) &&
+                (!(v->mode & DBT_MODE_CS64) || !dbt_tlb_refill(v, lin, v->mmu, DBT_EXEC)))
                 return dbt_block_get(v);
         key = dbt_block_key(v->tlb_info_now[slot].gpa | (lin & ~DBT_PAGE_MASK), v->mode);
         l = &v->decode->lookup[dbt_block_hash(key) & (DBT_LOOKUP_SIZE - 1)];

@@ -101,7 +101,7 @@ struct dbt_tlb2 {
 #define DBT_TLB_CODE_WORDS 16
 
 /* Where translated code goes on at a linear address, in one mode. An entry of a wrong slot stands for none. */
-#define DBT_JUMP_BITS 10
+#define DBT_JUMP_BITS 12
 #define DBT_JUMPS (1u << DBT_JUMP_BITS)
 #define DBT_JUMP_MODES 6
 #define DBT_JUMP_HASH 0x9e3779b1u
