@@ -546,11 +546,12 @@ static int map_code(struct dbt_tr *t, int fd)
         return 0;
 }
 
-static void make_routines(struct dbt_tr *t)
+static int make_routines(struct dbt_tr *t)
 {
         struct tr_emit e = { .p = t->write, .end = t->write + TR_ROUTINES_SIZE, .to_exec = t->exec - t->write };
 
         tr_emit_routines(t, &e);
+        return e.overflow ? -ENOSPC : 0;
 }
 
 int dbt_tr_init(struct dbt_vcpu *v)
@@ -574,10 +575,10 @@ int dbt_tr_init(struct dbt_vcpu *v)
         r = fd < 0 ? -errno : map_code(t, fd);
         if (fd >= 0)
                 close(fd);
+        if (r >= 0)
+                r = make_routines(t);
         if (r < 0)
                 dbt_tr_finish(v);
-        else
-                make_routines(t);
         return r;
 }
 

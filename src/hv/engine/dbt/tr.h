@@ -38,7 +38,7 @@
         (TR_CODE_RESERVE + TR_LINK_RESERVE * sizeof(struct tr_link) + TR_SITE_RESERVE * sizeof(struct tr_site) + \
         DBT_BLOCK_MAX * sizeof(struct tr_fault))
 /* For the common routines, in front of the first segment. */
-#define TR_ROUTINES_SIZE KiB(8)
+#define TR_ROUTINES_SIZE KiB(16)
 #define TR_NO_HOME 0xff
 /* Block entries until the run loop looks at the clock. */
 #define TR_BUDGET 512
