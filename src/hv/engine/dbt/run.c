@@ -172,15 +172,18 @@ static struct dbt_block *warm_up(struct dbt_vcpu *v, struct dbt_block *b)
 static struct dbt_block *run_translated(struct dbt_vcpu *v, struct dbt_block *b)
 {
         enum tr_exit exit = dbt_tr_run(v, b);
+        bool sample = exit == TR_EXIT_ASKED && v->tr_budget < 0;
 
         if (exit == TR_EXIT_ASKED) {
                 v->tr_budget = TR_BUDGET;
                 look_at_clock(v);
         }
-        if (unlikely(dbt_must_stop(v)))
+        if (unlikely(dbt_must_stop(v)) || (exit == TR_EXIT_ASKED && atomic_load_explicit(&v->request, memory_order_relaxed)))
                 return NULL;
+        if (sample)
+                dbt_tr_sample(v, dbt_block_lookup(v));
         if (exit == TR_EXIT_ASKED)
-                return atomic_load_explicit(&v->request, memory_order_relaxed) ? NULL : dbt_block_lookup(v);
+                return dbt_block_lookup(v);
         b = dbt_block_lookup(v);
         if (!b->code)
                 b = warm_up(v, b);

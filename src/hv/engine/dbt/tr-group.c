@@ -234,7 +234,7 @@ void gen_plan_groups(struct gen *g)
 
                 n->group = -1;
                 access_of(n, &n->access);
-                if (n->access.valid && gen_64(g) && k < 64 && !(g->b->by_tlb >> k & 1))
+                if (n->access.valid && gen_64(g))
                         place(&p, &n->access, k);
                 if (n->t.kind == TR_HANDLER)
                         p.n_open = 0;

@@ -193,12 +193,14 @@ void gen_miss(struct gen *g, const struct gen_out *o)
         tr_jcc_to(g->e, TR_CC_NE, o->retry);
 }
 
-/* Code that seldom sees another page there does without the TLB: user code, and the stack. */
+/* Code that runs often and seldom sees another page there does without the TLB: user code, and the stack. */
 static bool prefers_site(const struct gen *g, const struct dbt_mem *m)
 {
+        if (!g->b->often)
+                return false;
         if (g->k < 64 && (g->b->by_tlb >> g->k & 1))
                 return false;
-        return g->v->mmu == DBT_MMU_USER || (m->base == X86_RSP && m->index == DBT_REG_NONE);
+        return g->v->mmu == DBT_MMU_USER;
 }
 
 /* --- Keyed operands ------------------------------------------------------------------------------------------------------------- */
@@ -209,7 +211,7 @@ static size_t key_of(const struct gen *g, const struct dbt_mem *m, int32_t *ret_
         bool segment = m->seg_base != DBT_SEG_BASE_NONE;
 
         *ret_disp = m->disp;
-        if (m->index != DBT_REG_NONE)
+        if (m->index != DBT_REG_NONE || !g->b->often || g->v->mmu != DBT_MMU_USER)
                 return 0;
         if (m->base == DBT_REG_RIP && !segment) {
                 *ret_disp = m->disp + (int32_t)g->offset;

@@ -445,8 +445,8 @@ static const uint8_t *make_code(struct dbt_vcpu *v, struct dbt_block *hot, size_
         return hot->code;
 }
 
-/* A copy of b with a translation takes its place; false if there is none. */
-static bool replace(struct dbt_vcpu *v, struct dbt_block *b)
+/* A copy of b with a translation takes its place, and is returned; NULL if there is none. */
+static struct dbt_block *replace(struct dbt_vcpu *v, struct dbt_block *b)
 {
         struct dbt_tr *t = v->translator;
         struct dbt_block *hot = dbt_cache_copy_hot(v, b);
@@ -457,11 +457,11 @@ static bool replace(struct dbt_vcpu *v, struct dbt_block *b)
                 t->n_links[t->current] = n_links;
                 t->sites.n[t->current] = n_sites;
                 t->n_faults[t->current] = n_faults;
-                return false;
+                return NULL;
         }
         dbt_cache_keep_hot(v, hot);
         t->used = used;
-        return true;
+        return hot;
 }
 
 void dbt_tr_translate(struct dbt_vcpu *v, struct dbt_block *b)
@@ -471,20 +471,41 @@ void dbt_tr_translate(struct dbt_vcpu *v, struct dbt_block *b)
         replace(v, b);
 }
 
-/* The old code stays where it is, with its links and sites, until it is evicted. */
+/* The old code stays where it is, with its links and sites, until it is evicted; who comes there by the jump cache goes on to the new code. */
+static void translate_again(struct dbt_vcpu *v, struct dbt_block *b)
+{
+        struct dbt_tr *t = v->translator;
+        struct dbt_block *now;
+        uint32_t at;
+
+        dbt_fpu_save(v);
+        dbt_cache_reserve_hot(v);
+        if (b->dead) /* it has just been evicted */
+                return;
+        at = (uint32_t)((const uint8_t *)b->code - t->exec);
+        now = replace(v, b);
+        if (!now)
+                return;
+        dbt_tr_unlink(v, b);
+        t->write[at] = 0xe9;
+        patch(t, at + 1, (uint32_t)((const uint8_t *)now->code - t->exec));
+}
+
 void dbt_tr_convert(struct dbt_vcpu *v)
 {
         struct dbt_block *b = v->translator->sites.convert;
 
         v->translator->sites.convert = NULL;
-        if (!b || b->dead)
+        if (b && !b->dead)
+                translate_again(v, b);
+}
+
+void dbt_tr_sample(struct dbt_vcpu *v, struct dbt_block *b)
+{
+        if (!b->code || b->often || ++b->samples < TR_SAMPLES)
                 return;
-        dbt_fpu_save(v);
-        dbt_cache_reserve_hot(v);
-        if (b->dead || !replace(v, b)) /* it may just have been evicted */
-                return;
-        dbt_tr_unlink(v, b);
-        dbt_tr_forget_jumps(v, true);
+        b->often = true;
+        translate_again(v, b);
 }
 
 /* --- Running ------------------------------------------------------------------------------------------------------------------ */

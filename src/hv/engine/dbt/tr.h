@@ -42,6 +42,8 @@
 #define TR_NO_HOME 0xff
 /* Block entries until the run loop looks at the clock. */
 #define TR_BUDGET 512
+/* Samples, one each time that the budget is used up, until a block counts as often run. */
+#define TR_SAMPLES 12
 
 enum { TR_RAX, TR_RCX, TR_RDX, TR_RBX, TR_RSP, TR_RBP, TR_RSI, TR_RDI };
 
@@ -256,6 +258,8 @@ void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel);
 /* The same for sites: all but those for global pages, or all; those for one page of 4 KiB. */
 void dbt_tr_forget_sites(struct dbt_vcpu *v, bool global);
 void dbt_tr_forget_page(struct dbt_vcpu *v, uint64_t lin);
+/* b comes next at a moment that has nothing to do with it. What is met so several times gets better code. */
+void dbt_tr_sample(struct dbt_vcpu *v, struct dbt_block *b);
 /* Answers DBT_REQ_CONVERT. */
 void dbt_tr_convert(struct dbt_vcpu *v);
 /* With code_lock held: all blocks are gone. */
