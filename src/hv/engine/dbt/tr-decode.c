@@ -544,7 +544,7 @@ static void high_bytes(struct tr_insn *t, const struct bytes *b)
                 t->kind = TR_HANDLER;
 }
 
-/* endbr64; lfence, which orders nothing that somebody could see */
+/* endbr64, endbr32; lfence, which orders nothing that somebody could see */
 static bool is_nothing(const struct dbt_insn *i, const uint8_t *bytes)
 {
         if (i->length == 3)
@@ -582,18 +582,12 @@ static void fill(const struct dbt_insn *i, const struct bytes *b, struct tr_insn
                 one_byte_high(i, t, b);
 }
 
-/* In 32-bit code the segments DS, ES and SS are flat. A write to CS raises. */
-static bool is_plain_memory(const struct dbt_insn *i, bool mode64)
-{
-        return mode64 ? i->mem.fast : i->mem.addr_size == 4 && i->mem.seg != X86_CS;
-}
-
 void tr_decode(const struct dbt_insn *i, const uint8_t *bytes, bool mode64, struct tr_insn *ret)
 {
         struct bytes b;
 
         *ret = (struct tr_insn){ .kind = TR_HANDLER };
-        if (tr_decode_native(i, ret))
+        if (tr_decode_native(i, mode64, ret))
                 return;
         if (is_nothing(i, bytes))
                 ret->kind = TR_NOTHING;
@@ -602,7 +596,7 @@ void tr_decode(const struct dbt_insn *i, const uint8_t *bytes, bool mode64, stru
                 return;
         if (i->flags & (DBT_INSN_REPNE | DBT_INSN_VECTOR))
                 return;
-        if ((i->flags & DBT_INSN_MEM) && !is_plain_memory(i, mode64))
+        if ((i->flags & DBT_INSN_MEM) && !tr_is_plain_memory(i, mode64))
                 return;
         if (ret->kind == TR_NOTHING)
                 return;

@@ -15,7 +15,7 @@ struct fields {
         uint8_t vex[2];
 };
 
-bool tr_decode_native(const struct dbt_insn *i, struct tr_insn *ret)
+bool tr_decode_native(const struct dbt_insn *i, bool mode64, struct tr_insn *ret)
 {
         const struct native_stub *s = i->native;
 
@@ -25,7 +25,7 @@ bool tr_decode_native(const struct dbt_insn *i, struct tr_insn *ret)
         }
         if (i->fn != native_run_reg && i->fn != native_run_mem && i->fn != native_run_x87)
                 return false;
-        if (!s->form.copy || ((i->flags & DBT_INSN_MEM) && (!i->mem.fast || !s->mem_size)))
+        if (!s->form.copy || ((i->flags & DBT_INSN_MEM) && (!tr_is_plain_memory(i, mode64) || !s->mem_size)))
                 return false;
         ret->kind = TR_NATIVE;
         ret->mem = i->flags & DBT_INSN_MEM;

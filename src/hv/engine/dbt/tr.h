@@ -178,6 +178,12 @@ struct tr_insn {
         struct tr_op op;
 };
 
+/* Can the memory operand be translated? In 32-bit code the segments DS, ES and SS are flat. A write to CS raises. */
+static inline bool tr_is_plain_memory(const struct dbt_insn *i, bool mode64)
+{
+        return mode64 ? i->mem.fast : i->mem.addr_size == 4 && i->mem.seg != X86_CS;
+}
+
 /* mode64: else 32-bit code with flat segments */
 void tr_decode(const struct dbt_insn *i, const uint8_t *bytes, bool mode64, struct tr_insn *ret);
 
@@ -198,7 +204,8 @@ void tr_use(const struct dbt_insn *i, const struct tr_insn *t, struct tr_use *re
 /* --- tr-vec.c --- */
 
 /* tr_decode for what native.c prepared. False: it has to be run by its handler. */
-bool tr_decode_native(const struct dbt_insn *i, struct tr_insn *ret);
+bool tr_decode_native(const struct dbt_insn *i, bool mode64, struct tr_insn *ret);
+
 /* --- tr-string.c --- */
 
 void tr_emit_string_routines(struct dbt_tr *t, struct tr_emit *e);
