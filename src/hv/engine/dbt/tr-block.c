@@ -36,6 +36,7 @@ static void go_on_behind(struct gen *g, const struct gen_insn *n)
         gen_need_fpu(g, n->fpu);
         if (n->valid)
                 gen_flags_load(g);
+        gen_add_rsp(g, -n->rsp_behind);
         tr_jmp(g->e, n->behind);
 }
 
@@ -101,6 +102,7 @@ static void emit_outs(struct gen *g)
                         count++;
                 emit_ways(g, &g->outs[k], count);
                 gen_x87_store(g, &n->x87);
+                gen_add_rsp(g, n->rsp);
                 call_closure(g, g->outs[k].k);
                 go_on_behind(g, &g->insns[n->last]);
         }
@@ -208,10 +210,14 @@ static bool is_way_out(const struct gen_insn *n)
 static void begin_insn(struct gen *g, unsigned k)
 {
         struct gen_insn *n = &g->insns[k];
+        int32_t by;
 
         if (is_way_out(n))
                 gen_x87_flush(g);
         n->x87 = g->x87;
+        if (!gen_bears_moved_rsp(n) && !gen_only_moves_rsp(g, n, &by))
+                gen_settle_rsp(g);
+        n->rsp = g->rsp;
 
         g->k = k;
         g->bytes = n->bytes;
@@ -221,8 +227,35 @@ static void begin_insn(struct gen *g, unsigned k)
         g->need = n->use.flags_read | (n->use.flags_touched ? n->live_out & ~n->use.flags_written : 0);
 }
 
+/* Does RCX keep what it held before? */
+static bool keeps_rcx(const struct gen_insn *n)
+{
+        const struct tr_insn *t = &n->t;
+
+        switch (t->kind) {
+        case TR_NOTHING:
+        case TR_PUSH_REG:
+        case TR_PUSH_IMM:
+        case TR_POP:
+                return true;
+        case TR_MOV_IMM:
+                return !t->high_rm;
+        case TR_LEA:
+                return n->i->mem.index == DBT_REG_NONE || tr_home[n->i->mem.index] != TR_NO_HOME;
+        case TR_PLAIN:
+                return !t->high_reg && !t->high_rm && (t->mem || !t->rm_use || tr_home[t->rm] != TR_NO_HOME);
+        case TR_NATIVE:
+                return gen_native_keeps_rcx(n->i);
+        default:
+                return false;
+        }
+}
+
 static void end_insn(struct gen *g, unsigned k)
 {
+        if (!keeps_rcx(&g->insns[k]))
+                g->held = -1;
+        g->insns[k].rsp_behind = g->rsp;
         g->live = g->insns[k].live_out;
         g->insns[k].behind = tr_here(g->e);
         g->insns[k].valid = g->valid;
@@ -232,9 +265,12 @@ static void end_insn(struct gen *g, unsigned k)
 static void emit_native(struct gen *g, unsigned k)
 {
         const struct gen_insn *n = &g->insns[k];
+        int32_t by;
 
         begin_insn(g, k);
-        if (n->t.kind >= TR_JCC)
+        if (gen_only_moves_rsp(g, n, &by))
+                gen_move_rsp(g, by);
+        else if (n->t.kind >= TR_JCC)
                 gen_branch(g, n->i, &n->t);
         else if (n->t.kind == TR_NATIVE)
                 gen_native(g, n->i);
@@ -293,6 +329,8 @@ const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, struct dbt_b
         g.e = e;
         g.b = b;
         g.n_outs = g.n_exits = 0;
+        g.held = -1;
+        g.rsp = 0;
         g.valid = 0;
         g.dirty = false;
         g.fpu = GEN_FPU_UNKNOWN;

@@ -33,6 +33,7 @@ void gen_jump_rax(struct gen *g)
                                   and = { .opcode = 0x81, .w = true }, jmp = { .opcode = 0xff };
         size_t cache = offsetof(struct dbt_vcpu, jumps) + (size_t)g->jumps * sizeof(struct dbt_jumps);
 
+        gen_settle_rsp(g);
         if (g->jumps < 0) {
                 tr_jmp(g->e, g->v->translator->jump);
                 return;
@@ -54,6 +55,7 @@ void gen_jump_rax(struct gen *g)
 /* A jump to the exit of the offset; its code comes behind the block's straight part. */
 static void jump_to_exit(struct gen *g, unsigned cond, int64_t offset)
 {
+        gen_settle_rsp(g);
         g->exits[g->n_exits++] = (struct gen_exit){ .jump = tr_jcc(g->e, cond), .offset = offset, .dirty = g->dirty };
 }
 

@@ -59,6 +59,7 @@ struct gen_insn {
         struct gen_access access;
         int8_t group;          /* of gen->groups, or -1 */
         uint8_t last;          /* if it needs its handler, this and all instructions up to that one do */
+        int32_t rsp, rsp_behind; /* gen->rsp before and behind it */
 };
 
 /* Code that a jump in the block's straight part leads to: runs the instruction by its handler and goes on behind it. The guest's registers are as before
@@ -96,6 +97,8 @@ struct gen {
         unsigned offset;       /* in the page */
         uint8_t live;          /* flags alive before it, or after it once it is done */
         uint8_t need, written; /* flags that have to be in RFLAGS before its operation; those it writes */
+        int8_t held;           /* the group whose addend RCX holds, or -1 */
+        int32_t rsp;           /* see tr-frame.c */
         /* Flags, see tr-flags.c. */
         uint8_t valid;         /* those in RFLAGS */
         bool dirty;            /* and v->tr_flags is older */
@@ -171,7 +174,6 @@ struct tr_mem gen_operand(struct gen *g, const struct dbt_insn *i, unsigned size
 struct tr_mem gen_stack(struct gen *g, int32_t disp, bool write);
 /* 8 bytes at RBP, to be read. */
 struct tr_mem gen_frame(struct gen *g);
-void gen_move_rsp(struct gen *g, int32_t by);
 /* jump leads to a gen_out of the present instruction. */
 void gen_add_out(struct gen *g, uint8_t *jump);
 /* The code behind the block for a check that failed, up to where the handler is called. Falls through to there. */
@@ -180,11 +182,27 @@ void gen_miss(struct gen *g, const struct gen_out *o);
 /* --- tr-group.c --- */
 
 void gen_plan_groups(struct gen *g);
+/* Does the instruction change the register by a constant only? */
+bool gen_moves_by(const struct gen_insn *n, unsigned reg, int64_t *ret);
+
+/* --- tr-frame.c --- */
+
+void gen_move_rsp(struct gen *g, int32_t by);
+/* At once, whatever has been put off. */
+void gen_add_rsp(struct gen *g, int32_t by);
+/* Does what has been put off. Keeps the flags. */
+void gen_settle_rsp(struct gen *g);
+/* Need RSP not be settled before it? */
+bool gen_bears_moved_rsp(const struct gen_insn *n);
+/* Is that all it does, as nobody reads its flags? */
+bool gen_only_moves_rsp(const struct gen *g, const struct gen_insn *n, int32_t *ret);
 
 /* --- tr-vec.c --- */
 
 /* Is there a way to give the general registers host registers? */
 bool gen_native_supported(const struct dbt_insn *i, const uint8_t *bytes);
+/* Leaves it RCX alone, but for its memory operand? */
+bool gen_native_keeps_rcx(const struct dbt_insn *i);
 /* Instructions of the kind TR_NATIVE. */
 void gen_native(struct gen *g, const struct dbt_insn *i);
 /* The next host instruction may fault. */

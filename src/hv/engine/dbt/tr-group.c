@@ -110,8 +110,7 @@ static bool push_or_pop(const struct gen_insn *n, unsigned reg, int64_t *ret)
         return reg == X86_RSP && (push || (n->t.kind == TR_POP && n->t.rm != X86_RSP));
 }
 
-/* Does the instruction change the register by a constant only? */
-static bool moves_by(const struct gen_insn *n, unsigned reg, int64_t *ret)
+bool gen_moves_by(const struct gen_insn *n, unsigned reg, int64_t *ret)
 {
         return add_immediate(n, reg, ret) || lea_constant(n, reg, ret) || push_or_pop(n, reg, ret);
 }
@@ -149,7 +148,7 @@ static void move_open(struct plan *p, const struct gen_insn *n)
 
                 if (writes(n, group->index))
                         close_group(p, o);
-                else if (writes(n, group->base) && moves_by(n, group->base, &by) && by == (int32_t)by)
+                else if (writes(n, group->base) && gen_moves_by(n, group->base, &by) && by == (int32_t)by)
                         p->open[o].moved += by;
                 else if (writes(n, group->base))
                         close_group(p, o);

@@ -175,6 +175,7 @@ static void emit_leave(struct gen *g)
         gen_load_word(g, TR_RAX, &m);
         m = gen_at(TR_RBP, (int32_t)gen_word(g));
         gen_lea(g, HOME_RSP, &m);
+        g->rsp = 0;
         tr_mov(g->e, TR_RBP, TR_RAX);
 }
 

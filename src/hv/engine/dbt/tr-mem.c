@@ -15,6 +15,8 @@ struct tr_mem gen_offset_of(struct gen *g, const struct dbt_mem *m)
                 a.disp += (int32_t)g->offset;
         } else if (m->base != DBT_REG_NONE) {
                 a.base = (uint8_t)gen_source(g, m->base, TR_RAX);
+                if (m->base == X86_RSP)
+                        a.disp += g->rsp;
         }
         if (m->index != DBT_REG_NONE)
                 a.index = (uint8_t)gen_source(g, m->index, TR_RCX);
@@ -273,7 +275,7 @@ static void add_to_rcx(struct gen *g, unsigned reg)
 /* The operand as seen from RCX, which holds the addend. Keeps the flags. */
 static struct tr_mem with_addend(struct gen *g, const struct dbt_mem *m)
 {
-        struct tr_mem a = { .base = TR_RCX, .index = TR_NO_HOME, .disp = m->disp };
+        struct tr_mem a = { .base = TR_RCX, .index = TR_NO_HOME, .disp = m->disp + (m->base == X86_RSP ? g->rsp : 0) };
 
         if (m->index == DBT_REG_NONE && tr_home[m->base] != TR_NO_HOME) {
                 a.index = tr_home[m->base];
@@ -346,14 +348,17 @@ static void check_group(struct gen *g, struct gen_group *group, const struct dbt
                 gen_store_field(g, offsetof(struct dbt_vcpu, tr_addends) + (size_t)(group - g->groups) * 8, TR_RCX);
 }
 
-static struct tr_mem group_operand(struct gen *g, struct gen_group *group, const struct dbt_mem *m)
+static struct tr_mem group_operand(struct gen *g, int n, const struct dbt_mem *m)
 {
+        struct gen_group *group = &g->groups[n];
+
         if (g->k == group->first)
                 check_group(g, group, m);
-        else if (group->site)
+        else if (g->held != n && group->site)
                 load_addend(g, group->site);
-        else
-                gen_load_field(g, TR_RCX, offsetof(struct dbt_vcpu, tr_addends) + (size_t)(group - g->groups) * 8);
+        else if (g->held != n)
+                gen_load_field(g, TR_RCX, offsetof(struct dbt_vcpu, tr_addends) + (size_t)n * 8);
+        g->held = m->index == DBT_REG_NONE && is_homed(m->base) ? (int8_t)n : -1;
         return with_addend(g, m);
 }
 
@@ -364,7 +369,8 @@ static struct tr_mem operand(struct gen *g, const struct dbt_mem *m, unsigned si
         size_t key;
 
         if (n >= 0 && g->groups[n].members > 1)
-                return group_operand(g, &g->groups[n], m);
+                return group_operand(g, n, m);
+        g->held = -1;
         key = key_of(g, m, &disp);
         if (!key)
                 return single(g, m, size, write);
@@ -395,11 +401,4 @@ struct tr_mem gen_stack(struct gen *g, int32_t disp, bool write)
 struct tr_mem gen_frame(struct gen *g)
 {
         return based(g, X86_RBP, 0, false);
-}
-
-void gen_move_rsp(struct gen *g, int32_t by)
-{
-        struct tr_mem m = gen_at(HOME_RSP, by);
-
-        gen_lea(g, HOME_RSP, &m);
 }

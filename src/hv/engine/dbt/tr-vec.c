@@ -259,6 +259,14 @@ void gen_need_fpu(struct gen *g, enum gen_fpu state)
         }
 }
 
+bool gen_native_keeps_rcx(const struct dbt_insn *i)
+{
+        const struct native_stub *s = i->native;
+        const struct native_form *f = &s->form;
+
+        return !f->reg_use && !f->vvvv_use && !f->rm_use && !f->reads_rax && !f->writes_rcx && s->class != NATIVE_X87;
+}
+
 void gen_add_fault(struct gen *g)
 {
         g->outs[g->n_outs++] = (struct gen_out){ .fault = tr_here(g->e), .store = g->dirty && g->live, .k = (uint8_t)g->k, .how = TR_MISSES };
