@@ -79,10 +79,11 @@ static void exit_within_page(struct gen *g, const struct gen_exit *x)
 
         link->jump = code_offset(g, x->jump);
         link->stub = code_offset(g, g->e->p);
+        link->forward = x->offset > g->insns[g->n - 1].offset;
         if (x->dirty) {
                 gen_flags_save(g);
                 link->store_jump = code_offset(g, tr_jcc(g->e, TR_ALWAYS));
-                link->leave = code_offset(g, g->e->p);
+                link->leave = code_offset(g, g->e->p) & INT32_MAX;
         }
         link_address(g, link);
         gen_store_field(g, offsetof(struct dbt_vcpu, tr_link), TR_RCX);

@@ -271,7 +271,7 @@ bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, 
         if (!(i->flags & DBT_INSN_TRANSFER))
                 v->rip = rip + i->length;
         v->tr_flags = dbt_flags_ax(v);
-        return dbt_insn_dropped(i) || ((i->flags & DBT_INSN_ENDS_BLOCK) && dbt_must_stop(v));
+        return dbt_insn_dropped(i) || (atomic_load_explicit(&v->request, memory_order_relaxed) & DBT_REQ_CODE) || ((i->flags & DBT_INSN_ENDS_BLOCK) && dbt_must_stop(v));
 }
 
 /* --- Links and the jump cache -------------------------------------------------------------------------------------------------- */
@@ -305,6 +305,8 @@ void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
 
         if (b->dead || link->prev)
                 return;
+        if (link->forward)
+                target += b->check;
         link->next = b->links;
         link->prev = &b->links;
         if (link->next)
@@ -472,7 +474,7 @@ void dbt_tr_translate(struct dbt_vcpu *v, struct dbt_block *b)
 }
 
 /* The old code stays where it is, with its links and sites, until it is evicted; who comes there by the jump cache goes on to the new code. */
-static void translate_again(struct dbt_vcpu *v, struct dbt_block *b)
+static struct dbt_block *translate_again(struct dbt_vcpu *v, struct dbt_block *b)
 {
         struct dbt_tr *t = v->translator;
         struct dbt_block *now;
@@ -481,14 +483,15 @@ static void translate_again(struct dbt_vcpu *v, struct dbt_block *b)
         dbt_fpu_save(v);
         dbt_cache_reserve_hot(v);
         if (b->dead) /* it has just been evicted */
-                return;
+                return NULL;
         at = (uint32_t)((const uint8_t *)b->code - t->exec);
         now = replace(v, b);
         if (!now)
-                return;
+                return NULL;
         dbt_tr_unlink(v, b);
         t->write[at] = 0xe9;
         patch(t, at + 1, (uint32_t)((const uint8_t *)now->code - t->exec));
+        return now;
 }
 
 void dbt_tr_convert(struct dbt_vcpu *v)
@@ -502,10 +505,23 @@ void dbt_tr_convert(struct dbt_vcpu *v)
 
 void dbt_tr_sample(struct dbt_vcpu *v, struct dbt_block *b)
 {
+        int mode = tr_jump_mode(v, v->mode);
+        struct dbt_jumps *jumps;
+        struct dbt_block *now;
+        uint64_t rip;
+        uint32_t slot;
+
         if (!b->code || b->often || ++b->samples < TR_SAMPLES)
                 return;
         b->often = true;
-        translate_again(v, b);
+        rip = dbt_rip_linear(v);
+        now = translate_again(v, b);
+        if (!now || mode < 0)
+                return;
+        jumps = &v->jumps[mode];
+        slot = (uint32_t)((uint32_t)rip * DBT_JUMP_HASH) >> (32 - DBT_JUMP_BITS);
+        if (jumps->rip[slot] == rip)
+                jumps->code[slot] = now->code;
 }
 
 /* --- Running ------------------------------------------------------------------------------------------------------------------ */

@@ -53,7 +53,8 @@ struct tr_link {
         uint32_t jump;       /* 32-bit displacement of the block's jump or conditional jump */
         uint32_t stub;       /* where it leads while not linked */
         uint32_t store_jump; /* displacement of the jump behind the code that stores the flags; 0: they are stored already */
-        uint32_t leave;      /* where that leads while not linked */
+        uint32_t leave : 31; /* where that leads while not linked */
+        uint32_t forward : 1; /* in the page: the successor need not look at v->request, as no loop is made of such exits alone */
 };
 
 /* A host instruction that may fault, and where to go on then: the exit that runs the guest's instruction by its handler. Offsets in the code. */
