@@ -71,7 +71,7 @@ def asan_stage(tally, long):
     if run('ninja', '-C', 'build-asan'):
         tally.add('fail', 'asan: build')
         return
-    meson_tests(tally, 'build-asan', 'asan', ['long', 'style', 'diff', 'guest', 'kvm'])
+    meson_tests(tally, 'build-asan', 'asan', ['long', 'style', 'diff', 'guest', 'kvm', 'linux'])
     system_tests(tally, 'asan system', 'build-asan', '--ignore', 'tests/system/test_linux.py')
 
 

@@ -54,6 +54,27 @@ static void test_undefined(void)
         CHECK(trapped(6, 0));
 }
 
+/* Hints of extensions that are absent or off do nothing, and touch neither register nor memory. */
+static void test_hints(void)
+{
+        uint64_t rax = 0x1234;
+
+        TRY("rdsspq %0", : "+a"(rax));
+        CHECK(trap.vector == -1 && rax == 0x1234);
+        TRY("rdsspd %k0", : "+a"(rax));
+        CHECK(trap.vector == -1 && rax == 0x1234);
+        TRY("endbr64", :);
+        CHECK(trap.vector == -1);
+        TRY("nopl (%%rax)", : : "a"(NOWHERE));
+        CHECK(trap.vector == -1);
+        TRY("prefetcht0 (%%rax)", : : "a"(NOWHERE));
+        CHECK(trap.vector == -1);
+        TRY("bndmov (%%rax), %%bnd0", : : "a"(NOWHERE));
+        CHECK(trap.vector == -1);
+        TRY("bndcl (%%rax), %%bnd1", : : "a"(NOWHERE));
+        CHECK(trap.vector == -1);
+}
+
 /* What QEMU's emulator, on which this guest is tried too, lets pass. */
 static void test_strict(void)
 {
@@ -281,6 +302,7 @@ void guest_main(void)
 {
         RUN(test_divide);
         RUN(test_undefined);
+        RUN(test_hints);
         if (!has_word("lenient"))
                 RUN(test_strict);
         RUN(test_protection);

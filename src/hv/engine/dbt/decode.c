@@ -85,6 +85,13 @@ static const struct row rows[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
         /* SDM volume 2B: no operation where shadow stacks are off, and this machine has none. Unwinders probe with them. */
         [ZYDIS_MNEMONIC_RDSSPD] = { dbt_setup_nop, 0 },
         [ZYDIS_MNEMONIC_RDSSPQ] = { dbt_setup_nop, 0 },
+        [ZYDIS_MNEMONIC_BNDCL] = { dbt_setup_nop, 0 }, /* nor bounds: volume 1, the appendix on MPX */
+        [ZYDIS_MNEMONIC_BNDCN] = { dbt_setup_nop, 0 },
+        [ZYDIS_MNEMONIC_BNDCU] = { dbt_setup_nop, 0 },
+        [ZYDIS_MNEMONIC_BNDLDX] = { dbt_setup_nop, 0 },
+        [ZYDIS_MNEMONIC_BNDMK] = { dbt_setup_nop, 0 },
+        [ZYDIS_MNEMONIC_BNDMOV] = { dbt_setup_nop, 0 },
+        [ZYDIS_MNEMONIC_BNDSTX] = { dbt_setup_nop, 0 },
         [ZYDIS_MNEMONIC_LFENCE] = { dbt_setup_nop, 0 },
         CONDITIONS(CMOV, dbt_setup_cmov),
         CONDITIONS(SET, dbt_setup_setcc),

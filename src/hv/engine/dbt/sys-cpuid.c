@@ -48,6 +48,9 @@ enum {
         /* TSA_SQ_NO TSA_L1_NO */
         EXT21_ECX = BIT(1) | BIT(2),
         PHYS_BITS_MAX = 48,
+        /* the newest models without AVX-512 whose other features the guest is offered: Skylake (client), Zen 3 */
+        SIGNATURE_INTEL = 0x000506e3,
+        SIGNATURE_AMD = 0x00a20f10,
 };
 
 static struct cpuid_regs host(uint32_t leaf, uint32_t subleaf)
@@ -63,6 +66,15 @@ static bool host_is_amd(void)
         uint32_t vendor = host(0, 0).ebx;
 
         return vendor == 0x68747541 || vendor == 0x6f677948; /* "Auth", "Hygo" */
+}
+
+/* Family, model, stepping: the host's, unless its model has AVX-512, which the guest is not offered. Programs choose code by the
+ * model alone (GCC's __builtin_cpu_is, behind target_clones with "arch=") and would run into instructions that are not there. */
+static uint32_t signature(bool amd)
+{
+        if (!(host(7, 0).ebx & BIT(16)))
+                return host(1, 0).eax;
+        return amd ? SIGNATURE_AMD : SIGNATURE_INTEL;
 }
 
 static void add(struct cpuid_table *t, uint32_t leaf, struct cpuid_regs r)
@@ -109,7 +121,7 @@ static void add_basic(struct cpuid_table *t, bool amd)
         add(t, 0, r);
         r = host(1, 0);
         add(t, 1, (struct cpuid_regs){
-                .eax = r.eax, .ebx = r.ebx & 0xff00, .ecx = (r.ecx & LEAF1_ECX) | LEAF1_ECX_OWN, .edx = r.edx & LEAF1_EDX
+                .eax = signature(amd), .ebx = r.ebx & 0xff00, .ecx = (r.ecx & LEAF1_ECX) | LEAF1_ECX_OWN, .edx = r.edx & LEAF1_EDX
         });
         if (!amd) {
                 add(t, 2, host(2, 0));
@@ -133,7 +145,9 @@ static void add_extended(struct cpuid_table *t, bool amd)
         uint32_t edx = EXT1_EDX | (amd ? LEAF1_EDX & EXT1_EDX_REPEATED : 0);
 
         add(t, 0x80000000, (struct cpuid_regs){ .eax = amd ? 0x80000021 : 0x80000008 });
-        add(t, 0x80000001, (struct cpuid_regs){ .eax = r.eax, .ebx = r.ebx, .ecx = r.ecx & EXT1_ECX, .edx = r.edx & edx });
+        add(t, 0x80000001, (struct cpuid_regs){
+                .eax = amd ? signature(amd) : r.eax, .ebx = r.ebx, .ecx = r.ecx & EXT1_ECX, .edx = r.edx & edx
+        });
         for (uint32_t leaf = 0x80000002; leaf <= 0x80000006; leaf++)
                 add(t, leaf, host(leaf, 0));
         add(t, 0x80000007, (struct cpuid_regs){ .edx = host(0x80000007, 0).edx & EXT7_EDX });
