@@ -162,11 +162,12 @@ static void leave_dead_block(struct dbt_vcpu *v, const struct dbt_insn *i)
 
 static void hash_remove(struct dbt_decode *d, struct dbt_block *b)
 {
-        struct dbt_lookup *l = &d->lookup[dbt_block_hash(b->key) & (DBT_LOOKUP_SIZE - 1)];
-        struct dbt_block **p = &d->hash[dbt_block_hash(b->key) & (DBT_HASH_SIZE - 1)];
+        struct dbt_lookup *l = dbt_lookup_set(d, b->key);
+        struct dbt_block **p = dbt_hash_bucket(d, b->key);
 
-        if (l->key == b->key)
-                atomic_store_explicit(&l->key, ~0ULL, memory_order_relaxed);
+        for (unsigned k = 0; k < DBT_LOOKUP_WAYS; k++)
+                if (l->way[k].key == b->key)
+                        atomic_store_explicit(&l->way[k].key, ~0ULL, memory_order_relaxed);
         while (*p && *p != b)
                 p = &(*p)->hash_next;
         if (*p)
@@ -390,7 +391,7 @@ static void fuse_last(struct dbt_block *b)
 /* Into the hash and the lists of its pages. */
 static void block_publish(struct dbt_decode *d, struct dbt_block *b, struct dbt_code_page *const page[2])
 {
-        struct dbt_block **bucket = &d->hash[dbt_block_hash(b->key) & (DBT_HASH_SIZE - 1)];
+        struct dbt_block **bucket = dbt_hash_bucket(d, b->key);
 
         b->hash_next = *bucket;
         *bucket = b;
@@ -484,7 +485,7 @@ bool dbt_block_second_ok(struct dbt_vcpu *v, const struct dbt_block *b)
 /* With code_lock held: a block that was made before and is no longer in the lookup table. */
 static struct dbt_block *hash_find(struct dbt_vcpu *v, uint64_t key, uint64_t second)
 {
-        struct dbt_block *b = v->decode->hash[dbt_block_hash(key) & (DBT_HASH_SIZE - 1)];
+        struct dbt_block *b = *dbt_hash_bucket(v->decode, key);
 
         while (b && (b->key != key || (b->second != DBT_NO_PAGE && b->second != second)))
                 b = b->hash_next;
@@ -499,7 +500,7 @@ static uint64_t wanted_second(struct dbt_vcpu *v, uint64_t key, uint64_t lin)
         bool crosses = false;
 
         pthread_mutex_lock(&v->vm->code_lock);
-        for (b = v->decode->hash[dbt_block_hash(key) & (DBT_HASH_SIZE - 1)]; b; b = b->hash_next)
+        for (b = *dbt_hash_bucket(v->decode, key); b; b = b->hash_next)
                 crosses |= b->key == key && b->second != DBT_NO_PAGE;
         pthread_mutex_unlock(&v->vm->code_lock);
         if (!crosses)
@@ -510,10 +511,18 @@ static uint64_t wanted_second(struct dbt_vcpu *v, uint64_t key, uint64_t lin)
 
 static void lookup_put(struct dbt_decode *d, struct dbt_block *b)
 {
-        struct dbt_lookup *l = &d->lookup[dbt_block_hash(b->key) & (DBT_LOOKUP_SIZE - 1)];
+        struct dbt_lookup *l = dbt_lookup_set(d, b->key);
+        unsigned k = 0;
 
-        l->block = b;
-        atomic_store_explicit(&l->key, b->key, memory_order_release);
+        /* Its key or the last place. The same key twice would be one too many to drop. */
+        while (k < DBT_LOOKUP_WAYS - 1 && l->way[k].key != b->key)
+                k++;
+        for (; k > 0; k--) {
+                l->way[k].block = l->way[k - 1].block;
+                atomic_store_explicit(&l->way[k].key, l->way[k - 1].key, memory_order_relaxed);
+        }
+        l->way[0].block = b;
+        atomic_store_explicit(&l->way[0].key, b->key, memory_order_release);
 }
 
 bool dbt_block_replace(struct dbt_vcpu *v, struct dbt_block *b, struct dbt_block *hot)

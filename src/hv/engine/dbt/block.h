@@ -8,8 +8,12 @@
 
 /* Longest block in instructions. */
 #define DBT_BLOCK_MAX 48
-#define DBT_LOOKUP_SIZE 16384u
-#define DBT_HASH_SIZE 32768u
+#define DBT_LOOKUP_BITS 14
+#define DBT_LOOKUP_SIZE (1u << DBT_LOOKUP_BITS)
+#define DBT_LOOKUP_WAYS 4
+#define DBT_HASH_BITS 16
+#define DBT_HASH_FACTOR 0x9e3779b97f4a7c15ULL
+#define DBT_HASH_SIZE (1u << DBT_HASH_BITS)
 #define DBT_PAGE_HASH_SIZE 4096u
 #define DBT_NO_PAGE (~0ULL)
 /* Of the code cache, of both kinds. */
@@ -88,10 +92,13 @@ struct dbt_cache_stats {
         uint64_t ns, max_ns;
 };
 
+/* A set of the lookup table: a line of the host's cache. What was found last is in front. */
 struct dbt_lookup {
-        _Atomic uint64_t key;
-        struct dbt_block *block;
-};
+        struct {
+                _Atomic uint64_t key;
+                struct dbt_block *block;
+        } way[DBT_LOOKUP_WAYS];
+} __attribute__((aligned(64)));
 
 /* Everything is written under vm->code_lock; lookup is read by the own vCPU without it. */
 struct dbt_decode {
@@ -117,9 +124,31 @@ static inline uint64_t dbt_block_key(uint64_t gpa, uint32_t mode)
         return gpa | (uint64_t)mode << 56;
 }
 
-static inline unsigned dbt_block_hash(uint64_t key)
+/* Multiplicative: the upper bits are the good ones. */
+static inline unsigned dbt_block_hash(uint64_t key, unsigned bits)
 {
-        return (unsigned)(key ^ key >> 12);
+        return (unsigned)(key * DBT_HASH_FACTOR >> (64 - bits));
+}
+
+static inline struct dbt_lookup *dbt_lookup_set(struct dbt_decode *d, uint64_t key)
+{
+        return &d->lookup[dbt_block_hash(key, DBT_LOOKUP_BITS)];
+}
+
+static inline struct dbt_block **dbt_hash_bucket(struct dbt_decode *d, uint64_t key)
+{
+        return &d->hash[dbt_block_hash(key, DBT_HASH_BITS)];
+}
+
+/* The block with the key if it is in the lookup table, else NULL. Own vCPU. */
+static inline struct dbt_block *dbt_lookup_find(struct dbt_decode *d, uint64_t key)
+{
+        struct dbt_lookup *l = dbt_lookup_set(d, key);
+
+        for (unsigned k = 0; k < DBT_LOOKUP_WAYS; k++)
+                if (atomic_load_explicit(&l->way[k].key, memory_order_acquire) == key)
+                        return l->way[k].block;
+        return NULL;
 }
 
 /* Linear address of the next instruction. */
@@ -179,16 +208,14 @@ static inline struct dbt_block *dbt_block_lookup(struct dbt_vcpu *v)
 {
         uint64_t lin = dbt_rip_linear(v), key;
         unsigned slot = dbt_tlb_index(lin);
-        struct dbt_lookup *l;
+        struct dbt_block *b;
 
         if (!DBT_TLB_HIT(&v->tlb_now[slot], match_exec, lin, 1) &&
                 (!(v->mode & DBT_MODE_CS64) || !dbt_tlb_refill(v, lin, v->mmu, DBT_EXEC)))
                 return dbt_block_get(v);
         key = dbt_block_key(v->tlb_info_now[slot].gpa | (lin & ~DBT_PAGE_MASK), v->mode);
-        l = &v->decode->lookup[dbt_block_hash(key) & (DBT_LOOKUP_SIZE - 1)];
-        if (unlikely(atomic_load_explicit(&l->key, memory_order_acquire) != key))
+        b = dbt_lookup_find(v->decode, key);
+        if (unlikely(!b) || (unlikely(b->second != DBT_NO_PAGE) && !dbt_block_second_ok(v, b)))
                 return dbt_block_get(v);
-        if (unlikely(l->block->second != DBT_NO_PAGE) && !dbt_block_second_ok(v, l->block))
-                return dbt_block_get(v);
-        return l->block;
+        return b;
 }

@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 
@@ -59,14 +60,22 @@ static int map_arena(struct dbt_decode *d)
         return 0;
 }
 
+static void lookup_clear(struct dbt_decode *d)
+{
+        for (unsigned i = 0; i < DBT_LOOKUP_SIZE; i++)
+                for (unsigned k = 0; k < DBT_LOOKUP_WAYS; k++)
+                        d->lookup[i].way[k].key = ~0ULL;
+}
+
 int dbt_decode_new(struct dbt_vcpu *owner, struct dbt_decode **ret)
 {
-        struct dbt_decode *d = calloc(1, sizeof(*d));
+        struct dbt_decode *d = aligned_alloc(_Alignof(struct dbt_decode), sizeof(*d));
         bool translates = owner->vm->translate_after != ENGINE_NEVER_TRANSLATE;
         size_t size = owner->vm->code_cache;
 
         if (!d)
                 return -ENOMEM;
+        memset(d, 0, sizeof(*d));
         d->owner = owner;
         d->cold.size = round_segment(translates ? size / COLD_PART : size);
         d->hot.size = round_segment(translates ? size - size / COLD_PART : 0);
@@ -74,8 +83,7 @@ int dbt_decode_new(struct dbt_vcpu *owner, struct dbt_decode **ret)
                 free(d);
                 return -ENOMEM;
         }
-        for (unsigned i = 0; i < DBT_LOOKUP_SIZE; i++)
-                d->lookup[i].key = ~0ULL;
+        lookup_clear(d);
         *ret = d;
         return 0;
 }
@@ -299,8 +307,7 @@ void dbt_block_flush(struct dbt_vcpu *v)
         struct dbt_decode *d = v->decode;
 
         pthread_mutex_lock(&v->vm->code_lock);
-        for (unsigned i = 0; i < DBT_LOOKUP_SIZE; i++)
-                d->lookup[i].key = ~0ULL;
+        lookup_clear(d);
         for (unsigned i = 0; i < DBT_HASH_SIZE; i++)
                 d->hash[i] = NULL;
         for (unsigned i = 0; i < DBT_PAGE_HASH_SIZE; i++)

@@ -102,10 +102,32 @@ static void emit_key(struct tr_emit *e)
         CODE(e, 0x48, 0x09, 0xc1);
 }
 
+/* dbt_lookup_find: RCX the key; to RAX the block, or leaves. */
+static void emit_ways(struct tr_emit *e, const struct dbt_tr *t)
+{
+        uint8_t *found[DBT_LOOKUP_WAYS];
+
+        _Static_assert(offsetof(struct dbt_decode, lookup) == 0 && sizeof(struct dbt_lookup) == 64 && DBT_LOOKUP_WAYS == 4, "shifted");
+        tr_mov_imm(e, TR_RAX, DBT_HASH_FACTOR);
+        CODE(e, 0x48, 0x0f, 0xaf, 0xc1);                   /* imul rax, rcx */
+        CODE(e, 0x48, 0xc1, 0xe8, 64 - DBT_LOOKUP_BITS); /* shr rax, imm8 */
+        CODE(e, 0xc1, 0xe0, 6);                          /* shl eax, 6 */
+        with_field(e, 0x03, true, TR_RAX, offsetof(struct dbt_vcpu, decode));
+        for (unsigned k = 0; k < DBT_LOOKUP_WAYS; k++) {
+                if (k)
+                        CODE(e, 0x48, 0x83, 0xc0, 16); /* add rax, 16 */
+                with_base(e, 0x3b, TR_RCX, TR_RAX, offsetof(struct dbt_lookup, way[0].key));
+                found[k] = tr_jcc(e, TR_CC_E);
+        }
+        tr_jmp(e, t->leave_jump);
+        for (unsigned k = 0; k < DBT_LOOKUP_WAYS; k++)
+                tr_set_jump(e, found[k]);
+        with_base(e, 0x8b, TR_RAX, TR_RAX, offsetof(struct dbt_lookup, way[0].block));
+}
+
 /* In: RAX where to go on. Out: RAX the code of the block there; leaves if it has none. dbt_block_lookup for translated code. */
 static void emit_find(struct tr_emit *e, const struct dbt_tr *t)
 {
-        _Static_assert(offsetof(struct dbt_decode, lookup) == 0 && sizeof(struct dbt_lookup) == 16, "shifted");
         with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
         CODE(e, 0x89, 0xc1, 0xc1, 0xe9, DBT_PAGE_SHIFT - DBT_TLB_ENTRY_SHIFT); /* mov ecx, eax; shr ecx, imm8 */
         CODE(e, 0x81, 0xe1);                                                   /* and ecx, imm32 */
@@ -116,14 +138,7 @@ static void emit_find(struct tr_emit *e, const struct dbt_tr *t)
         tr_jcc_to(e, TR_CC_NE, t->leave_jump);
         with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
         emit_key(e);
-        CODE(e, 0x48, 0x89, 0xc8, 0x48, 0xc1, 0xe8, 12, 0x31, 0xc8); /* mov rax, rcx; shr rax, 12; xor eax, ecx */
-        CODE(e, 0x25);                                               /* and eax, imm32 */
-        tr_put32(e, DBT_LOOKUP_SIZE - 1);
-        CODE(e, 0xc1, 0xe0, 4); /* shl eax, 4 */
-        with_field(e, 0x03, true, TR_RAX, offsetof(struct dbt_vcpu, decode));
-        with_base(e, 0x3b, TR_RCX, TR_RAX, offsetof(struct dbt_lookup, key));
-        tr_jcc_to(e, TR_CC_NE, t->leave_jump);
-        with_base(e, 0x8b, TR_RAX, TR_RAX, offsetof(struct dbt_lookup, block));
+        emit_ways(e, t);
         with_base(e, 0x8b, TR_RAX, TR_RAX, offsetof(struct dbt_block, code));
         CODE(e, 0x48, 0x85, 0xc0); /* test rax, rax */
         tr_jcc_to(e, TR_CC_E, t->leave_jump);
