@@ -123,17 +123,54 @@ static bool faulted_in(const struct sequence *s, const struct cpu *h, const Zydi
 static bool may_fault_anywhere(const struct sequence *s, const struct cpu *h)
 {
         static const ZydisMnemonic m[] = {ZYDIS_MNEMONIC_FRSTOR, ZYDIS_MNEMONIC_FLDENV, ZYDIS_MNEMONIC_FNSAVE,
-                ZYDIS_MNEMONIC_FNSTENV};
+                ZYDIS_MNEMONIC_FNSTENV, ZYDIS_MNEMONIC_FBLD};
+
+        return faulted_in(s, h, m, 5);
+}
+
+/* The host goes over to MMX state before an operand faults: with maskmovq on AMD's CPUs, with every store of an MMX register on Intel's. */
+static bool faulted_in_mmx_store(const struct sequence *s, const struct cpu *h)
+{
+        static const ZydisMnemonic m[] = {ZYDIS_MNEMONIC_MASKMOVQ, ZYDIS_MNEMONIC_MOVNTQ, ZYDIS_MNEMONIC_MOVQ, ZYDIS_MNEMONIC_MOVD};
 
         return faulted_in(s, h, m, 4);
 }
 
-/* The host goes over to MMX state before a store of maskmovq faults. */
-static bool faulted_in_maskmovq(const struct sequence *s, const struct cpu *h)
+/* Any of its bytes may be the first one whose fault is reported. */
+static bool faulted_in_byte_mask(const struct sequence *s, const struct cpu *h)
 {
-        static const ZydisMnemonic m[] = {ZYDIS_MNEMONIC_MASKMOVQ};
+        static const ZydisMnemonic m[] = {ZYDIS_MNEMONIC_MASKMOVQ, ZYDIS_MNEMONIC_MASKMOVDQU, ZYDIS_MNEMONIC_VMASKMOVDQU};
 
-        return faulted_in(s, h, m, 1);
+        return faulted_in(s, h, m, 3);
+}
+
+/* Bit per vector register whose elements beyond the first the architecture leaves open at a fault: destination and mask of a gather. */
+static uint32_t gather_registers(const struct sequence *s, const struct cpu *h)
+{
+        ZydisDisassembledInstruction z;
+        uint64_t at = h->rip - code_start(s);
+
+        if (h->vector == X86_BP || at >= s->length ||
+                !ZYAN_SUCCESS(ZydisDisassembleIntel(machine_mode(s), h->rip, s->code + at, s->length - at, &z)) ||
+                (z.info.meta.category != ZYDIS_CATEGORY_GATHER && z.info.meta.category != ZYDIS_CATEGORY_AVX2GATHER))
+                return 0;
+        return 1u << ZydisRegisterGetId(z.operands[0].reg.value) | 1u << ZydisRegisterGetId(z.operands[2].reg.value);
+}
+
+/* Microcode on Intel's CPUs that has loaded other components when it finds MXCSR to be bad. */
+static bool faulted_in_restore(const struct sequence *s, const struct cpu *h)
+{
+        static const ZydisMnemonic m[] = {ZYDIS_MNEMONIC_XRSTOR, ZYDIS_MNEMONIC_XRSTOR64};
+
+        return h->vector == X86_GP && faulted_in(s, h, m, 2);
+}
+
+/* Stores of ten bytes that cross into a page which cannot be written may leave their first part in the page before. */
+static bool faulted_in_long_store(const struct sequence *s, const struct cpu *h)
+{
+        static const ZydisMnemonic m[] = {ZYDIS_MNEMONIC_FSTP, ZYDIS_MNEMONIC_FBSTP};
+
+        return h->vector == X86_PF && !(h->cr2 & 4095) && faulted_in(s, h, m, 2);
 }
 
 static bool differ_fault(const struct sequence *s, const struct cpu *h, const struct cpu *g)
@@ -146,7 +183,8 @@ static bool differ_fault(const struct sequence *s, const struct cpu *h, const st
 
                 d |= differ("error", h->error & mask, g->error & mask);
                 mask = may_fault_anywhere(s, h) ? ~4095ULL : ~0ULL;
-                d |= differ("cr2", h->cr2 & mask, g->cr2 & mask);
+                if (!faulted_in_byte_mask(s, h) || (uint16_t)(h->cr2 - g->cr2) >= 16)
+                        d |= differ("cr2", h->cr2 & mask, g->cr2 & mask);
         } else if (h->vector != X86_BP) {
                 d |= differ("error", h->error, g->error);
         }
@@ -158,7 +196,7 @@ static bool differ_registers(const struct sequence *s, const struct cpu *h, cons
         static const char *const names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
                 "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"};
         uint64_t flags = ~(uint64_t)X86_FLAG_RF;
-        bool d;
+        bool d, half = s->bits != 64;
 
         /* Whether such an operand first meets the end of its segment or of its page. */
         if (s->bits != 64 && h->vector != g->vector && h->rip == g->rip && may_fault_anywhere(s, h))
@@ -170,7 +208,7 @@ static bool differ_registers(const struct sequence *s, const struct cpu *h, cons
                 flags &= ~(uint64_t)undefined_flags(s, h->rip);
         d |= differ("rflags", h->rflags & flags, g->rflags & flags);
         for (unsigned k = 0; k < X86_NGPRS; k++)
-                d |= differ(names[k], s->bits != 64 ? (uint32_t)h->gpr[k] : h->gpr[k], s->bits != 64 ? (uint32_t)g->gpr[k] : g->gpr[k]);
+                d |= differ(names[k], half ? (uint32_t)h->gpr[k] : h->gpr[k], half ? (uint32_t)g->gpr[k] : g->gpr[k]);
         if (s->bits != 64) /* compatibility mode cannot change them */
                 return d | differ_fault(s, h, g);
         d |= differ("fs", h->fs_base, g->fs_base);
@@ -180,24 +218,29 @@ static bool differ_registers(const struct sequence *s, const struct cpu *h, cons
 
 static bool differ_vectors(const struct sequence *s, const struct cpu *h, const struct cpu *g)
 {
+        uint32_t open;
         bool d;
 
-        if (faulted_in_maskmovq(s, h))
+        if (faulted_in_restore(s, h))
                 return false;
+        open = gather_registers(s, h);
         d = differ("mxcsr", get32(h->xsave + 24), get32(g->xsave + 24));
-
-        d |= differ_bytes("x87 head", 0, h->xsave, g->xsave, 24);
-        for (unsigned k = 0; k < 8; k++)
-                d |= differ_bytes("st", k, h->xsave + 32 + 16 * k, g->xsave + 32 + 16 * k, 16);
+        if (!faulted_in_mmx_store(s, h)) {
+                d |= differ_bytes("x87 head", 0, h->xsave, g->xsave, 24);
+                for (unsigned k = 0; k < 8; k++)
+                        d |= differ_bytes("st", k, h->xsave + 32 + 16 * k, g->xsave + 32 + 16 * k, 16);
+        }
         for (unsigned k = 0; k < 16; k++) {
-                d |= differ_bytes("xmm", k, h->xsave + 160 + 16 * k, g->xsave + 160 + 16 * k, 16);
-                d |= differ_bytes("ymm high", k, h->xsave + 576 + 16 * k, g->xsave + 576 + 16 * k, 16);
+                d |= differ_bytes("xmm", k, h->xsave + 160 + 16 * k, g->xsave + 160 + 16 * k, open >> k & 1 ? 4 : 16);
+                if (!(open >> k & 1))
+                        d |= differ_bytes("ymm high", k, h->xsave + 576 + 16 * k, g->xsave + 576 + 16 * k, 16);
         }
         return d;
 }
 
-static bool differ_memory(void)
+static bool differ_memory(const struct sequence *s, const struct cpu *cpu)
 {
+        uint64_t torn = faulted_in_long_store(s, cpu) ? (cpu->cr2 & ~4095ULL) - 16 - DATA_ADDR : ~0ULL;
         bool d = false;
 
         for (unsigned page = 0; page <= DATA_PAGES; page++) {
@@ -206,7 +249,8 @@ static bool differ_memory(void)
                 if (memcmp(h, g, 4096) == 0)
                         continue;
                 for (unsigned k = 0; k < 4096; k += 16)
-                        d |= differ_bytes("memory", page * 4096 + k, h + k, g + k, 16);
+                        if (page * 4096 + k != torn)
+                                d |= differ_bytes("memory", page * 4096 + k, h + k, g + k, 16);
         }
         return d;
 }
@@ -227,7 +271,7 @@ static bool compare(const struct sequence *s)
         }
         d = differ_registers(s, &host_cpu, &guest_cpu);
         d |= differ_vectors(s, &host_cpu, &guest_cpu);
-        d |= differ_memory();
+        d |= differ_memory(s, &host_cpu);
         return d;
 }
 

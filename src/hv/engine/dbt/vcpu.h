@@ -150,12 +150,18 @@ struct dbt_fpu {
 struct dbt_x87 {
         uint64_t fip, fdp;
         uint32_t fop, fcs, fds;    /* 11 and 16 bits; so wide because translated code writes them */
+        /* fop, fds and fdp are what the last instructions make of them if they count, which native_settle finds out; these are what they are. */
+        uint64_t known_fdp;
+        uint32_t known_fop, known_fds;
 };
+#define DBT_X87_NONE (~0u) /* fop: settled; fds: it and fdp are */
 
 /* State of sys-*.c that engine-neutral state has no place for. dbt_vcpu_reset sets it up. */
 struct dbt_sys {
         uint64_t phys_mask;        /* valid bits of a physical address */
         bool amd;                  /* the guest's CPUID shows AMD or Hygon: their sysret, sysenter and far transfer rules */
+        bool no_x87_selectors;     /* CPUID.7.EBX[13]: the x87 instruction and data pointers are saved without their selectors */
+        bool fdp_of_exceptions;    /* CPUID.7.EBX[6]: the x87 data pointer is that of the last unmasked exception */
         uint64_t tsc_adjust;
         uint64_t mtrr_var[16], mtrr_fix[11];
         uint64_t bios_sign, syscfg, hwcr, de_cfg, spec_ctrl;
