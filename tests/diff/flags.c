@@ -10,19 +10,28 @@
 #define DEPTH 3
 #define LENGTH 64
 
-/* Certainly written whatever the operands are. */
-static uint32_t overwritten(const ZydisDecodedInstruction *z)
+/* A shift or rotation by a constant that is not zero. */
+static bool has_count(const ZydisDisassembledInstruction *z)
 {
-        const ZydisAccessedFlags *f = z->cpu_flags;
+        const ZydisDecodedOperand *count = &z->operands[z->info.operand_count_visible - 1];
 
-        switch (z->meta.category) {
+        return count->type == ZYDIS_OPERAND_TYPE_IMMEDIATE && (count->imm.value.u & (z->operands[0].size == 64 ? 63 : 31));
+}
+
+/* Certainly written whatever the operands are. */
+static uint32_t overwritten(const ZydisDisassembledInstruction *z)
+{
+        const ZydisAccessedFlags *f = z->info.cpu_flags;
+        uint32_t all = (uint32_t)(f->modified | f->set_0 | f->set_1 | f->undefined);
+
+        switch (z->info.meta.category) {
         case ZYDIS_CATEGORY_SHIFT:
         case ZYDIS_CATEGORY_ROTATE:
-                return 0; /* nothing with a count of zero */
+                return has_count(z) ? all : 0;
         case ZYDIS_CATEGORY_STRINGOP:
                 return 0;
         default:
-                return (uint32_t)(f->modified | f->set_0 | f->set_1 | f->undefined);
+                return all;
         }
 }
 
@@ -62,7 +71,7 @@ static uint32_t dead_from(const struct sequence *s, const uint8_t *code, uint64_
                 read |= (uint32_t)z.info.cpu_flags->tested & ~dead & ARITHMETIC;
                 if (is_branch(&z.info))
                         return dead | (dead_at_branch(s, code, &z, rip, depth) & ~read);
-                dead |= overwritten(&z.info) & ~read & ARITHMETIC;
+                dead |= overwritten(&z) & ~read & ARITHMETIC;
                 rip += z.info.length;
         }
         return dead;

@@ -144,7 +144,7 @@ static void make_start_state(void)
 
 static int new_machine(void)
 {
-        const struct engine_config config = {.cpus = 1, .exact_flags = true, .callbacks = &callbacks,
+        const struct engine_config config = {.cpus = 1, .exact_flags = compare_exact_flags, .callbacks = &callbacks,
                 .translate_after = guest.translate ? 1 : ENGINE_NEVER_TRANSLATE};
         const struct cpuid_topology topo = {.cpus = 1};
         struct cpuid_table cpuid;

@@ -252,13 +252,14 @@ static bool interrupted(struct dbt_vcpu *v)
         return atomic_load_explicit(&v->request, memory_order_relaxed) || (v->rflags & X86_FLAG_TF);
 }
 
-/* In 64-bit mode with 32-bit addresses Intel's CPUs clear the upper halves of RCX and RDI even if nothing is repeated. */
+/* In 64-bit mode with 32-bit addresses Intel's CPUs clear the upper halves of RCX and of the
+ * RDI they store to even if nothing is repeated. */
 static void cut_indexes(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
         if (likely(i->mem.addr_size != 4 || !(v->mode & DBT_MODE_CS64)) || v->sys.amd)
                 return;
         v->gpr[X86_RCX] = (uint32_t)v->gpr[X86_RCX];
-        if (i->aux != DBT_LODS && i->aux != DBT_OUTS)
+        if (i->aux == DBT_MOVS || i->aux == DBT_STOS)
                 v->gpr[X86_RDI] = (uint32_t)v->gpr[X86_RDI];
 }
 
