@@ -31,6 +31,7 @@
 struct dbt_vm;
 struct dbt_block;
 struct dbt_insn;
+struct dbt_check;
 
 /* --- Software TLB ------------------------------------------------------------------------------------------ */
 
@@ -256,6 +257,7 @@ struct dbt_vcpu {
         unsigned pauses;           /* pause instructions so far */
         unsigned blocks;           /* blocks run since the run loop last looked at the clock */
         struct dbt_decode *decode; /* decode cache, owned by block.c */
+        struct dbt_check *check;   /* --engine-check: owned by check.c; else NULL */
         struct dbt_tr *translator;         /* translated code, owned by tr-run.c; NULL: nothing is translated */
         struct dbt_native *native; /* code buffer for re-encoded instructions, owned by native.c */
 };
@@ -287,6 +289,8 @@ void dbt_tlb_flush_page(struct dbt_vcpu *v, uint64_t lin);
 /* Fills the slot of lin, from the second level or by a walk that updates A and D. True: that kind of access may go straight to memory now. Never
  * raises, unwinds or uses a vector register; what it refuses is left to the handler, which does all of it again. */
 bool dbt_tlb_refill(struct dbt_vcpu *v, uint64_t lin, unsigned mmu, enum dbt_access access);
+/* Writes through the entry take the slow path until it is filled again. */
+void dbt_tlb_forbid_write(struct dbt_vcpu *v, unsigned mmu, unsigned slot);
 /* Takes direct writes from every entry for the physical page, and all sites from its aligned group of DBT_CODE_GROUP pages. Returns to which pages of
  * the group direct writes were possible by entries, a bit for each: to that page no longer, to others still. */
 #define DBT_CODE_GROUP 16
