@@ -24,9 +24,17 @@
 #define ATTEMPTS 6
 #define ARITHMETIC (X86_FLAG_CF | X86_FLAG_PF | X86_FLAG_AF | X86_FLAG_ZF | X86_FLAG_SF | X86_FLAG_OF)
 
+/* Mostly of few bytes, where rep movsb would be slow. */
 static void copy(void *dst, const void *src, size_t n)
 {
-        __asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(n) : : "memory");
+        uint8_t *to = dst;
+        const uint8_t *from = src;
+        size_t k = 0;
+
+        for (; k + 8 <= n; k += 8)
+                *(volatile dbt_guest64 *)(to + k) = *(const dbt_guest64 *)(from + k);
+        for (; k < n; k++)
+                *(volatile uint8_t *)(to + k) = from[k];
 }
 
 /* Not libc's, which may use vector registers that are the guest's. */
@@ -223,16 +231,33 @@ static void allow_writes(struct dbt_vcpu *v)
 
 /* --- Running ------------------------------------------------------------------------------------------------------------- */
 
-static void execute(struct dbt_vcpu *v, const struct dbt_block *b)
+/* From instruction k on. */
+static void execute(struct dbt_vcpu *v, const struct dbt_block *b, unsigned k)
 {
-        const struct dbt_insn *i = b->insn;
+        const struct dbt_insn *i = b->insn + k;
 
-        for (unsigned k = 0; k < b->n; k++, i++) {
+        for (; k < b->n; k++, i++) {
                 uint64_t behind = v->rip + i->length;
 
                 i->fn(v, i);
                 if (!(i->flags & DBT_INSN_TRANSFER))
                         v->rip = behind;
+        }
+}
+
+/* A translation may leave in the middle of the block: the executor does the rest. */
+static void execute_rest(struct dbt_vcpu *v, const struct dbt_block *b)
+{
+        uint64_t rip = v->check->before.regs[X86_NGPRS + 1];
+
+        if (v->rip == v->check->executed.regs[X86_NGPRS + 1] && !v->check->executed.raised)
+                return;
+        for (unsigned k = 0; k < b->n; k++) {
+                if (k && rip == v->rip) {
+                        execute(v, b, k);
+                        return;
+                }
+                rip += b->insn[k].length;
         }
 }
 
@@ -246,7 +271,7 @@ static struct dbt_block *run_alone(struct dbt_vcpu *v, const struct dbt_block *b
         bool ends = b->ends;
 
         v->check->n_alone++;
-        execute(v, b);
+        execute(v, b, 0);
         return next_block(v, ends);
 }
 
@@ -282,7 +307,7 @@ static __attribute__((noinline)) int run_executor(struct dbt_vcpu *v, const stru
         if (!why) {
                 c->recording = true;
                 hold_requests(v);
-                execute(v, b);
+                execute(v, b, 0);
         }
         c = v->check;
         c->recording = false;
@@ -301,6 +326,7 @@ static __attribute__((noinline)) int run_translation(struct dbt_vcpu *v, const s
                 v->tr_budget = 1;
                 hold_requests(v);
                 dbt_tr_run(v, b);
+                execute_rest(v, b);
         }
         v->tr_budget = TR_BUDGET;
         copy(&v->unwind, &outer, sizeof(outer));

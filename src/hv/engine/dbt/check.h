@@ -89,7 +89,8 @@ static inline void check_write(struct dbt_vcpu *v, uint64_t lin, uint8_t *host, 
         c->write[c->n_writes++] = (struct check_write){ .lin = lin, .host = host, .n = n, .at = c->n_bytes, .mmu = (uint8_t)mmu };
         to = c->old + c->n_bytes;
         c->n_bytes += n;
-        __asm__ volatile("rep movsb" : "+D"(to), "+S"(host), "+c"(n) : : "memory");
+        for (unsigned k = 0; k < n; k++)
+                *(volatile uint8_t *)(to + k) = host[k];
 }
 
 int dbt_check_new(struct dbt_vcpu *v);
