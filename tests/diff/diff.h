@@ -17,10 +17,14 @@
 #define DATA_PAGES 8u    /* read-write; one read-only page follows, then nothing */
 #define DATA_SIZE ((DATA_PAGES + 1) * 4096u)
 #define CODE_ADDR 0x10100000ULL
-#define CODE_SIZE 4096u
+#define CODE_PAGES 2u
+#define CODE_SIZE (CODE_PAGES * 4096u)
+/* The code's pages once more, for blocks that change themselves. */
+#define ALIAS_ADDR 0x10180000ULL
 
-#define INSNS_MAX 10
+#define INSNS_MAX 200
 #define XSAVE_SIZE 832u
+#define VECTOR_TIMEOUT 254u /* the host had to be stopped */
 
 struct cpu {
         uint64_t gpr[X86_NGPRS];
@@ -32,12 +36,17 @@ struct cpu {
 };
 
 struct sequence {
-        uint8_t code[400];
+        uint8_t code[CODE_SIZE];
         unsigned length;
         unsigned n;                    /* instructions */
         unsigned start[INSNS_MAX + 1]; /* offset of each one, and the end */
-        uint32_t branches;             /* bit per instruction */
         unsigned bits;                 /* 64, or compatibility mode with 32 or 16 */
+        uint32_t branches;             /* bit per instruction; not in blocks */
+        /* gen-block.c's: code all over the pages, with loops. */
+        bool block, writable;          /* writable: the code's pages are */
+        uint8_t size[INSNS_MAX];
+        bool keep[INSNS_MAX];          /* ends a loop */
+        uint32_t undefined;            /* flags that may hold anything at the end */
         struct cpu in;
 };
 
@@ -83,11 +92,16 @@ static inline bool rng_percent(struct rng *r, unsigned p)
 
 /* main.c: of the sequence being run, for messages about crashes. */
 extern uint64_t current_seed;
+extern uint64_t current_run; /* goes on with each run, to see when one does not end */
 
 /* gen.c */
 /* integer: mostly general-purpose instructions, all in 64-bit mode. */
 void gen_init(bool integer);
 void gen_sequence(struct sequence *s, uint64_t seed);
+/* Blocks: many instructions with loops, calls and all that; profiles are kinds of them. */
+extern const char *const gen_profiles[];
+extern const unsigned gen_n_profiles;
+void gen_block(struct sequence *s, unsigned profile, uint64_t seed);
 /* Flags that hold nothing defined after an instruction. */
 uint32_t gen_undefined_after(const ZydisDecodedInstruction *z, uint32_t before);
 void gen_memory(uint8_t *mem, uint64_t seed);
@@ -99,6 +113,7 @@ int host_init(void);
 void host_take_signals(void);
 void host_run(const struct sequence *s, const uint8_t *mem, struct cpu *out);
 const uint8_t *host_memory(void);
+const uint8_t *host_code(void); /* CODE_SIZE bytes, as the last sequence left them */
 
 /* guest.c: the engine. */
 /* translate: all 64-bit code is translated the first time it runs; otherwise none. */
@@ -106,8 +121,17 @@ int guest_init(bool translate);
 /* Returns 0, or a negative number if the engine gave up; *out is then undefined. */
 int guest_run(const struct sequence *s, const uint8_t *mem, struct cpu *out);
 const uint8_t *guest_page(unsigned page); /* of the data area */
+const uint8_t *guest_code(unsigned page); /* of the code */
 /* From a signal handler: the engine should return. */
 void guest_kick(void);
+
+/* compare.c */
+extern bool compare_report;      /* print what differs */
+extern bool compare_exact_flags; /* at faults, too, all flags */
+bool compare(const struct sequence *s, const struct cpu *h, const struct cpu *g, int guest_result);
+
+/* flags.c: flags that are overwritten on every way from rip on before anything looks at them. */
+uint32_t dead_flags(const struct sequence *s, const uint8_t *code, uint64_t rip);
 
 /* Spells out what the bits of XSTATE_BV leave unsaid, and clears what is not compared. */
 void normalize_xsave(uint8_t *xsave);

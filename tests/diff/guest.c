@@ -16,7 +16,8 @@
 enum {
         PML4 = 0x1000, PDPT_LOW = 0x2000, PD_LOW = 0x3000, PT_LOW = 0x4000, PDPT_HIGH = 0x5000, PD_HIGH = 0x6000,
         GDT = 0x10000, IDT = 0x11000, TSS = 0x12000, HANDLERS = 0x13000, STACK_TOP = 0x16000,
-        DATA_GPA = 0x100000, CODE_GPA = 0x200000, CODE_PAGES = 2048, MEMORY_SIZE = CODE_GPA + CODE_PAGES * 4096
+        DATA_GPA = 0x100000, CODE_GPA = 0x200000, MACHINE_CODE_PAGES = 2048,
+        MEMORY_SIZE = CODE_GPA + MACHINE_CODE_PAGES * 4096
 };
 #define SYSTEM_BASE 0xffff800000000000ULL /* supervisor mapping of physical address 0 */
 
@@ -29,6 +30,7 @@ static struct {
         uint8_t *mem;
         struct x86_state start;
         unsigned next_code;
+        unsigned code_gpa[CODE_PAGES];
         bool translate;
         volatile bool kicked_by_port;
 } guest;
@@ -142,7 +144,7 @@ static void make_start_state(void)
 
 static int new_machine(void)
 {
-        const struct engine_config config = {.cpus = 1, .exact_flags = true, .callbacks = &callbacks,
+        const struct engine_config config = {.cpus = 1, .exact_flags = compare_exact_flags, .callbacks = &callbacks,
                 .translate_after = guest.translate ? 1 : ENGINE_NEVER_TRANSLATE};
         const struct cpuid_topology topo = {.cpus = 1};
         struct cpuid_table cpuid;
@@ -181,13 +183,21 @@ int guest_init(bool translate)
 
 static void set_memory(const struct sequence *s, const uint8_t *mem)
 {
-        unsigned code = CODE_GPA + guest.next_code++ * 4096;
+        uint64_t leaf = PTE_P | PTE_U | PTE_A | PTE_D;
+        unsigned n = guest.next_code++;
 
         for (unsigned page = 0; page <= DATA_PAGES; page++)
                 memcpy(guest.mem + data_gpa(page), mem + page * 4096, 4096);
-        memset(guest.mem + code, 0xcc, sizeof(s->code) + 16);
-        memcpy(guest.mem + code, s->code, s->length);
-        put64(PT_LOW + ((CODE_ADDR - DATA_ADDR) >> 12) * 8, code | PTE_P | PTE_U | PTE_A | PTE_D);
+        for (unsigned page = 0; page < CODE_PAGES; page++) {
+                unsigned gpa = CODE_GPA + (page ? MACHINE_CODE_PAGES - 1 - n : n) * 4096, from = page * 4096;
+
+                guest.code_gpa[page] = gpa;
+                memset(guest.mem + gpa, 0xcc, 4096);
+                if (s->length > from)
+                        memcpy(guest.mem + gpa, s->code + from, s->length - from < 4096 ? s->length - from : 4096);
+                put64(PT_LOW + ((CODE_ADDR - DATA_ADDR) / 4096 + page) * 8, gpa | leaf | (s->writable ? PTE_W : 0));
+                put64(PT_LOW + ((ALIAS_ADDR - DATA_ADDR) / 4096 + page) * 8, gpa | leaf | PTE_W | PTE_NX);
+        }
 }
 
 static void set_segments(struct x86_state *s, unsigned bits)
@@ -213,7 +223,7 @@ static void set_state(const struct sequence *seq)
         const uint64_t components = 7;
 
         memcpy(s->gpr, in->gpr, sizeof(s->gpr));
-        s->rip = code_start(seq);
+        s->rip = in->rip;
         set_segments(s, seq->bits);
         s->rflags = in->rflags;
         s->cr2 = 0;
@@ -257,7 +267,7 @@ int guest_run(const struct sequence *s, const uint8_t *mem, struct cpu *out)
 {
         int r;
 
-        if (guest.next_code >= CODE_PAGES && (r = new_machine()) < 0)
+        if (guest.next_code >= MACHINE_CODE_PAGES / CODE_PAGES && (r = new_machine()) < 0)
                 return r;
         set_memory(s, mem);
         set_state(s);
@@ -271,6 +281,11 @@ int guest_run(const struct sequence *s, const uint8_t *mem, struct cpu *out)
 const uint8_t *guest_page(unsigned page)
 {
         return guest.mem + data_gpa(page);
+}
+
+const uint8_t *guest_code(unsigned page)
+{
+        return guest.mem + guest.code_gpa[page];
 }
 
 void guest_kick(void)

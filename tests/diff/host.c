@@ -33,7 +33,8 @@ static struct {
         size_t fp_size;
         struct sigaction other[NSIG];
         uint8_t *data, *code;
-        uint64_t alarm_seed;
+        bool writable;
+        uint64_t alarm_run;
 } host;
 
 /* Segment bases: C code needs its own FS. Not static: used by the assembly below. */
@@ -99,7 +100,7 @@ static void start(ucontext_t *uc)
 
         for (unsigned r = 0; r < X86_NGPRS; r++)
                 regs[greg_of[r]] = (greg_t)in->gpr[r];
-        regs[REG_RIP] = (greg_t)code_start(host.seq);
+        regs[REG_RIP] = (greg_t)in->rip;
         regs[REG_EFL] = (greg_t)in->rflags;
         set_selectors(regs);
         memcpy(fp, in->xsave, FP_SW_RESERVED - 48);
@@ -151,12 +152,19 @@ static void foreign_signal(int sig, siginfo_t *info, void *context)
 /* Returns 1 if the sequence's segment bases are to be loaded. */
 int host_signal(int sig, siginfo_t *info, void *context)
 {
-        if (sig == SIGALRM) {
-                if (host.phase == RUNNING)
+        if (sig == SIGPROF) {
+                if (host.phase == RUNNING && current_run == host.alarm_run) {
+                        finish(context); /* runs for ever */
+                        host.out->vector = VECTOR_TIMEOUT;
+                        return 0;
+                }
+                if (host.phase == RUNNING) {
+                        host.alarm_run = current_run;
                         return 1;
-                if (current_seed == host.alarm_seed) /* still the same one */
+                }
+                if (current_run == host.alarm_run) /* still the same one */
                         guest_kick();
-                host.alarm_seed = current_seed;
+                host.alarm_run = current_run;
                 return 0;
         }
         switch (host.phase) {
@@ -174,7 +182,7 @@ int host_signal(int sig, siginfo_t *info, void *context)
 
 void host_take_signals(void)
 {
-        static const int signals[] = {SIGTRAP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGALRM};
+        static const int signals[] = {SIGTRAP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGPROF};
         struct sigaction sa, old;
 
         memset(&sa, 0, sizeof(sa));
@@ -192,17 +200,18 @@ static int map_arena(void)
 {
         int fd = memfd_create("diff-code", MFD_CLOEXEC);
         int fixed = MAP_FIXED_NOREPLACE;
+        void *alias = (void *)ALIAS_ADDR;
 
         host.data = mmap((void *)DATA_ADDR, DATA_SIZE, PROT_READ | PROT_WRITE,
                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | fixed, -1, 0);
         if (host.data != (void *)DATA_ADDR || fd < 0 || ftruncate(fd, CODE_SIZE) < 0)
                 return -1;
-        host.code = mmap(NULL, CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        host.code = mmap(alias, CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE | fixed, fd, 0);
         if (mmap((void *)CODE_ADDR, CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_POPULATE | fixed, fd, 0) !=
                 (void *)CODE_ADDR)
                 return -1;
         close(fd);
-        return host.code == MAP_FAILED ? -1 : 0;
+        return host.code == alias ? 0 : -1;
 }
 
 static int make_ldt(void)
@@ -234,8 +243,11 @@ void host_run(const struct sequence *s, const uint8_t *mem, struct cpu *out)
         mprotect(last, 4096, PROT_READ | PROT_WRITE);
         memcpy(host.data, mem, DATA_SIZE);
         mprotect(last, 4096, PROT_READ);
-        memset(host.code, 0xcc, sizeof(s->code) + 16);
+        memset(host.code, 0xcc, CODE_SIZE);
         memcpy(host.code, s->code, s->length);
+        if (s->writable != host.writable)
+                mprotect((void *)CODE_ADDR, CODE_SIZE, PROT_READ | PROT_EXEC | (s->writable ? PROT_WRITE : 0));
+        host.writable = s->writable;
         host.seq = s;
         host.out = out;
         /* Not a part of signal frames, and unused by 64-bit code. */
@@ -247,4 +259,9 @@ void host_run(const struct sequence *s, const uint8_t *mem, struct cpu *out)
 const uint8_t *host_memory(void)
 {
         return host.data;
+}
+
+const uint8_t *host_code(void)
+{
+        return host.code;
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Runs one test guest in domus-vm and judges how it ended. Arguments: domus-vm, engine, the guests' folder, name of the case.
-The engine is dbt, kvm, or translated: dbt that translates all code when it runs first."""
+The engine is dbt, kvm, translated: dbt that translates all code when it runs first, or checked: and compares it with the executor."""
 import os
 import select
 import signal
@@ -35,6 +35,8 @@ CASES = {
 def engine_options(engine):
     if engine == 'translated':
         return ['--engine', 'dbt', '--translate-after', '1']
+    if engine == 'checked':
+        return ['--engine', 'dbt', '--translate-after', '1', '--engine-check']
     return ['--engine', engine]
 
 

@@ -152,6 +152,7 @@ static int make_engine(struct machine *m)
                 .kvm_fd = m->config.kvm_fd,
                 .translate_after = m->config.translate_after,
                 .code_cache = m->config.code_cache,
+                .check = m->config.engine_check,
         };
         int r = m->engine->vm_new(&config, &m->vm);
 

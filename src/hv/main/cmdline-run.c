@@ -31,8 +31,8 @@ struct run {
 static int usage(void)
 {
         fputs("usage: domus-vm run --kernel FILE [--initrd FILE] [--append TEXT] [--memory SIZE] [--cpus N]\n"
-              "                    [--engine dbt|kvm|auto] [--translate-after N|never] [--code-cache SIZE] [--debug-exit]\n"
-              "                    [--no-reboot]\n",
+              "                    [--engine dbt|kvm|auto] [--translate-after N|never] [--code-cache SIZE] [--engine-check]\n"
+              "                    [--debug-exit] [--no-reboot]\n",
                 stderr);
         return -EINVAL;
 }
@@ -115,6 +115,9 @@ static int parse_option(struct run *run, int option)
         case 's':
                 run->config.code_cache = parse_size(optarg);
                 return run->config.code_cache >= ENGINE_CODE_CACHE_MIN ? 0 : complain(optarg, "not a size of at least 1M");
+        case 'x':
+                run->config.engine_check = true;
+                return 0;
         case 'd':
                 run->config.debug_exit = true;
                 return 0;
@@ -134,12 +137,15 @@ static int parse(struct run *run, int argc, char **argv)
                 { "cpus", required_argument, NULL, 'c' },    { "engine", required_argument, NULL, 'e' },
                 { "debug-exit", no_argument, NULL, 'd' },    { "no-reboot", no_argument, NULL, 'n' },
                 { "translate-after", required_argument, NULL, 't' },
+                { "engine-check", no_argument, NULL, 'x' },
                 { "code-cache", required_argument, NULL, 's' }, { NULL, 0, NULL, 0 },
         };
         int c, r = 0;
 
         while (r == 0 && (c = getopt_long(argc, argv, "", options, NULL)) != -1)
                 r = parse_option(run, c);
+        if (r == 0 && run->config.engine_check && run->config.cpus != 1)
+                r = complain("--engine-check", "only with one CPU");
         if (r == 0 && (optind != argc || !run->kernel))
                 r = usage();
         return r;

@@ -29,6 +29,9 @@ enum dbt_unwind {
         DBT_UNWIND_ERROR,      /* the vCPU cannot go on */
 };
 
+/* What --engine-check does with a block. */
+enum dbt_check_kind { DBT_CHECK_UNKNOWN, DBT_CHECK_ALONE, DBT_CHECK_BOTH };
+
 /* Consecutive instructions from one physical page, decoded for one mode. Only the last one can be a transfer or end the
  * block. A block never moves and is never freed alone: once dropped, every fn in it is the handler that leaves it, so that running
  * vCPUs and stale chains find their way out; its memory is reused when its segment is emptied, see cache.c. */
@@ -45,6 +48,7 @@ struct dbt_block {
         uint64_t by_tlb;           /* memory operands, bit per instruction, for which the translation does without a site */
         unsigned runs;             /* by the executor, until translated */
         unsigned chained;          /* value of dbt_decode's flushes for which next is valid */
+        uint8_t check;             /* enum dbt_check_kind */
         uint16_t n;                /* elements of insn that make up the block */
         uint16_t size;             /* bytes */
         uint8_t flags_in;          /* TR_*F that the translation reads before it overwrites them */

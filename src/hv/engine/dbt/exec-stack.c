@@ -3,6 +3,7 @@
 /* push, pop, pusha, popa, pushf, popf, enter, leave. */
 
 #include "hv/engine/dbt/exec.h"
+#include "hv/engine/dbt/seg.h"
 
 /* --- 64-bit mode, 64-bit operands: the common case ------------------------------------------------------------- */
 
@@ -76,9 +77,19 @@ static void push_m(struct dbt_vcpu *v, const struct dbt_insn *i)
         dbt_push(v, dbt_mem_get(v, i, i->op_size), i->op_size);
 }
 
+/* Intel's CPUs write only the selector of a 32-bit push and leave the upper half of its place alone (Intel SDM vol. 2, PUSH). */
 static void push_seg(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
-        dbt_push(v, v->seg[i->reg[0]].selector, i->op_size);
+        struct dbt_stack s;
+
+        if (v->sys.amd || i->op_size != 4) {
+                dbt_push(v, v->seg[i->reg[0]].selector, i->op_size);
+                return;
+        }
+        dbt_stack_current(v, &s);
+        s.sp = (s.sp - 2) & s.mask;
+        dbt_stack_push(v, &s, v->seg[i->reg[0]].selector, 2);
+        dbt_set_sp(v, s.sp);
 }
 
 static bool is_segment_operand(const struct dbt_decoding *d)

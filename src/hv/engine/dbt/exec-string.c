@@ -97,8 +97,12 @@ static void compare(struct dbt_vcpu *v, uint64_t a, uint64_t b, unsigned n)
 static void one_cmps(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
         unsigned n = i->op_size;
-        uint64_t a = dbt_load(v, source(v, i, n), n), b = dbt_load(v, destination(v, i, n, DBT_READ), n);
+        uint64_t a, b;
 
+        if (!v->sys.amd) /* where both fault, Intel's CPUs report the second operand */
+                dbt_probe(v, destination(v, i, n, DBT_READ), n, DBT_READ, v->mmu);
+        a = dbt_load(v, source(v, i, n), n);
+        b = dbt_load(v, destination(v, i, n, DBT_READ), n);
         compare(v, a, b, n);
         index_add(v, i, X86_RSI, step(v, i));
         index_add(v, i, X86_RDI, step(v, i));
@@ -248,9 +252,22 @@ static bool interrupted(struct dbt_vcpu *v)
         return atomic_load_explicit(&v->request, memory_order_relaxed) || (v->rflags & X86_FLAG_TF);
 }
 
+/* In 64-bit mode with 32-bit addresses Intel's CPUs clear the upper halves of RCX and of the
+ * RDI they store to even if nothing is repeated. */
+static void cut_indexes(struct dbt_vcpu *v, const struct dbt_insn *i)
+{
+        if (likely(i->mem.addr_size != 4 || !(v->mode & DBT_MODE_CS64)) || v->sys.amd)
+                return;
+        v->gpr[X86_RCX] = (uint32_t)v->gpr[X86_RCX];
+        if (i->aux == DBT_MOVS || i->aux == DBT_STOS)
+                v->gpr[X86_RDI] = (uint32_t)v->gpr[X86_RDI];
+}
+
 static void rep_chunks(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
         uint64_t count;
+
+        cut_indexes(v, i);
 
         while ((count = index_get(v, i, X86_RCX))) {
                 uint64_t done = 0;
@@ -272,6 +289,8 @@ static void rep_plain(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
         uint64_t count;
 
+        cut_indexes(v, i);
+
         while ((count = index_get(v, i, X86_RCX))) {
                 one[i->aux](v, i);
                 index_set(v, i, X86_RCX, count - 1);
@@ -281,12 +300,16 @@ static void rep_plain(struct dbt_vcpu *v, const struct dbt_insn *i)
         next(v, i);
 }
 
-/* repe, repne cmps and scas */
+/* repe, repne cmps and scas. A fault finds the flags from before the instruction on Intel's CPUs (Intel SDM vol. 2, REP), those of the last
+ * comparison on AMD's. */
 static void rep_compare(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
-        uint64_t count, want = i->flags & DBT_INSN_REP ? X86_FLAG_ZF : 0;
+        uint64_t count, want = i->flags & DBT_INSN_REP ? X86_FLAG_ZF : 0, before = v->rflags;
 
+        cut_indexes(v, i);
         while ((count = index_get(v, i, X86_RCX))) {
+                if (!v->sys.amd)
+                        v->rflags = before;
                 one[i->aux](v, i);
                 index_set(v, i, X86_RCX, count - 1);
                 if ((v->rflags & X86_FLAG_ZF) != want)

@@ -28,7 +28,6 @@ enum {
 #define COMPACTED (1ULL << 63)
 #define MXCSR_INIT 0x1f80u
 #define FCW_INIT 0x37f
-#define FSW_ES 0x80
 
 /* Fields of an area, wherever it lies. */
 static uint64_t get64(const uint8_t *p)
@@ -72,11 +71,12 @@ static void store_image(struct dbt_vcpu *v)
         uint8_t *area = v->fpu.xsave;
 
         __asm__ volatile("xsave64 %0" : "+m"(v->fpu) : "a"(GUEST_COMPONENTS), "d"(0) : "memory");
-        put16(area + AREA_FOP, (uint16_t)v->x87.fop);
+        native_settle(v, (uint16_t)get32(area + AREA_FSW));
+        put16(area + AREA_FOP, (uint16_t)v->x87.known_fop);
         put64(area + AREA_FIP, v->x87.fip);
-        put64(area + AREA_FDP, v->x87.fdp);
+        put64(area + AREA_FDP, v->x87.known_fdp);
         put16(area + AREA_SELECTORS, (uint16_t)v->x87.fcs);
-        put16(area + AREA_SELECTORS + 2, (uint16_t)v->x87.fds);
+        put16(area + AREA_SELECTORS + 2, (uint16_t)v->x87.known_fds);
         put32(area + AREA_MXCSR_MASK, NATIVE_MXCSR_MASK);
 }
 
@@ -106,12 +106,14 @@ void dbt_fpu_load(struct dbt_vcpu *v)
         make_image_valid(area);
         native_clear_pointers(v);
         if (x87) {
-                v->x87.fop = get32(area + AREA_FOP) & 0x7ff;
+                v->x87.known_fop = get32(area + AREA_FOP) & 0x7ff;
                 v->x87.fip = get64(area + AREA_FIP);
-                v->x87.fdp = get64(area + AREA_FDP);
+                v->x87.known_fdp = get64(area + AREA_FDP);
                 v->x87.fcs = (uint16_t)get32(area + AREA_SELECTORS);
-                v->x87.fds = (uint16_t)(get32(area + AREA_SELECTORS) >> 16);
+                v->x87.known_fds = (uint16_t)(get32(area + AREA_SELECTORS) >> 16);
         }
+        if (v->sys.no_x87_selectors)
+                v->x87.fcs = v->x87.known_fds = 0;
         __asm__ volatile("xrstor64 %0" : : "m"(v->fpu), "a"(GUEST_COMPONENTS), "d"(0) : "memory");
         v->fpu_live = true;
 }
@@ -156,7 +158,7 @@ static void x87_head_from_image(const struct dbt_vcpu *v, uint8_t *out, const ui
                 put32(out + AREA_FIP + 4, get32(image + AREA_SELECTORS) & 0xffff);
                 put32(out + AREA_FDP + 4, get32(image + AREA_SELECTORS) >> 16);
         }
-        if (v->sys.amd && !(image[AREA_FSW] & FSW_ES)) {
+        if (v->sys.amd && !(image[AREA_FSW] & NATIVE_FSW_ES)) {
                 put16(out + AREA_FOP, 0);
                 native_zero(out + AREA_FIP, AREA_MXCSR - AREA_FIP);
         }

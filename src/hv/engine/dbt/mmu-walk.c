@@ -2,6 +2,7 @@
 
 /* Page walks (Intel SDM vol. 3, chapter 4). */
 
+#include "hv/engine/dbt/check.h"
 #include "hv/engine/dbt/mmu.h"
 #include "hv/engine/dbt/vm.h"
 
@@ -183,6 +184,7 @@ static enum set set_accessed(struct dbt_vcpu *v, struct walk *w, bool write, boo
                 }
                 if (!done)
                         return SET_AGAIN;
+                check_once(v); /* run again, the code might see the bits too early */
                 dbt_slot_mark_dirty(s->slot, s->gpa);
                 if (code)
                         dbt_code_written(v, s->gpa, w->entry_size);

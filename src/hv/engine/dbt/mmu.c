@@ -4,6 +4,7 @@
  *
  * Nothing here may use a vector register, so bytes are copied with rep movsb instead of memcpy. */
 
+#include "hv/engine/dbt/check.h"
 #include "hv/engine/dbt/insn.h"
 #include "hv/engine/dbt/mmu.h"
 
@@ -65,6 +66,8 @@ static void translate(struct dbt_vcpu *v, uint64_t lin, enum dbt_access access, 
         if (access == DBT_WRITE && !x->slot->readonly) {
                 dbt_slot_mark_dirty(x->slot, page.gpa);
                 x->code = dbt_code_page_test(v->vm, page.gpa);
+                if (x->code)
+                        check_once(v);
         }
         dbt_tlb_fill(v, &page, x->slot, lin, mmu);
         if (access != DBT_WRITE || !x->slot->readonly)
@@ -94,6 +97,7 @@ static uint64_t mmio_read(struct dbt_vcpu *v, uint64_t gpa, unsigned size)
         const struct engine_config *c = &v->vm->config;
         uint64_t value;
 
+        check_once(v);
         dbt_fpu_save(v);
         if (dbt_lapic_page(v, gpa))
                 return lapic_read(v, gpa, size);
@@ -107,6 +111,7 @@ static void mmio_write(struct dbt_vcpu *v, uint64_t gpa, uint64_t value, unsigne
 {
         const struct engine_config *c = &v->vm->config;
 
+        check_once(v);
         dbt_fpu_save(v);
         if (dbt_lapic_page(v, gpa)) {
                 if (size == 4 && !(gpa & 3)) /* others are undefined and do nothing here */
@@ -193,6 +198,8 @@ static void translate_access(struct dbt_vcpu *v, uint64_t lin, unsigned n, enum 
         struct xlat *x)
 {
         translate(v, lin, access, mmu, x);
+        if (access == DBT_WRITE)
+                check_write(v, lin, x->host, n, mmu);
         if (unlikely(v->sys.watch))
                 dbt_debug_access(v, lin, n, access);
 }

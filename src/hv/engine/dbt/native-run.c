@@ -203,7 +203,48 @@ void native_run_mem(struct dbt_vcpu *v, const struct dbt_insn *i)
         }
 }
 
+/* VCVTPS2PH to memory: exceptions of the conversion, masked ones too, come before faults of the operand. */
+void native_run_convert(struct dbt_vcpu *v, const struct dbt_insn *i)
+{
+        const struct native_stub *s = i->native;
+
+        native_enter(v, s);
+        native_call(v, s, v->native->bounce);
+        native_run_mem(v, i);
+}
+
 /* --- x87 ----------------------------------------------------------------------------------------------------- */
+
+/* A store that raises an unmasked exception but for precision leaves memory alone. Intel's CPUs find that out before they look at the
+ * operand's address, AMD's afterwards. */
+static bool may_store_nothing(struct dbt_vcpu *v, const struct native_stub *s)
+{
+        uint16_t fcw;
+
+        if (v->sys.amd || !s->tracks || s->access != NATIVE_WRITE)
+                return false;
+        native_enter(v, s);
+        __asm__ volatile("fnstcw %0" : "=m"(fcw));
+        return (fcw & NATIVE_X87_EXCEPTIONS) != NATIVE_X87_EXCEPTIONS;
+}
+
+/* Runs the store on a copy of its operand. False: nothing was done, as it would store. */
+static bool stores_nothing(struct dbt_vcpu *v, const struct native_stub *s)
+{
+        struct {
+                uint8_t area[576];
+        } before __attribute__((aligned(64)));
+        uint16_t fcw, fsw;
+
+        native_zero(before.area + 512, 64);
+        __asm__ volatile("xsave64 %0" : "+m"(before) : "a"(1), "d"(0));
+        native_call(v, s, v->native->bounce);
+        __asm__ volatile("fnstcw %0; fnstsw %1" : "=m"(fcw), "=m"(fsw));
+        if (fsw & ~fcw & NATIVE_X87_EXCEPTIONS & ~NATIVE_X87_PRECISION)
+                return true;
+        __asm__ volatile("xrstor64 %0" : : "m"(before), "a"(1), "d"(0));
+        return false;
+}
 
 void native_run_x87(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
@@ -213,10 +254,10 @@ void native_run_x87(struct dbt_vcpu *v, const struct dbt_insn *i)
 
         if (s->mem_size && s->tracks)
                 fdp = dbt_mem_offset(v, i);
-        if (s->mem_size)
-                native_run_mem(v, i);
-        else
+        if (!s->mem_size)
                 native_run_reg(v, i);
+        else if (!may_store_nothing(v, s) || !stores_nothing(v, s))
+                native_run_mem(v, i);
         if (!s->tracks)
                 return;
         x->fip = v->rip;
@@ -225,7 +266,24 @@ void native_run_x87(struct dbt_vcpu *v, const struct dbt_insn *i)
         if (s->mem_size) {
                 x->fdp = fdp;
                 x->fds = v->seg[i->mem.seg].selector;
+        } else if (v->sys.fdp_of_exceptions) {
+                x->fds = DBT_X87_NONE;
         }
+}
+
+/* FNCLEX and FLDCW: what they do to the exception summary says nothing about the last instruction. */
+void native_run_settled(struct dbt_vcpu *v, const struct dbt_insn *i)
+{
+        const struct native_stub *s = i->native;
+        uint16_t fsw;
+
+        native_enter(v, s);
+        __asm__ volatile("fnstsw %0" : "=a"(fsw));
+        native_settle(v, fsw);
+        if (s->mem_size)
+                native_run_mem(v, i);
+        else
+                native_run_reg(v, i);
 }
 
 static void put_le(uint8_t *p, uint64_t value, unsigned size)
@@ -257,18 +315,18 @@ static void put_pointers(const struct dbt_vcpu *v, uint8_t *env, unsigned field)
         uint8_t *p = env + 3 * field;
 
         if (has_real_format(v)) {
-                uint64_t fip = x->fip + v->seg[X86_CS].base, fdp = x->fdp + v->seg[X86_DS].base;
+                uint64_t fip = x->fip + v->seg[X86_CS].base, fdp = x->known_fdp + v->seg[X86_DS].base;
 
                 put_le(p, fip & 0xffff, field);
-                put_le(p + field, (fip >> 16 << 12 & (field == 2 ? 0xf000 : 0x0ffff000)) | x->fop, field);
+                put_le(p + field, (fip >> 16 << 12 & (field == 2 ? 0xf000 : 0x0ffff000)) | x->known_fop, field);
                 put_le(p + 2 * field, fdp & 0xffff, field);
                 put_le(p + 3 * field, fdp >> 16 << 12 & (field == 2 ? 0xf000 : 0x0ffff000), field);
                 return;
         }
         put_le(p, x->fip, field);
-        put_le(p + field, x->fcs | x->fop << 16, field);
-        put_le(p + 2 * field, x->fdp, field);
-        put_le(p + 3 * field, x->fds, 2);
+        put_le(p + field, x->fcs | x->known_fop << 16, field);
+        put_le(p + 2 * field, x->known_fdp, field);
+        put_le(p + 3 * field, x->known_fds, 2);
 }
 
 static void get_pointers(struct dbt_vcpu *v, const uint8_t *env, unsigned field)
@@ -276,18 +334,21 @@ static void get_pointers(struct dbt_vcpu *v, const uint8_t *env, unsigned field)
         struct dbt_x87 *x = &v->x87;
         const uint8_t *p = env + 3 * field;
 
+        x->fop = x->fds = DBT_X87_NONE;
         x->fip = get_le(p, field);
-        x->fdp = get_le(p + 2 * field, field);
+        x->known_fdp = get_le(p + 2 * field, field);
         x->fcs = (uint16_t)get_le(p + field, 2);
-        x->fds = (uint16_t)get_le(p + 3 * field, 2);
-        x->fop = field == 4 ? get_le(p + field, 4) >> 16 & 0x7ff : 0;
+        x->known_fds = (uint16_t)get_le(p + 3 * field, 2);
+        x->known_fop = field == 4 ? get_le(p + field, 4) >> 16 & 0x7ff : 0;
         if (has_real_format(v)) {
-                x->fop = get_le(p + field, field) & 0x7ff;
+                x->known_fop = get_le(p + field, field) & 0x7ff;
                 x->fip = (x->fip & 0xffff) | (get_le(p + field, field) >> 12 << 16);
-                x->fdp = (x->fdp & 0xffff) | (get_le(p + 3 * field, field) >> 12 << 16);
+                x->known_fdp = (x->known_fdp & 0xffff) | (get_le(p + 3 * field, field) >> 12 << 16);
                 x->fip -= v->seg[X86_CS].base;
-                x->fdp -= v->seg[X86_DS].base;
+                x->known_fdp -= v->seg[X86_DS].base;
         }
+        if (v->sys.no_x87_selectors)
+                x->fcs = x->known_fds = 0;
 }
 
 static unsigned env_field(const struct native_stub *s)
@@ -307,6 +368,7 @@ void native_run_save_env(struct dbt_vcpu *v, const struct dbt_insn *i)
         dbt_probe(v, lin, s->mem_size, DBT_WRITE, v->mmu);
         native_enter(v, s);
         native_call(v, s, n->bounce);
+        native_settle(v, (uint16_t)get_le(n->bounce + env_field(s), 2));
         put_pointers(v, n->bounce, env_field(s));
         if (s->mem_size >= 94)
                 native_clear_pointers(v);

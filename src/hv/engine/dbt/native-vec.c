@@ -187,6 +187,14 @@ static uint64_t gather_linear(struct dbt_vcpu *v, const struct dbt_insn *i, cons
         return dbt_seg_linear(v, (enum x86_sreg)i->mem.seg, offset, s->elem_size, DBT_READ);
 }
 
+/* Intel's CPUs begin with that, so that a fault finds it done. */
+static void widen_mask(struct dbt_vcpu *v, const struct native_stub *s)
+{
+        for (unsigned k = 0; k < s->elem_count; k++)
+                set_element(v, s->vec_mask, k, s->elem_size, is_selected(v, s, k) ? ~0ULL : 0);
+        clear_from(v, s->vec_mask, s->elem_count * s->elem_size);
+}
+
 /* Each element done is recorded in the mask, so that the instruction can be resumed after a fault (Intel SDM vol. 2, VPGATHERDD). */
 void native_run_gather(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
@@ -195,6 +203,8 @@ void native_run_gather(struct dbt_vcpu *v, const struct dbt_insn *i)
         native_enter(v, s);
         dbt_fpu_save(v);
         *(uint64_t *)(v->fpu.xsave + XSAVE_BV) |= X86_XCR0_SSE | X86_XCR0_AVX;
+        if (!v->sys.amd)
+                widen_mask(v, s);
         for (unsigned k = 0; k < s->elem_count; k++) {
                 if (is_selected(v, s, k))
                         set_element(v, s->vec_dest, k, s->elem_size,

@@ -170,6 +170,7 @@ struct prepare {
         struct native_stub stub;
         const ZydisDecodedOperand *mem;
         bool has_xmm, has_mm, has_x87, has_mxcsr;
+        bool amd;
 };
 
 static bool scan_register(struct prepare *p, const ZydisDecodedOperand *op)
@@ -372,7 +373,7 @@ static uint8_t alignment(const struct prepare *p)
         if (z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
                 return z->meta.exception_class == ZYDIS_EXCEPTION_CLASS_AVX1 ? (uint8_t)(p->stub.mem_size - 1) : 0;
         if (z->meta.isa_set == ZYDIS_ISA_SET_SHA)
-                return 0; /* left to the host: AMD's CPUs do not ask for it */
+                return p->amd ? 0 : 15; /* AMD's CPUs do not ask for it */
         if (p->stub.class == NATIVE_SSE && p->stub.mem_size == 16 && !allows_unaligned(z->mnemonic))
                 return 15;
         return 0;
@@ -479,6 +480,10 @@ static void choose_handler(struct prepare *p, struct dbt_insn *i)
         case ZYDIS_MNEMONIC_FNINIT:
                 i->fn = native_run_fninit;
                 return;
+        case ZYDIS_MNEMONIC_FNCLEX:
+        case ZYDIS_MNEMONIC_FLDCW:
+                i->fn = native_run_settled;
+                return;
         case ZYDIS_MNEMONIC_LDMXCSR:
         case ZYDIS_MNEMONIC_VLDMXCSR:
                 i->fn = native_run_ldmxcsr;
@@ -501,6 +506,12 @@ static void choose_handler(struct prepare *p, struct dbt_insn *i)
         case ZYDIS_MNEMONIC_VPMASKMOVQ:
                 prepare_masked(p, i, 8);
                 return;
+        case ZYDIS_MNEMONIC_VCVTPS2PH:
+                if (p->stub.mem_size) {
+                        i->fn = native_run_convert;
+                        return;
+                }
+                break;
         case ZYDIS_MNEMONIC_MASKMOVQ:
         case ZYDIS_MNEMONIC_MASKMOVDQU:
         case ZYDIS_MNEMONIC_VMASKMOVDQU:
@@ -567,7 +578,7 @@ static void describe(struct prepare *p, const struct dbt_vcpu *v)
 bool dbt_native_prepare(struct dbt_vcpu *v, struct dbt_insn *i, const ZydisDecodedInstruction *z,
         const ZydisDecodedOperand *ops, const uint8_t *bytes)
 {
-        struct prepare p = {.plan = {.z = z, .ops = ops, .bytes = bytes}};
+        struct prepare p = {.plan = {.z = z, .ops = ops, .bytes = bytes}, .amd = v->sys.amd};
         uint8_t code[NATIVE_CODE_MAX];
         unsigned size = 0;
 

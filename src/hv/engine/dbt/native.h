@@ -25,6 +25,11 @@
 
 /* MXCSR bits that exist for the guest. AMD's misaligned mode (bit 17) is not offered. */
 #define NATIVE_MXCSR_MASK 0xffffu
+/* x87 status word: an unmasked exception is pending. */
+#define NATIVE_FSW_ES 0x80
+/* In control and status word. */
+#define NATIVE_X87_EXCEPTIONS 0x3f
+#define NATIVE_X87_PRECISION 0x20
 
 /* Which checks come before it. */
 enum native_class {
@@ -120,10 +125,12 @@ const struct native_stub *native_stub_get(struct dbt_native *n, const struct nat
 /* native-run.c: handlers. */
 void native_run_reg(struct dbt_vcpu *v, const struct dbt_insn *i);
 void native_run_mem(struct dbt_vcpu *v, const struct dbt_insn *i);
+void native_run_convert(struct dbt_vcpu *v, const struct dbt_insn *i);
 void native_run_x87(struct dbt_vcpu *v, const struct dbt_insn *i);
 void native_run_save_env(struct dbt_vcpu *v, const struct dbt_insn *i);
 void native_run_load_env(struct dbt_vcpu *v, const struct dbt_insn *i);
 void native_run_fninit(struct dbt_vcpu *v, const struct dbt_insn *i);
+void native_run_settled(struct dbt_vcpu *v, const struct dbt_insn *i);
 void native_run_ldmxcsr(struct dbt_vcpu *v, const struct dbt_insn *i);
 void native_run_nop(struct dbt_vcpu *v, const struct dbt_insn *i);
 void native_run_cache_line(struct dbt_vcpu *v, const struct dbt_insn *i);
@@ -154,7 +161,24 @@ static inline void native_enter(struct dbt_vcpu *v, const struct native_stub *s)
 
 static inline void native_clear_pointers(struct dbt_vcpu *v)
 {
-        v->x87 = (struct dbt_x87){ .fip = 0 };
+        v->x87 = (struct dbt_x87){ .fop = DBT_X87_NONE, .fds = DBT_X87_NONE };
+}
+
+/* Before the x87 pointers are looked at or an exception is forgotten, with the status word of now: an exception summary can only be the last
+ * instruction's, as none but control instructions run while there is one. Intel SDM vol. 1, 8.1.8 and 8.1.9. */
+static inline void native_settle(struct dbt_vcpu *v, uint16_t fsw)
+{
+        struct dbt_x87 *x = &v->x87;
+
+        if (x->fop != DBT_X87_NONE && (v->sys.amd || (fsw & NATIVE_FSW_ES)))
+                x->known_fop = x->fop;
+        if (x->fds != DBT_X87_NONE && (!v->sys.fdp_of_exceptions || (fsw & NATIVE_FSW_ES))) {
+                x->known_fdp = x->fdp;
+                x->known_fds = x->fds;
+        }
+        x->fop = x->fds = DBT_X87_NONE;
+        if (v->sys.no_x87_selectors)
+                x->fcs = x->known_fds = 0;
 }
 
 /* Before its memory operand can fault: is an x87 exception pending that comes first? Live state only. */
@@ -165,7 +189,7 @@ static inline void native_check_pending(struct dbt_vcpu *v, const struct native_
         if (!s->waits)
                 return;
         __asm__ volatile("fnstsw %0" : "=a"(fsw));
-        if (fsw & 0x80)
+        if (fsw & NATIVE_FSW_ES)
                 dbt_raise(v, X86_MF);
 }
 

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "hv/engine/dbt/block.h"
+#include "hv/engine/dbt/check.h"
 #include "hv/engine/dbt/sys.h"
 #include "hv/engine/dbt/tr.h"
 
@@ -216,7 +217,7 @@ static __attribute__((noinline)) void run_blocks(struct dbt_vcpu *v)
                         look_at_clock(v);
                 }
                 if (b->code || (v->translator && (b = warm_up(v, b))->code)) {
-                        b = run_translated(v, b);
+                        b = likely(!v->check) ? run_translated(v, b) : dbt_check_block(v, b);
                         if (!b)
                                 return;
                         continue;

@@ -91,6 +91,14 @@ bool dbt_seg_within(const struct x86_segment *s, uint64_t offset, unsigned n)
         return last <= s->limit;
 }
 
+/* dbt_seg_within for this CPU: in a segment of 4 GiB Intel's CPUs let an access go on at its start (Intel SDM vol. 3, 5.3). */
+static bool within(const struct dbt_vcpu *v, const struct x86_segment *s, uint64_t offset, unsigned n)
+{
+        if (dbt_seg_within(s, offset, n))
+                return true;
+        return !v->sys.amd && s->limit == UINT32_MAX && (seg_type(s) & (DESC_CODE | DESC_DOWN)) != DESC_DOWN && offset <= UINT32_MAX;
+}
+
 static bool access_allowed(const struct dbt_vcpu *v, const struct x86_segment *s, enum dbt_access access)
 {
         if (s->attr & X86_SEG_UNUSABLE)
@@ -111,7 +119,7 @@ uint64_t dbt_seg_linear(struct dbt_vcpu *v, enum x86_sreg reg, uint64_t offset, 
                 lin = reg == X86_FS || reg == X86_GS ? s->base + offset : offset;
                 if (dbt_canonical(lin) && dbt_canonical(lin + n - 1))
                         return lin;
-        } else if (access_allowed(v, s, access) && dbt_seg_within(s, offset, n)) {
+        } else if (access_allowed(v, s, access) && within(v, s, offset, n)) {
                 return (uint32_t)(s->base + offset);
         }
         dbt_raise_error(v, reg == X86_SS ? X86_SSF : X86_GP, 0);
@@ -141,7 +149,7 @@ static uint64_t stack_linear(struct dbt_vcpu *v, const struct dbt_stack *s, unsi
                         dbt_raise_error(v, X86_SSF, s->error);
                 return s->sp;
         }
-        if (!dbt_seg_within(&s->ss, s->sp, size))
+        if (!within(v, &s->ss, s->sp, size))
                 dbt_raise_error(v, X86_SSF, s->error);
         return (uint32_t)(s->ss.base + s->sp);
 }

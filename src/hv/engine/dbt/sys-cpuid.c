@@ -19,7 +19,7 @@ enum {
         LEAF1_EDX = BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(9) | BIT(11) | BIT(12) | BIT(13) |
                     BIT(14) | BIT(15) | BIT(16) | BIT(17) | BIT(19) | BIT(23) | BIT(24) | BIT(25) | BIT(26),
         /* FSGSBASE TSC_ADJUST BMI1 AVX2 SMEP BMI2 ERMS RDSEED ADX SMAP SHA */
-        LEAF7_EBX = BIT(0) | BIT(1) | BIT(3) | BIT(5) | BIT(7) | BIT(8) | BIT(9) | BIT(18) | BIT(19) | BIT(20) | BIT(29),
+        LEAF7_EBX = BIT(0) | BIT(1) | BIT(3) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(9) | BIT(13) | BIT(18) | BIT(19) | BIT(20) | BIT(29),
         /* UMIP GFNI VAES VPCLMULQDQ */
         LEAF7_ECX = BIT(2) | BIT(8) | BIT(9) | BIT(10),
         /* FSRM */
@@ -190,6 +190,7 @@ bool dbt_cpuid_has(const struct dbt_vcpu *v, uint32_t leaf, unsigned reg, unsign
 void dbt_cpuid_apply(struct dbt_vcpu *v)
 {
         const struct cpuid_entry *vendor = cpuid_find(&v->cpuid, 0, 0), *size = cpuid_find(&v->cpuid, 0x80000008, 0);
+        const struct cpuid_entry *features = cpuid_find(&v->cpuid, 7, 0);
         uint32_t ebx = vendor ? vendor->r.ebx : 0;
         unsigned phys = size ? size->r.eax & 0xff : 36;
 
@@ -197,6 +198,8 @@ void dbt_cpuid_apply(struct dbt_vcpu *v)
                 phys = 36;
         v->sys.phys_mask = (1ULL << phys) - 1;
         v->sys.amd = ebx == 0x68747541 || ebx == 0x6f677948;
+        v->sys.no_x87_selectors = features && (features->r.ebx & BIT(13));
+        v->sys.fdp_of_exceptions = features && (features->r.ebx & BIT(6));
         v->sys.bios_sign = v->sys.amd ? 0x01000065 : 1ULL << 32;
 }
 

@@ -3,6 +3,7 @@
 /* Vector and x87 instructions where the comparison with the host (tests/diff) does not reach: control register and CPUID
  * checks, real-mode environments, operands in MMIO, XSAVE's faults. */
 
+#include <cpuid.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -273,6 +274,15 @@ static void test_xrstor_faults(void)
         CHECK_EQ(RUN(&s, "\x0f\xae\x6e\x10"), X86_GP); /* not aligned */
 }
 
+/* What a guest with the host's vendor sees as the last opcode: Intel's CPUs keep it for unmasked exceptions only (SDM vol. 1, 8.1.9.1). */
+static uint64_t last_opcode(uint64_t opcode)
+{
+        unsigned eax, ebx = 0, ecx, edx;
+
+        __get_cpuid(0, &eax, &ebx, &ecx, &edx);
+        return ebx == 0x756e6547 ? 0 : opcode;
+}
+
 /* x87 environments of real mode hold linear addresses and the opcode (Intel SDM vol. 1, figures 8-10 and 8-12). */
 static void test_real_mode(void)
 {
@@ -284,11 +294,11 @@ static void test_real_mode(void)
         fip = (unsigned)get(0x3006, 2);
         CHECK(fip >= CODE && fip < CODE + 0x4000);
         CHECK_EQ(get(fip, 2), 0xe8d9);
-        CHECK_EQ(get(0x3008, 2), 0x1e8);
+        CHECK_EQ(get(0x3008, 2), last_opcode(0x1e8));
         CHECK_EQ(RUN(&real, "\xd9\xe8\x66\xd9\x36\x00\x30"), 99);
         fip = (unsigned)get(0x300c, 4);
         CHECK_EQ(get(fip, 2), 0xe8d9);
-        CHECK_EQ(get(0x3010, 4), 0x1e8);
+        CHECK_EQ(get(0x3010, 4), last_opcode(0x1e8));
         /* addps has no operand size: movups xmm0, [0x3000]; addps xmm0, xmm0; SSE needs no more than OSFXSR */
         CHECK_EQ(RUN(&real, "\x0f\x20\xe0\x66\x0d\x00\x02\x00\x00\x0f\x22\xe0\x0f\x10\x06\x00\x30\x0f\x58\xc0"), 99);
 }

@@ -886,6 +886,7 @@ static void new_vcpu(void)
 
         CHECK_EQ(posix_memalign((void **)&v, 64, sizeof(*v)), 0);
         memset(v, 0xff, sizeof(*v));
+        v->check = NULL;
         vm.config.callbacks = &cb;
         vm.tsc_khz = 2000000;
         vm.slots[0] = (struct dbt_slot){ .gpa = 0, .size = RAM, .host = ram };

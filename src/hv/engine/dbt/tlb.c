@@ -9,6 +9,7 @@
  * stands for a PCID since it was last flushed. So a context is forgotten by giving it another number, and a CR3 load that keeps a context
  * finds its entries again. One entry covers a large page. Rights and A/D bits are the guest's; nothing here depends on slots or code pages. */
 
+#include "hv/engine/dbt/check.h"
 #include "hv/engine/dbt/mmu.h"
 
 #define WORDS (DBT_TLB_SIZE / 64)
@@ -79,6 +80,11 @@ static bool direct_write(const struct dbt_vcpu *v, const struct dbt_page *page, 
                 !dbt_code_page_test(v->vm, page->gpa);
 }
 
+void dbt_tlb_forbid_write(struct dbt_vcpu *v, unsigned mmu, unsigned slot)
+{
+        v->tlb[mmu][slot].match_write = no_match(slot);
+}
+
 void dbt_tlb_fill(struct dbt_vcpu *v, const struct dbt_page *page, const struct dbt_slot *slot, uint64_t lin, unsigned mmu)
 {
         unsigned n = dbt_tlb_index(lin);
@@ -94,6 +100,8 @@ void dbt_tlb_fill(struct dbt_vcpu *v, const struct dbt_page *page, const struct 
         e->match_write = dbt_page_allows(v, page, DBT_WRITE, mmu) && direct_write(v, page, slot) ? base : none;
         if (unlikely(v->sys.watch) && dbt_debug_watched(v, base))
                 e->match_read = e->match_write = none;
+        if (e->match_write != none && unlikely(!check_grant(v, mmu, n)))
+                e->match_write = none;
         if (e->match_exec == base)
                 note_code(v, mmu, lin, page->rights & DBT_PAGE_GLOBAL);
         note_entry(v, mmu, lin, page->shift, page->rights & DBT_PAGE_GLOBAL);

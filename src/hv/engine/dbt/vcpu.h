@@ -31,6 +31,7 @@
 struct dbt_vm;
 struct dbt_block;
 struct dbt_insn;
+struct dbt_check;
 
 /* --- Software TLB ------------------------------------------------------------------------------------------ */
 
@@ -150,12 +151,18 @@ struct dbt_fpu {
 struct dbt_x87 {
         uint64_t fip, fdp;
         uint32_t fop, fcs, fds;    /* 11 and 16 bits; so wide because translated code writes them */
+        /* fop, fds and fdp are what the last instructions make of them if they count, which native_settle finds out; these are what they are. */
+        uint64_t known_fdp;
+        uint32_t known_fop, known_fds;
 };
+#define DBT_X87_NONE (~0u) /* fop: settled; fds: it and fdp are */
 
 /* State of sys-*.c that engine-neutral state has no place for. dbt_vcpu_reset sets it up. */
 struct dbt_sys {
         uint64_t phys_mask;        /* valid bits of a physical address */
         bool amd;                  /* the guest's CPUID shows AMD or Hygon: their sysret, sysenter and far transfer rules */
+        bool no_x87_selectors;     /* CPUID.7.EBX[13]: the x87 instruction and data pointers are saved without their selectors */
+        bool fdp_of_exceptions;    /* CPUID.7.EBX[6]: the x87 data pointer is that of the last unmasked exception */
         uint64_t tsc_adjust;
         uint64_t mtrr_var[16], mtrr_fix[11];
         uint64_t bios_sign, syscfg, hwcr, de_cfg, spec_ctrl;
@@ -250,6 +257,7 @@ struct dbt_vcpu {
         unsigned pauses;           /* pause instructions so far */
         unsigned blocks;           /* blocks run since the run loop last looked at the clock */
         struct dbt_decode *decode; /* decode cache, owned by block.c */
+        struct dbt_check *check;   /* --engine-check: owned by check.c; else NULL */
         struct dbt_tr *translator;         /* translated code, owned by tr-run.c; NULL: nothing is translated */
         struct dbt_native *native; /* code buffer for re-encoded instructions, owned by native.c */
 };
@@ -281,6 +289,8 @@ void dbt_tlb_flush_page(struct dbt_vcpu *v, uint64_t lin);
 /* Fills the slot of lin, from the second level or by a walk that updates A and D. True: that kind of access may go straight to memory now. Never
  * raises, unwinds or uses a vector register; what it refuses is left to the handler, which does all of it again. */
 bool dbt_tlb_refill(struct dbt_vcpu *v, uint64_t lin, unsigned mmu, enum dbt_access access);
+/* Writes through the entry take the slow path until it is filled again. */
+void dbt_tlb_forbid_write(struct dbt_vcpu *v, unsigned mmu, unsigned slot);
 /* Takes direct writes from every entry for the physical page, and all sites from its aligned group of DBT_CODE_GROUP pages. Returns to which pages of
  * the group direct writes were possible by entries, a bit for each: to that page no longer, to others still. */
 #define DBT_CODE_GROUP 16

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "hv/engine/dbt/block.h"
+#include "hv/engine/dbt/check.h"
 #include "hv/engine/dbt/sys.h"
 #include "hv/engine/dbt/tr.h"
 #include "hv/x86/tsc.h"
@@ -186,7 +187,7 @@ static int vm_new(const struct engine_config *config, struct engine_vm **ret)
         struct dbt_vm *vm;
         int r;
 
-        if (!config->cpus || config->cpus > ENGINE_CPUS_MAX || !config->callbacks)
+        if (!config->cpus || config->cpus > ENGINE_CPUS_MAX || !config->callbacks || (config->check && config->cpus != 1))
                 return -EINVAL;
         vm = calloc(1, sizeof(*vm));
         if (!vm)
@@ -331,6 +332,7 @@ static void vcpu_free(struct engine_vcpu *opaque)
         if (v->native)
                 dbt_native_finish(v);
         dbt_tr_finish(v);
+        free(v->check);
         dbt_decode_free(v->decode);
         /* They go in any order, but all before the VM runs again. */
         for (unsigned i = 0; i < v->vm->n_vcpus; i++)
@@ -362,6 +364,8 @@ static int vcpu_new(struct engine_vm *opaque, unsigned index, const struct cpuid
                 r = dbt_native_init(v);
         if (r >= 0)
                 r = dbt_tr_init(v);
+        if (r >= 0 && vm->config.check)
+                r = dbt_check_new(v);
         if (r < 0) {
                 vcpu_free((struct engine_vcpu *)v);
                 return r;
