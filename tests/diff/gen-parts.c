@@ -254,6 +254,9 @@ void part_patch(struct gen *g)
         pick_variant(g, b + 7);
         put_insn(g, b + skip, 11 - skip);
         put_fixup(g, g->s->length - 8, FIX_ANCHOR, rng_below(&g->r, ANCHORS_MAX));
+        /* Flags that the old bytes would have overwritten may be lost where the new ones do not, unless the engine is told to be exact. */
+        if (!compare_exact_flags)
+                put_insn(g, "\x38\xc0", 2); /* cmp al, al */
         if (alias || rng_percent(&g->r, 30))
                 put_insn(g, "\xeb", 2);
 }

@@ -53,7 +53,7 @@ struct dbt_block {
         uint16_t size;             /* bytes */
         uint8_t flags_in;          /* TR_*F that the translation reads before it overwrites them */
         uint16_t space;            /* that it takes in its segment, in units of DBT_BLOCK_ALIGN */
-        uint8_t check;             /* bytes at the beginning of code that look at v->request */
+        uint8_t skip;              /* bytes at the beginning of code that look at v->request */
         uint8_t samples;           /* times that it was met by chance, while translated */
         bool often;                /* it runs often, and its translation is made for that */
         bool dead;                 /* dropped */

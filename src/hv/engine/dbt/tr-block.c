@@ -343,7 +343,7 @@ const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, struct dbt_b
         tr_jmp(e, v->translator->leave_asked);
         entry = tr_here(e);
         gen_entry(&g, leave);
-        b->check = (uint8_t)(tr_here(e) - entry);
+        b->skip = (uint8_t)(tr_here(e) - entry);
         emit_body(&g);
         emit_outs(&g);
         for (unsigned k = 0; k < g.n_exits; k++)
