@@ -31,7 +31,7 @@ static struct {
         struct x86_state start;
         unsigned next_code;
         unsigned code_gpa[CODE_PAGES];
-        bool translate;
+        bool translate, hot;
         volatile bool kicked_by_port;
 } guest;
 
@@ -144,7 +144,7 @@ static void make_start_state(void)
 
 static int new_machine(void)
 {
-        const struct engine_config config = {.cpus = 1, .exact_flags = compare_exact_flags, .callbacks = &callbacks,
+        const struct engine_config config = {.cpus = 1, .exact_flags = compare_exact_flags, .translate_hot = guest.hot, .callbacks = &callbacks,
                 .translate_after = guest.translate ? 1 : ENGINE_NEVER_TRANSLATE};
         const struct cpuid_topology topo = {.cpus = 1};
         struct cpuid_table cpuid;
@@ -169,9 +169,10 @@ static int new_machine(void)
         return r;
 }
 
-int guest_init(bool translate)
+int guest_init(bool translate, bool hot)
 {
         guest.translate = translate;
+        guest.hot = hot;
         guest.mem = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (guest.mem == MAP_FAILED)
                 return -errno;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* usage: diff [--count N] [--seed S] [--keep-going N] [--translate] [--integer] [--blocks | --profile NAME] [--exact] [--show]
+/* usage: diff [--count N] [--seed S] [--keep-going N] [--translate | --hot] [--integer] [--blocks | --profile NAME] [--exact] [--show]
  *
+ * --translate: translated code instead of the executor; --hot: with what only code that runs often gets.
  * --blocks: blocks of many instructions, of all profiles in turn. --exact: at faults in blocks, too, all flags are compared.
  *
  * Sequence k of a run has the seed S + k, so that one that differs is repeated with --seed <its seed> --count 1. */
@@ -29,7 +30,7 @@ static unsigned faults[16][32]; /* by profile */
 struct options {
         uint64_t count, seed;
         unsigned keep_going, profile; /* profile: all of them if there is no such */
-        bool show, translate, integer, blocks;
+        bool show, translate, hot, integer, blocks;
 };
 
 /* Runs the sequence on both sides; true if they differ. */
@@ -221,7 +222,7 @@ static int parse(int argc, char **argv, struct options *o)
         static const struct option options[] = {
                 {"count", required_argument, NULL, 'c'}, {"seed", required_argument, NULL, 's'},
                 {"keep-going", required_argument, NULL, 'k'}, {"show", no_argument, NULL, 'p'}, {"exact", no_argument, NULL, 'e'},
-                {"translate", no_argument, NULL, 't'}, {"integer", no_argument, NULL, 'i'}, {"blocks", no_argument, NULL, 'b'},
+                {"translate", no_argument, NULL, 't'}, {"hot", no_argument, NULL, 'h'}, {"integer", no_argument, NULL, 'i'}, {"blocks", no_argument, NULL, 'b'},
                 {"profile", required_argument, NULL, 'f'}, {NULL, 0, NULL, 0}
         };
         int opt, r = 0;
@@ -237,6 +238,8 @@ static int parse(int argc, char **argv, struct options *o)
                         o->show = true;
                 else if (opt == 't')
                         o->translate = true;
+                else if (opt == 'h')
+                        o->translate = o->hot = true;
                 else if (opt == 'i')
                         o->integer = true;
                 else if (opt == 'b')
@@ -264,7 +267,7 @@ int main(int argc, char **argv)
                 printf("skipped: needs the FSGSBASE instructions and modify_ldt\n");
                 return 77;
         }
-        if (r < 0 || guest_init(o.translate) < 0) {
+        if (r < 0 || guest_init(o.translate, o.hot) < 0) {
                 fprintf(stderr, "cannot set up host or engine\n");
                 return 1;
         }

@@ -35,6 +35,7 @@ struct engine_config {
         /* dbt: runs of a block before it is translated; 0: the engine's choice, ENGINE_NEVER_TRANSLATE. */
         unsigned translate_after;
         bool check;       /* dbt: every translated block is compared with the executor, at the first difference the engine stops. 1 CPU only */
+        bool translate_hot; /* dbt: every block is translated as if it ran often, for tests */
         bool exact_flags; /* dbt: flags that no instruction reads are kept, too, for tests that look at exceptions' frames */
         /* dbt: bytes of all vCPUs' caches of decoded and translated code together; 0: the engine's choice. Each vCPU gets an equal part, but
          * at least and at most the sizes below. */

@@ -470,6 +470,7 @@ static struct dbt_block *replace(struct dbt_vcpu *v, struct dbt_block *b)
         unsigned n_links = t->n_links[t->current], n_sites = t->sites.n[t->current], n_faults = t->n_faults[t->current];
         size_t used;
 
+        hot->often |= v->vm->config.translate_hot;
         if (!make_code(v, hot, &used) || !dbt_block_replace(v, b, hot)) {
                 t->n_links[t->current] = n_links;
                 t->sites.n[t->current] = n_sites;
