@@ -55,7 +55,10 @@ struct dbt_block {
         uint16_t space;            /* that it takes in its segment, in units of DBT_BLOCK_ALIGN */
         uint8_t skip;              /* bytes at the beginning of code that look at v->request */
         uint8_t samples;           /* times that it was met by chance, while translated */
-        bool often;                /* it runs often, and its translation is made for that */
+        uint8_t stage;             /* enum tr_stage */
+        bool apart;                /* its code has no groups of memory accesses */
+        uint8_t n_sites;           /* of its code, from dbt_tr's number first_site on */
+        uint32_t first_site;
         bool dead;                 /* dropped */
         bool ends;                 /* the last instruction may change mode, mapping or interrupt state */
         bool direct;               /* successors can be chained */
@@ -182,6 +185,8 @@ void dbt_cache_reserve_hot(struct dbt_vcpu *v);
 struct dbt_block *dbt_ring_take(struct dbt_ring *r, size_t size);
 /* A copy of b for its translation, in a place of the hot ring that dbt_cache_keep_hot then makes its own. */
 struct dbt_block *dbt_cache_copy_hot(struct dbt_vcpu *v, const struct dbt_block *b);
+/* The block with a translation that the instruction lies in. */
+struct dbt_block *dbt_cache_hot_block_of(const struct dbt_decode *d, const struct dbt_insn *i);
 void dbt_cache_keep_hot(struct dbt_vcpu *v, const struct dbt_block *hot);
 /* With code_lock held: an unused page. There always is one. */
 struct dbt_code_page *dbt_cache_page(struct dbt_decode *d);

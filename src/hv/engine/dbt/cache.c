@@ -295,6 +295,17 @@ void dbt_cache_keep_hot(struct dbt_vcpu *v, const struct dbt_block *hot)
                 dbt_native_retain(v, &hot->insn[i]);
 }
 
+struct dbt_block *dbt_cache_hot_block_of(const struct dbt_decode *d, const struct dbt_insn *i)
+{
+        const struct dbt_ring *r = &d->hot;
+        unsigned segment = (unsigned)((size_t)((const uint8_t *)i - r->base) / r->size);
+        struct dbt_block *b = segment_first(r, segment);
+
+        while ((const uint8_t *)block_behind(b) <= (const uint8_t *)i)
+                b = (struct dbt_block *)block_behind(b);
+        return b;
+}
+
 static void ring_reset(struct dbt_ring *r)
 {
         for (unsigned k = 0; k < DBT_SEGMENTS; k++)

@@ -48,7 +48,7 @@ static void call_closure(struct gen *g, unsigned k)
         for (; k <= last; k = end) {
                 for (end = k + 1; end <= last && g->insns[end].i == g->insns[end - 1].i + 1; end++)
                         ;
-                call_handlers(g, g->insns[k].i, g->insns[k].offset, end - k);
+                call_handlers(g, g->insns[k].i, g->insns[k].offset, (end - k) | TR_CLOSURE);
         }
 }
 

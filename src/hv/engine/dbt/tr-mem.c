@@ -198,7 +198,7 @@ void gen_miss(struct gen *g, const struct gen_out *o)
 /* Code that runs often and seldom sees another page there does without the TLB: user code, and the stack. */
 static bool prefers_site(const struct gen *g, const struct dbt_mem *m)
 {
-        if (!g->b->often)
+        if (g->b->stage == TR_SELDOM)
                 return false;
         if (g->k < 64 && (g->b->by_tlb >> g->k & 1))
                 return false;
@@ -213,7 +213,7 @@ static size_t key_of(const struct gen *g, const struct dbt_mem *m, int32_t *ret_
         bool segment = m->seg_base != DBT_SEG_BASE_NONE;
 
         *ret_disp = m->disp;
-        if (m->index != DBT_REG_NONE || !g->b->often || g->v->mmu != DBT_MMU_USER)
+        if (m->index != DBT_REG_NONE || g->b->stage == TR_SELDOM || g->v->mmu != DBT_MMU_USER)
                 return 0;
         if (m->base == DBT_REG_RIP && !segment) {
                 *ret_disp = m->disp + (int32_t)g->offset;

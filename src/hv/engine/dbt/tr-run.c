@@ -193,7 +193,7 @@ static void emit_call(struct tr_emit *e)
 static void emit_roam(struct tr_emit *e, enum tr_miss how)
 {
         size_t match = how == TR_MISS_WRITE ? offsetof(struct dbt_tlb_entry, match_write) : offsetof(struct dbt_tlb_entry, match_read);
-        static const struct tr_op test = { .opcode = 0xf6 }, inc = { .opcode = 0xfe }, movzx = { .opcode = 0xb7, .map0f = true },
+        static const struct tr_op test = { .opcode = 0xf6 }, inc = { .opcode = 0xff }, test32 = { .opcode = 0xf7 }, movzx = { .opcode = 0xb7, .map0f = true },
                                   mov = { .opcode = 0x8b };
         struct tr_mem k = { .base = TR_RCX, .index = TR_NO_HOME, .disp = offsetof(struct tr_site, k) }, limit = k, misses = k;
         uint8_t *slow[3];
@@ -214,6 +214,8 @@ static void emit_roam(struct tr_emit *e, enum tr_miss how)
         CODE(e, 0x48, 0x39, 0xfe); /* cmp rsi, rdi */
         slow[1] = tr_jcc(e, TR_CC_A);
         tr_op_mem(e, &inc, 0, &misses);
+        tr_op_mem(e, &test32, 0, &misses);
+        tr_put32(e, TR_SITE_MISSES_MAX - 1);
         slow[2] = tr_jcc(e, TR_CC_E);
         CODE(e, 0x48, 0x25, 0x00, 0xf0, 0xff, 0xff); /* and rax, -4096 */
         with_base(e, 0x89, TR_RAX, TR_RCX, offsetof(struct tr_site, match));
@@ -270,10 +272,30 @@ void tr_emit_routines(struct dbt_tr *t, struct tr_emit *e)
         tr_emit_string_routines(t, e);
 }
 
-bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t n)
+/* Groups that reach into a second page are run by handlers as a whole: where that happens often, their block is better off without. */
+static void count_closure(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
+        struct tr_sites *sites = &v->translator->sites;
+        struct dbt_block *b;
+
+        if (++v->tr_closures % TR_CLOSURES_MAX || sites->convert)
+                return;
+        b = dbt_cache_hot_block_of(v->decode, i);
+        if (b->apart)
+                return;
+        b->apart = true;
+        sites->convert = b;
+        atomic_fetch_or_explicit(&v->request, DBT_REQ_CONVERT, memory_order_relaxed);
+}
+
+bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t count)
+{
+        uint32_t n = count & ~(uint32_t)TR_CLOSURE;
         const struct dbt_insn *last = i + n - 1;
         uint64_t rip = v->tr_page + offset;
+
+        if (n > 1 && (count & TR_CLOSURE))
+                count_closure(v, i);
 
         dbt_set_flags(v, v->tr_flags);
         v->rip = rip;
@@ -470,7 +492,10 @@ static struct dbt_block *replace(struct dbt_vcpu *v, struct dbt_block *b)
         unsigned n_links = t->n_links[t->current], n_sites = t->sites.n[t->current], n_faults = t->n_faults[t->current];
         size_t used;
 
-        hot->often |= v->vm->config.translate_hot;
+        hot->n_sites = 0;
+        hot->samples = 0;
+        if (v->vm->config.translate_hot)
+                hot->stage = TR_OFTEN;
         if (!make_code(v, hot, &used) || !dbt_block_replace(v, b, hot)) {
                 t->n_links[t->current] = n_links;
                 t->sites.n[t->current] = n_sites;
@@ -527,9 +552,11 @@ void dbt_tr_sample(struct dbt_vcpu *v, struct dbt_block *b)
         uint64_t rip;
         uint32_t slot;
 
-        if (!b->code || b->often || ++b->samples < TR_SAMPLES)
+        if (!b->code || b->stage == TR_OFTEN || ++b->samples < (b->stage == TR_TRIAL ? TR_TRIAL_SAMPLES : TR_SAMPLES))
                 return;
-        b->often = true;
+        if (b->stage == TR_TRIAL)
+                tr_sites_judge(v, b, TR_TRIAL_SAMPLES * TR_BUDGET);
+        b->stage = b->stage == TR_SELDOM && v->mmu == DBT_MMU_USER ? TR_TRIAL : TR_OFTEN;
         rip = dbt_rip_linear(v);
         now = translate_again(v, b);
         if (!now || mode < 0)

@@ -7,8 +7,8 @@
 #include "hv/engine/dbt/sys.h"
 #include "hv/engine/dbt/tr.h"
 
-/* 256 misses in less TSC ticks than this: the TLB is better. */
-#define THRASHING (256 * 150)
+/* A miss costs what so many accesses gain. */
+#define BREAK_EVEN 10
 
 static bool is_keyed(const struct tr_site *s)
 {
@@ -51,24 +51,25 @@ static void site_insert(struct tr_sites *sites, struct tr_site *s, bool global, 
 
 /* --- Misses -------------------------------------------------------------------------------------------------------------- */
 
-static bool is_thrashing(struct tr_site *s)
-{
-        uint32_t now = (uint32_t)dbt_host_tsc();
-        bool fast = now - s->missed < THRASHING;
-
-        s->missed = now;
-        return fast;
-}
-
 static void count_miss(struct dbt_vcpu *v, struct tr_site *s)
 {
         struct tr_sites *sites = &v->translator->sites;
+        uint32_t before = s->misses++;
 
-        if (s->misses++ || !is_thrashing(s) || sites->convert)
+        if (!before || before % TR_SITE_MISSES_MAX || sites->convert)
                 return;
         s->block->by_tlb |= 1ULL << (s->k & TR_SITE_INSN);
         sites->convert = s->block;
         atomic_fetch_or_explicit(&v->request, DBT_REQ_CONVERT, memory_order_relaxed);
+}
+
+void tr_sites_judge(struct dbt_vcpu *v, struct dbt_block *b, unsigned runs)
+{
+        const struct tr_site *s = &v->translator->sites.site[b->first_site];
+
+        for (unsigned n = 0; n < b->n_sites; n++)
+                if (!is_keyed(&s[n]) && s[n].misses > runs / BREAK_EVEN)
+                        b->by_tlb |= 1ULL << (s[n].k & TR_SITE_INSN);
 }
 
 /* The TLB's entry for the access, NULL if it needs its handler. */
@@ -210,8 +211,11 @@ void dbt_tr_forget_host(struct dbt_vcpu *v, uintptr_t start, uint64_t size)
 
 struct tr_site *tr_site_new(struct tr_sites *sites, struct dbt_block *b, unsigned k, unsigned span)
 {
-        struct tr_site *s = &sites->site[sites->current * sites->max + sites->n[sites->current]++];
+        unsigned n = sites->current * sites->max + sites->n[sites->current]++;
+        struct tr_site *s = &sites->site[n];
 
+        if (!b->n_sites++)
+                b->first_site = n;
         *s = (struct tr_site){ .match = TR_SITE_INVALID, .addend = (uintptr_t)sites->site - DBT_PAGE_SIZE - TR_SITE_INVALID,
                 .block = b, .k = (uint8_t)k, .limit = (uint16_t)(DBT_PAGE_SIZE - span) };
         return s;

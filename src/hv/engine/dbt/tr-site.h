@@ -18,6 +18,8 @@
 #define TR_SITE_KEYED 0x80
 #define TR_SITE_ROAMING 0x40
 #define TR_SITE_INSN 0x3f
+/* A power of two; after so many misses the TLB is looked up. */
+#define TR_SITE_MISSES_MAX (1u << 20)
 
 struct tr_site {
         uint64_t match;           /* the page's linear address, or the key */
@@ -25,12 +27,11 @@ struct tr_site {
         struct tr_site *next, **prev; /* in its list; prev NULL: not valid */
         struct dbt_block *block;
         union {
-                uint32_t missed;  /* not keyed: low bits of the TSC 256 misses ago */
+                uint32_t misses;  /* not keyed: so far */
                 int32_t disp;     /* keyed: linear - key */
         };
         uint16_t limit;           /* greatest offset in a page where an access may begin */
         uint8_t k;                /* instruction in the block; TR_SITE_KEYED, TR_SITE_ROAMING */
-        uint8_t misses;           /* modulo 256 */
 };
 
 struct tr_sites {
@@ -46,6 +47,8 @@ enum tr_miss { TR_MISS_READ, TR_MISS_WRITE, TR_MISS_TLB_READ, TR_MISS_TLB_WRITE,
 
 /* Called by translated code: make the site, or the TLB, fit for the address. False: the access has to be done by the handler. */
 bool tr_site_missed(struct dbt_vcpu *v, struct tr_site *site, uint64_t lin, enum tr_miss how);
+/* The block has run about so many times: notes in by_tlb which of its sites missed too often. */
+void tr_sites_judge(struct dbt_vcpu *v, struct dbt_block *b, unsigned runs);
 bool tr_tlb_missed(struct dbt_vcpu *v, uint64_t span, uint64_t lin, enum tr_miss how);
 
 struct tr_site *tr_site_new(struct tr_sites *sites, struct dbt_block *b, unsigned k, unsigned span);

@@ -42,8 +42,13 @@
 #define TR_NO_HOME 0xff
 /* Block entries until the run loop looks at the clock. */
 #define TR_BUDGET 512
-/* Samples, one each time that the budget is used up, until a block counts as often run. */
+/* Samples, one each time that the budget is used up, until a block counts as often run; and until its sites are judged. */
 #define TR_SAMPLES 12
+#define TR_TRIAL_SAMPLES 8
+/* In the number of instructions for tr_handlers: an access could not be made, and what follows belongs to its group. */
+#define TR_CLOSURE 0x8000
+/* A power of two: times that handlers run groups until the last one's block does without groups. */
+#define TR_CLOSURES_MAX 64
 
 enum { TR_RAX, TR_RCX, TR_RDX, TR_RBX, TR_RSP, TR_RBP, TR_RSI, TR_RDI };
 
@@ -79,6 +84,13 @@ struct dbt_tr {
         const uint8_t *missed[TR_MISSES];     /* RAX: address, RCX: site or span; NE: try again */
         const uint8_t *jump;                  /* to the address in RAX, any mode */
         const uint8_t *jump_in[DBT_JUMP_MODES]; /* the same within a mode, which enters the target in the jump cache */
+};
+
+/* dbt_block's stage: how its code is made. */
+enum tr_stage {
+        TR_SELDOM, /* all memory operands by the TLB */
+        TR_TRIAL,  /* user code: all by sites */
+        TR_OFTEN,  /* by sites but for those of which this turned out to be worse */
 };
 
 /* What tr_enter returns. */
@@ -228,7 +240,7 @@ void tr_fault_new(struct dbt_tr *t, const uint8_t *pc, const uint8_t *exit);
 int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode);
 /* Called by translated code: runs n instructions from i by their handlers; the first is at offset in the page. True: translated code
  * is to be left as the block was dropped or dbt_must_stop; v->rip is right. */
-bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t n);
+bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t count);
 
 /* 0, or negative errno. The vCPU runs without translator if the host lacks something: v->translator is NULL then. */
 int dbt_tr_init(struct dbt_vcpu *v);

@@ -215,6 +215,7 @@ struct dbt_vcpu {
         struct dbt_x87 x87;
         int32_t tr_budget;
         uint64_t tr_addends[DBT_GROUPS];
+        uint32_t tr_closures;      /* so far */
         struct dbt_jumps jumps[DBT_JUMP_MODES];
         struct dbt_tlb_entry tlb[DBT_NMMUS][DBT_TLB_SIZE] __attribute__((aligned(128)));
         struct dbt_tlb_info tlb_info[DBT_NMMUS][DBT_TLB_SIZE];
