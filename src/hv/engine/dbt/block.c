@@ -119,6 +119,7 @@ static struct dbt_code_page *page_mark_and_fill(struct dbt_vcpu *v, uint64_t gpa
         struct dbt_code_page *p;
         uint32_t written = 0;
 
+        dbt_fpu_save(v);
         dbt_exclusive_begin(v);
         pthread_mutex_lock(&vm->code_lock);
         for (unsigned i = 0; i < vm->n_vcpus; i++)
@@ -567,7 +568,6 @@ struct dbt_block *dbt_block_get(struct dbt_vcpu *v)
         pthread_mutex_unlock(&v->vm->code_lock);
         if (b)
                 return b;
-        dbt_fpu_save(v);
         b = block_make(v, lin, gpa, bytes);
         pthread_mutex_lock(&v->vm->code_lock);
         if (!b->dead)

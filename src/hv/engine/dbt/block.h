@@ -104,11 +104,24 @@ struct dbt_lookup {
         } way[DBT_LOOKUP_WAYS];
 } __attribute__((aligned(64)));
 
+/* An instruction that was decoded, for others like it; see decode-quick.c. insn.length 0: none. */
+struct dbt_example {
+        uint64_t key;
+        struct dbt_insn insn;      /* counts as a user of its stub */
+        uint8_t disp_at, disp;     /* bytes of the displacement */
+        uint8_t imm;               /* bytes of the immediate, at the end; 0 also if it is part of the key */
+        bool is_signed : 1, relative : 1;
+};
+
+#define DBT_EXAMPLES_BITS 12
+#define DBT_EXAMPLES (1u << DBT_EXAMPLES_BITS)
+
 /* Everything is written under vm->code_lock; lookup is read by the own vCPU without it. */
 struct dbt_decode {
         struct dbt_lookup lookup[DBT_LOOKUP_SIZE];
         struct dbt_block *hash[DBT_HASH_SIZE];
         struct dbt_code_page *pages[DBT_PAGE_HASH_SIZE];
+        struct dbt_example examples[DBT_EXAMPLES]; /* own vCPU, without the lock */
         struct dbt_vcpu *owner;
         struct dbt_block *dropped; /* translated blocks that were dropped and to which links may lead */
         struct dbt_ring cold, hot; /* blocks without and with a translation */
@@ -185,6 +198,15 @@ struct dbt_block *dbt_cache_copy_hot(struct dbt_vcpu *v, const struct dbt_block 
 void dbt_cache_keep_hot(struct dbt_vcpu *v, const struct dbt_block *hot);
 /* With code_lock held: an unused page. There always is one. */
 struct dbt_code_page *dbt_cache_page(struct dbt_decode *d);
+
+/* --- decode-quick.c ----------------------------------------------------------------------------------------------- */
+
+/* dbt_decode for an instruction like one that was learned; 0: there is none. Keeps the guest's vector state where it is. */
+unsigned dbt_decode_quick(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, struct dbt_insn *ret);
+/* i is a valid instruction that was decoded from bytes by way of z. */
+void dbt_decode_learn(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, const ZydisDecodedInstruction *z, const struct dbt_insn *i);
+/* Forgets all; true: there were users of stubs. */
+bool dbt_decode_forget(struct dbt_vcpu *v);
 
 /* --- block.c ------------------------------------------------------------------------------------------------------ */
 

@@ -176,8 +176,10 @@ static void release_stubs(struct dbt_vcpu *v, const struct dbt_ring *r, unsigned
 static void evict(struct dbt_vcpu *v, struct dbt_ring *r, unsigned segment)
 {
         struct dbt_decode *d = v->decode;
-        uint64_t start = thread_ns(), ns;
+        uint64_t start, ns;
 
+        dbt_fpu_save(v);
+        start = thread_ns();
         pthread_mutex_lock(&v->vm->code_lock);
         dbt_block_unlink_dropped(v); /* they may lie in the segment */
         drop_blocks(d, r, segment);
@@ -245,6 +247,8 @@ static void reserve_stubs(struct dbt_vcpu *v)
         struct dbt_decode *d = v->decode;
 
         while (dbt_native_full(v)) {
+                if (dbt_decode_forget(v))
+                        continue;
                 if (!ring_is_empty(&d->cold))
                         ring_advance(v, &d->cold);
                 else if (!ring_is_empty(&d->hot))
@@ -319,6 +323,7 @@ void dbt_block_flush(struct dbt_vcpu *v)
         ring_reset(&d->hot);
         d->flushes++;
         d->dropped = NULL;
+        dbt_decode_forget(v);
         dbt_native_flush(v);
         dbt_tr_flush(v);
         pthread_mutex_unlock(&v->vm->code_lock);
