@@ -40,7 +40,7 @@ struct dbt_block {
         struct dbt_block *next[2]; /* known successors that are not translated: [0] what follows in memory, [1] the last instruction's target; only
                                     * within the page, as another page may come to be mapped there */
         struct dbt_block *hash_next;
-        struct dbt_block *page_next[2]; /* further blocks of the first and the second page */
+        struct dbt_block *page_next[2]; /* later blocks of the first and the second page, of the same ring */
         uint64_t second;           /* second page of a block of one instruction that crosses a page end, else DBT_NO_PAGE */
         const void *code;          /* translation, or NULL: the address that jumps to the block go to */
         struct tr_link *links;     /* exits of translated code that lead here */
@@ -57,6 +57,7 @@ struct dbt_block {
         uint8_t samples;           /* times that it was met by chance, while translated */
         bool often;                /* it runs often, and its translation is made for that */
         bool dead;                 /* dropped */
+        bool stubs;                /* an instruction has one of native.c's */
         bool ends;                 /* the last instruction may change mode, mapping or interrupt state */
         bool direct;               /* successors can be chained */
         bool fused;                /* the last of insn is two of the guest's; insn[n] and insn[n + 1] have them alone */
@@ -76,10 +77,13 @@ static inline const uint8_t *dbt_block_bytes(const struct dbt_block *b)
 struct dbt_code_page {
         uint64_t gpa;
         struct dbt_code_page *hash_next;
-        struct dbt_block *blocks; /* dead ones may be among them */
+        /* Blocks of the cold and of the hot ring in the order in which they were made, so that those evicted are in front. Dead ones may be
+         * among them. */
+        struct dbt_page_blocks {
+                struct dbt_block *first, *last;
+        } blocks[2];
         unsigned generation;      /* writes so far */
-        unsigned filling : 1;     /* bytes are being decoded: counts as a block */
-        unsigned swept : 31;      /* sweep that it was last part of */
+        bool filling;             /* bytes are being decoded: counts as a block */
 };
 
 /* Blocks one behind the other in segments, which are filled in turn. */
@@ -129,7 +133,6 @@ struct dbt_decode {
         size_t arena_size;
         struct dbt_code_page *page_pool, *page_free;
         unsigned n_pages, max_pages; /* of the pool: taken at some time, in all */
-        unsigned sweeps;
         unsigned flushes; /* times that blocks were evicted: pointers from before are void */
         struct dbt_cache_stats stats;
         uint64_t hot_since; /* the hot ring came to its present segment, in the thread's time */
@@ -210,10 +213,10 @@ bool dbt_decode_forget(struct dbt_vcpu *v);
 
 /* --- block.c ------------------------------------------------------------------------------------------------------ */
 
-/* For eviction, with code_lock held. The first one does what dbt_block_unlink does. */
+/* For eviction, with code_lock held. The first one does what dbt_block_unlink does; then all blocks of a segment are retired, and all of them swept. */
 void dbt_block_unlink_dropped(struct dbt_vcpu *v);
-void dbt_block_kill(struct dbt_decode *d, struct dbt_block *b);
-/* Takes what is dead out of the list of the block's pages, once for each value of d->sweeps, and gives up pages without blocks. */
+void dbt_block_retire(struct dbt_decode *d, struct dbt_block *b);
+/* Takes the first ones out of the lists of the block's pages while they are dead, and gives up pages without blocks. */
 void dbt_block_sweep(struct dbt_decode *d, const struct dbt_block *b);
 /* The block at v->rip, decoded now if need be. Raises what the fetch raises; unwinds with DBT_UNWIND_RESTART if the bytes changed
  * meanwhile, with DBT_UNWIND_ERROR if there is no memory at that address. */

@@ -7,7 +7,7 @@
  * after the other; when the last one is full, the oldest is evicted: all of its blocks are dropped and its memory is used again.
  *
  * Who may hold a pointer to an evicted block, and how it goes:
- *   the hash, lookup[]          dbt_block_kill
+ *   the hash, lookup[]          dbt_block_retire
  *   the lists of its pages      dbt_block_sweep
  *   next[] of cold blocks       void when d->flushes has changed
  *   links to and from it        dbt_tr_unlink, dbt_tr_evict
@@ -159,9 +159,7 @@ static uint64_t thread_ns(void)
 static void drop_blocks(struct dbt_decode *d, struct dbt_ring *r, unsigned segment)
 {
         FOREACH_BLOCK(b, r, segment)
-                if (!b->dead)
-                        dbt_block_kill(d, b);
-        d->sweeps++;
+                dbt_block_retire(d, b);
         FOREACH_BLOCK(b, r, segment)
                 dbt_block_sweep(d, b);
 }
@@ -169,7 +167,7 @@ static void drop_blocks(struct dbt_decode *d, struct dbt_ring *r, unsigned segme
 static void release_stubs(struct dbt_vcpu *v, const struct dbt_ring *r, unsigned segment)
 {
         FOREACH_BLOCK(b, r, segment)
-                for (unsigned i = 0; i < b->n + (b->fused ? 2u : 0u); i++)
+                for (unsigned i = 0; b->stubs && i < b->n + (b->fused ? 2u : 0u); i++)
                         dbt_native_release(v, &b->insn[i]);
 }
 
