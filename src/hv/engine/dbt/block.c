@@ -348,7 +348,7 @@ struct fill {
         unsigned generation[2];
         uint8_t crossing[ZYDIS_MAX_INSTRUCTION_LENGTH];
         unsigned n, size;
-        struct dbt_insn insn[DBT_BLOCK_MAX];
+        struct dbt_insn insn[DBT_BLOCK_MAX + 1];
 };
 
 static _Noreturn void no_memory(struct dbt_vcpu *v, uint64_t gpa)
@@ -403,19 +403,20 @@ static void decode_block(struct dbt_vcpu *v, struct fill *f)
         }
 }
 
-static void fuse_last(struct dbt_block *b)
+/* Makes one of the last two, and puts them behind it. */
+static bool fuse_last(struct fill *f)
 {
         struct dbt_insn alone;
 
-        if (b->n < 2)
-                return;
-        alone = b->insn[b->n - 2];
-        if (!dbt_fuse(&b->insn[b->n - 2], &b->insn[b->n - 1]))
-                return;
-        b->n--;
-        b->insn[b->n + 1] = b->insn[b->n];
-        b->insn[b->n] = alone;
-        b->fused = true;
+        if (f->n < 2)
+                return false;
+        alone = f->insn[f->n - 2];
+        if (!dbt_fuse(&f->insn[f->n - 2], &f->insn[f->n - 1]))
+                return false;
+        f->n--;
+        f->insn[f->n + 1] = f->insn[f->n];
+        f->insn[f->n] = alone;
+        return true;
 }
 
 /* Into the hash and the lists of its pages. */
@@ -432,24 +433,25 @@ static void block_publish(struct dbt_decode *d, struct dbt_block *b, struct dbt_
         }
 }
 
-static struct dbt_block *block_enter(struct dbt_vcpu *v, const struct fill *f)
+static struct dbt_block *block_enter(struct dbt_vcpu *v, struct fill *f)
 {
         struct dbt_decode *d = v->decode;
-        struct dbt_block *b = dbt_ring_take(&d->cold, sizeof(*b) + (f->n + 1) * sizeof(b->insn[0]) + f->size + DBT_BYTES_MORE);
+        uint8_t flags = f->insn[f->n - 1].flags;
+        bool fused = fuse_last(f);
+        unsigned n = f->n + (fused ? 2 : 0);
+        struct dbt_block *b = dbt_ring_take(&d->cold, sizeof(*b) + n * sizeof(b->insn[0]) + f->size + DBT_BYTES_MORE);
         uint16_t space = b->space;
         uint8_t *bytes;
         const uint8_t *from = f->second == DBT_NO_PAGE ? f->bytes : f->crossing;
-        const struct dbt_insn *last = &f->insn[f->n - 1];
 
         *b = (struct dbt_block){ .key = dbt_block_key(f->gpa, v->mode), .n = (uint16_t)f->n, .size = (uint16_t)f->size,
-                .second = f->second, .space = space };
-        b->ends = last->flags & DBT_INSN_ENDS_BLOCK;
-        b->direct = !b->ends && (!(last->flags & DBT_INSN_TRANSFER) || (last->flags & DBT_INSN_DIRECT));
-        for (unsigned i = 0; i < f->n; i++) {
+                .second = f->second, .space = space, .fused = fused };
+        b->ends = flags & DBT_INSN_ENDS_BLOCK;
+        b->direct = !b->ends && (!(flags & DBT_INSN_TRANSFER) || (flags & DBT_INSN_DIRECT));
+        for (unsigned i = 0; i < n; i++) {
                 b->insn[i] = f->insn[i];
                 b->stubs |= f->insn[i].mem.stub;
         }
-        fuse_last(b);
         bytes = (uint8_t *)dbt_block_bytes(b);
         for (unsigned i = 0; i < f->size; i++)
                 bytes[i] = from[i];

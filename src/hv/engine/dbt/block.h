@@ -37,15 +37,22 @@ enum dbt_check_kind { DBT_CHECK_UNKNOWN, DBT_CHECK_ALONE, DBT_CHECK_BOTH };
  * vCPUs and stale chains find their way out; its memory is reused when its segment is emptied, see cache.c. */
 struct dbt_block {
         uint64_t key;              /* dbt_block_key of the first byte */
-        struct dbt_block *next[2]; /* known successors that are not translated: [0] what follows in memory, [1] the last instruction's target; only
-                                    * within the page, as another page may come to be mapped there */
-        struct dbt_block *hash_next;
+        union {
+                /* Without code: known successors that are not translated: [0] what follows in memory, [1] the last instruction's target; only
+                 * within the page, as another page may come to be mapped there */
+                struct dbt_block *next[2];
+                struct {
+                        struct tr_link *links; /* exits of translated code that lead here */
+                        uint64_t by_tlb;       /* memory operands, bit per instruction, for which the translation does without a site */
+                };
+        };
+        union {
+                struct dbt_block *hash_next;
+                struct dbt_block *dropped_next; /* in dbt_decode's list */
+        };
         struct dbt_block *page_next[2]; /* later blocks of the first and the second page, of the same ring */
         uint64_t second;           /* second page of a block of one instruction that crosses a page end, else DBT_NO_PAGE */
         const void *code;          /* translation, or NULL: the address that jumps to the block go to */
-        struct tr_link *links;     /* exits of translated code that lead here */
-        struct dbt_block *dropped_next; /* in dbt_decode's list */
-        uint64_t by_tlb;           /* memory operands, bit per instruction, for which the translation does without a site */
         unsigned runs;             /* by the executor, until translated */
         unsigned chained;          /* value of dbt_decode's flushes for which next is valid */
         uint8_t check;             /* enum dbt_check_kind */
@@ -60,14 +67,14 @@ struct dbt_block {
         bool stubs;                /* an instruction has one of native.c's */
         bool ends;                 /* the last instruction may change mode, mapping or interrupt state */
         bool direct;               /* successors can be chained */
-        bool fused;                /* the last of insn is two of the guest's; insn[n] and insn[n + 1] have them alone */
+        bool fused;                /* the last of insn is two of the guest's; insn[n] and insn[n + 1] have them alone. Not with code */
         struct dbt_insn insn[];    /* and behind them the bytes */
 };
 
 /* What insn was decoded from. DBT_BYTES_MORE further ones can be read. */
 static inline const uint8_t *dbt_block_bytes(const struct dbt_block *b)
 {
-        return (const uint8_t *)&b->insn[b->n + (b->fused ? 2 : 1)];
+        return (const uint8_t *)&b->insn[b->n + (b->fused ? 2 : 0)];
 }
 #define DBT_BYTES_MORE 4
 

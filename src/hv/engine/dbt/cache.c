@@ -273,17 +273,31 @@ void dbt_cache_reserve_hot(struct dbt_vcpu *v)
                 advance_hot(v);
 }
 
+/* size is a multiple of 4. */
+static void copy(void *to, const void *from, size_t size)
+{
+        uint32_t *t = to;
+        const uint32_t *f = from;
+
+        for (size_t k = 0; k < size / 4; k++)
+                t[k] = f[k];
+}
+
 struct dbt_block *dbt_cache_copy_hot(struct dbt_vcpu *v, const struct dbt_block *b)
 {
         struct dbt_ring *r = &v->decode->hot;
-        uint64_t *to = (uint64_t *)(segment_start(r, r->current) + r->used[r->current]);
-        const uint64_t *from = (const uint64_t *)b;
-        struct dbt_block *hot = (struct dbt_block *)to;
+        struct dbt_block *hot = (struct dbt_block *)(segment_start(r, r->current) + r->used[r->current]);
+        unsigned alone = b->fused ? 2 : 0, n = b->n - alone / 2;
 
-        for (size_t k = 0; k < (size_t)b->space * (DBT_BLOCK_ALIGN / 8); k++)
-                to[k] = from[k];
-        hot->next[0] = hot->next[1] = NULL;
+        *hot = *b;
+        copy(hot->insn, b->insn, n * sizeof(b->insn[0]));
+        copy(&hot->insn[n], &b->insn[b->n], alone * sizeof(b->insn[0]));
+        hot->n = (uint16_t)(n + alone);
+        hot->fused = false;
+        copy((uint8_t *)dbt_block_bytes(hot), dbt_block_bytes(b), ALIGN_UP(b->size + DBT_BYTES_MORE, 4u));
+        hot->space = (uint16_t)(ALIGN_UP(sizeof(*b) + hot->n * sizeof(b->insn[0]) + ALIGN_UP(b->size + DBT_BYTES_MORE, 4u), DBT_BLOCK_ALIGN) / DBT_BLOCK_ALIGN);
         hot->links = NULL;
+        hot->by_tlb = b->code ? b->by_tlb : 0;
         hot->code = NULL;
         return hot;
 }
@@ -293,7 +307,7 @@ void dbt_cache_keep_hot(struct dbt_vcpu *v, const struct dbt_block *hot)
         struct dbt_ring *r = &v->decode->hot;
 
         r->used[r->current] += (size_t)hot->space * DBT_BLOCK_ALIGN;
-        for (unsigned i = 0; i < hot->n + (hot->fused ? 2u : 0u); i++)
+        for (unsigned i = 0; i < hot->n; i++)
                 dbt_native_retain(v, &hot->insn[i]);
 }
 
