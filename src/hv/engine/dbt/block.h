@@ -54,7 +54,7 @@ struct dbt_block {
         uint64_t second;           /* second page of a block of one instruction that crosses a page end, else DBT_NO_PAGE */
         const void *code;          /* translation, or NULL: the address that jumps to the block go to */
         unsigned runs;             /* by the executor, until translated */
-        unsigned chained;          /* value of dbt_decode's flushes for which next is valid */
+        unsigned chained;          /* value of the cold ring's advances from which on next is not valid any longer */
         uint8_t check;             /* enum dbt_check_kind */
         uint16_t n;                /* elements of insn that make up the block */
         uint16_t size;             /* bytes */
@@ -99,6 +99,7 @@ struct dbt_ring {
         size_t size;                /* of a segment */
         size_t used[DBT_SEGMENTS];
         unsigned current;
+        unsigned advances;          /* times that another segment became the current one, and what was in it was evicted */
 };
 
 /* What evicting segments took in the thread's time. */
@@ -203,6 +204,14 @@ void dbt_cache_reserve(struct dbt_vcpu *v);
 void dbt_cache_reserve_hot(struct dbt_vcpu *v);
 /* Takes space for a block of size bytes from a ring that has room. */
 struct dbt_block *dbt_ring_take(struct dbt_ring *r, size_t size);
+/* For how many advances the block of the ring will stay where it is. */
+static inline unsigned dbt_ring_stays(const struct dbt_ring *r, const struct dbt_block *b)
+{
+        unsigned segment = (unsigned)((size_t)((const uint8_t *)b - r->base) / r->size);
+
+        return (segment + DBT_SEGMENTS - r->current - 1) % DBT_SEGMENTS + 1;
+}
+
 /* A copy of b for its translation, in a place of the hot ring that dbt_cache_keep_hot then makes its own. */
 struct dbt_block *dbt_cache_copy_hot(struct dbt_vcpu *v, const struct dbt_block *b);
 void dbt_cache_keep_hot(struct dbt_vcpu *v, const struct dbt_block *hot);

@@ -9,7 +9,7 @@
  * Who may hold a pointer to an evicted block, and how it goes:
  *   the hash, lookup[]          dbt_block_retire
  *   the lists of its pages      dbt_block_sweep
- *   next[] of cold blocks       void when d->flushes has changed
+ *   next[] of cold blocks       void when d->cold.advances has come to where the first of them is evicted
  *   links to and from it        dbt_tr_unlink, dbt_tr_evict
  *   the jump cache              forgotten as a whole
  *   the run loop                compares d->flushes before it uses a block from before a lookup
@@ -204,6 +204,7 @@ static void evict(struct dbt_vcpu *v, struct dbt_ring *r, unsigned segment)
 static void ring_advance(struct dbt_vcpu *v, struct dbt_ring *r)
 {
         r->current = (r->current + 1) % DBT_SEGMENTS;
+        r->advances++;
         if (r->used[r->current])
                 evict(v, r, r->current);
 }
@@ -316,6 +317,7 @@ static void ring_reset(struct dbt_ring *r)
         for (unsigned k = 0; k < DBT_SEGMENTS; k++)
                 r->used[k] = 0;
         r->current = 0;
+        r->advances += DBT_SEGMENTS;
 }
 
 void dbt_block_flush(struct dbt_vcpu *v)
