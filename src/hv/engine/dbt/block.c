@@ -119,6 +119,7 @@ static struct dbt_code_page *page_mark_and_fill(struct dbt_vcpu *v, uint64_t gpa
         struct dbt_code_page *p;
         uint32_t written = 0;
 
+        dbt_fpu_save(v);
         dbt_exclusive_begin(v);
         pthread_mutex_lock(&vm->code_lock);
         for (unsigned i = 0; i < vm->n_vcpus; i++)
@@ -174,17 +175,24 @@ static void hash_remove(struct dbt_decode *d, struct dbt_block *b)
                 *p = b->hash_next;
 }
 
-void dbt_block_kill(struct dbt_decode *d, struct dbt_block *b)
+void dbt_block_retire(struct dbt_decode *d, struct dbt_block *b)
 {
+        if (b->dead)
+                return;
         b->dead = true;
         hash_remove(d, b);
+}
+
+static void kill(struct dbt_decode *d, struct dbt_block *b)
+{
+        dbt_block_retire(d, b);
         for (unsigned i = 0; i < b->n + (b->fused ? 2u : 0u); i++)
                 __atomic_store_n(&b->insn[i].fn, leave_dead_block, __ATOMIC_RELAXED);
 }
 
 static void block_drop(struct dbt_decode *d, struct dbt_block *b)
 {
-        dbt_block_kill(d, b);
+        kill(d, b);
         if (!b->code)
                 return;
         b->dropped_next = d->dropped;
@@ -232,28 +240,48 @@ static bool block_overlaps(const struct dbt_block *b, uint64_t gpa, unsigned n)
         return b->second != DBT_NO_PAGE && gpa < b->second + (b->size - first) && b->second < gpa + n;
 }
 
-/* Takes dead blocks out of the page's list. */
-static void page_sweep(struct dbt_code_page *p)
+/* The link to the next block of the page. */
+static struct dbt_block **next_in_page(const struct dbt_code_page *p, struct dbt_block *b)
 {
-        struct dbt_block **link = &p->blocks;
+        return &b->page_next[(block_gpa(b) & DBT_PAGE_MASK) != p->gpa];
+}
 
-        while (*link) {
-                struct dbt_block *b = *link;
-                unsigned side = (block_gpa(b) & DBT_PAGE_MASK) != p->gpa;
+static void page_append(struct dbt_code_page *p, struct dbt_block *b)
+{
+        struct dbt_page_blocks *list = &p->blocks[b->code != NULL];
 
-                if (b->dead)
-                        *link = b->page_next[side];
-                else
-                        link = &b->page_next[side];
+        *next_in_page(p, b) = NULL;
+        if (list->first)
+                *next_in_page(p, list->last) = b;
+        else
+                list->first = b;
+        list->last = b;
+}
+
+static bool page_is_empty(const struct dbt_code_page *p)
+{
+        return !p->blocks[0].first && !p->blocks[1].first;
+}
+
+/* Drops the list's blocks that have bytes of [gpa, gpa+n) and makes it anew of those that live. */
+static void list_drop(struct dbt_decode *d, struct dbt_code_page *p, struct dbt_page_blocks *list, uint64_t gpa, unsigned n)
+{
+        struct dbt_block *b = list->first, *next;
+
+        *list = (struct dbt_page_blocks){ .first = NULL };
+        for (; b; b = next) {
+                next = *next_in_page(p, b);
+                if (!b->dead && block_overlaps(b, gpa, n))
+                        block_drop(d, b);
+                if (!b->dead)
+                        page_append(p, b);
         }
 }
 
 static void page_drop(struct dbt_decode *d, struct dbt_code_page *p, uint64_t gpa, unsigned n)
 {
-        for (struct dbt_block *b = p->blocks; b; b = b->page_next[(block_gpa(b) & DBT_PAGE_MASK) != p->gpa])
-                if (!b->dead && block_overlaps(b, gpa, n))
-                        block_drop(d, b);
-        page_sweep(p);
+        for (unsigned k = 0; k < 2; k++)
+                list_drop(d, p, &p->blocks[k], gpa, n);
 }
 
 static void page_free(struct dbt_decode *d, struct dbt_code_page *p)
@@ -267,24 +295,26 @@ static void page_free(struct dbt_decode *d, struct dbt_code_page *p)
         d->page_free = p;
 }
 
-static void sweep_once(struct dbt_decode *d, uint64_t gpa_page)
+static void sweep(struct dbt_decode *d, uint64_t gpa_page, const struct dbt_block *b)
 {
         struct dbt_code_page *p = page_find(d, gpa_page);
+        struct dbt_page_blocks *list;
 
-        if (!p || p->swept == d->sweeps % (1u << 31))
+        if (!p)
                 return;
-        p->swept = d->sweeps % (1u << 31);
-        page_sweep(p);
+        list = &p->blocks[b->code != NULL];
+        while (list->first && list->first->dead)
+                list->first = *next_in_page(p, list->first);
         /* Its mark stays: the next write finds no block and clears it. */
-        if (!p->blocks && !p->filling)
+        if (page_is_empty(p) && !p->filling)
                 page_free(d, p);
 }
 
 void dbt_block_sweep(struct dbt_decode *d, const struct dbt_block *b)
 {
-        sweep_once(d, block_gpa(b) & DBT_PAGE_MASK);
+        sweep(d, block_gpa(b) & DBT_PAGE_MASK, b);
         if (b->second != DBT_NO_PAGE)
-                sweep_once(d, b->second);
+                sweep(d, b->second, b);
 }
 
 void dbt_code_written(struct dbt_vcpu *v, uint64_t gpa, unsigned n)
@@ -301,7 +331,7 @@ void dbt_code_written(struct dbt_vcpu *v, uint64_t gpa, unsigned n)
                         continue;
                 p->generation++;
                 page_drop(d, p, gpa, n);
-                left |= p->blocks || p->filling;
+                left |= !page_is_empty(p) || p->filling;
         }
         if (!left)
                 mark(vm, gpa & DBT_PAGE_MASK, false);
@@ -318,7 +348,7 @@ struct fill {
         unsigned generation[2];
         uint8_t crossing[ZYDIS_MAX_INSTRUCTION_LENGTH];
         unsigned n, size;
-        struct dbt_insn insn[DBT_BLOCK_MAX];
+        struct dbt_insn insn[DBT_BLOCK_MAX + 1];
 };
 
 static _Noreturn void no_memory(struct dbt_vcpu *v, uint64_t gpa)
@@ -373,19 +403,20 @@ static void decode_block(struct dbt_vcpu *v, struct fill *f)
         }
 }
 
-static void fuse_last(struct dbt_block *b)
+/* Makes one of the last two, and puts them behind it. */
+static bool fuse_last(struct fill *f)
 {
         struct dbt_insn alone;
 
-        if (b->n < 2)
-                return;
-        alone = b->insn[b->n - 2];
-        if (!dbt_fuse(&b->insn[b->n - 2], &b->insn[b->n - 1]))
-                return;
-        b->n--;
-        b->insn[b->n + 1] = b->insn[b->n];
-        b->insn[b->n] = alone;
-        b->fused = true;
+        if (f->n < 2)
+                return false;
+        alone = f->insn[f->n - 2];
+        if (!dbt_fuse(&f->insn[f->n - 2], &f->insn[f->n - 1]))
+                return false;
+        f->n--;
+        f->insn[f->n + 1] = f->insn[f->n];
+        f->insn[f->n] = alone;
+        return true;
 }
 
 /* Into the hash and the lists of its pages. */
@@ -398,27 +429,29 @@ static void block_publish(struct dbt_decode *d, struct dbt_block *b, struct dbt_
         for (unsigned side = 0; side < 2 && page[side]; side++) {
                 if (side && page[1] == page[0])
                         break; /* the same page twice in a row */
-                b->page_next[side] = page[side]->blocks;
-                page[side]->blocks = b;
+                page_append(page[side], b);
         }
 }
 
-static struct dbt_block *block_enter(struct dbt_vcpu *v, const struct fill *f)
+static struct dbt_block *block_enter(struct dbt_vcpu *v, struct fill *f)
 {
         struct dbt_decode *d = v->decode;
-        struct dbt_block *b = dbt_ring_take(&d->cold, sizeof(*b) + (f->n + 1) * sizeof(b->insn[0]) + f->size + DBT_BYTES_MORE);
+        uint8_t flags = f->insn[f->n - 1].flags;
+        bool fused = fuse_last(f);
+        unsigned n = f->n + (fused ? 2 : 0);
+        struct dbt_block *b = dbt_ring_take(&d->cold, sizeof(*b) + n * sizeof(b->insn[0]) + f->size + DBT_BYTES_MORE);
         uint16_t space = b->space;
         uint8_t *bytes;
         const uint8_t *from = f->second == DBT_NO_PAGE ? f->bytes : f->crossing;
-        const struct dbt_insn *last = &f->insn[f->n - 1];
 
         *b = (struct dbt_block){ .key = dbt_block_key(f->gpa, v->mode), .n = (uint16_t)f->n, .size = (uint16_t)f->size,
-                .second = f->second, .space = space };
-        b->ends = last->flags & DBT_INSN_ENDS_BLOCK;
-        b->direct = !b->ends && (!(last->flags & DBT_INSN_TRANSFER) || (last->flags & DBT_INSN_DIRECT));
-        for (unsigned i = 0; i < f->n; i++)
+                .second = f->second, .space = space, .fused = fused };
+        b->ends = flags & DBT_INSN_ENDS_BLOCK;
+        b->direct = !b->ends && (!(flags & DBT_INSN_TRANSFER) || (flags & DBT_INSN_DIRECT));
+        for (unsigned i = 0; i < n; i++) {
                 b->insn[i] = f->insn[i];
-        fuse_last(b);
+                b->stubs |= f->insn[i].mem.stub;
+        }
         bytes = (uint8_t *)dbt_block_bytes(b);
         for (unsigned i = 0; i < f->size; i++)
                 bytes[i] = from[i];
@@ -535,7 +568,7 @@ bool dbt_block_replace(struct dbt_vcpu *v, struct dbt_block *b, struct dbt_block
         if (same) {
                 struct dbt_code_page *page[2] = { page_find(d, block_gpa(b) & DBT_PAGE_MASK), NULL };
 
-                dbt_block_kill(d, b);
+                kill(d, b);
                 block_publish(d, hot, page);
                 lookup_put(d, hot);
         }
@@ -567,7 +600,6 @@ struct dbt_block *dbt_block_get(struct dbt_vcpu *v)
         pthread_mutex_unlock(&v->vm->code_lock);
         if (b)
                 return b;
-        dbt_fpu_save(v);
         b = block_make(v, lin, gpa, bytes);
         pthread_mutex_lock(&v->vm->code_lock);
         if (!b->dead)

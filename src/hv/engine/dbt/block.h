@@ -37,17 +37,24 @@ enum dbt_check_kind { DBT_CHECK_UNKNOWN, DBT_CHECK_ALONE, DBT_CHECK_BOTH };
  * vCPUs and stale chains find their way out; its memory is reused when its segment is emptied, see cache.c. */
 struct dbt_block {
         uint64_t key;              /* dbt_block_key of the first byte */
-        struct dbt_block *next[2]; /* known successors that are not translated: [0] what follows in memory, [1] the last instruction's target; only
-                                    * within the page, as another page may come to be mapped there */
-        struct dbt_block *hash_next;
-        struct dbt_block *page_next[2]; /* further blocks of the first and the second page */
+        union {
+                /* Without code: known successors that are not translated: [0] what follows in memory, [1] the last instruction's target; only
+                 * within the page, as another page may come to be mapped there */
+                struct dbt_block *next[2];
+                struct {
+                        struct tr_link *links; /* exits of translated code that lead here */
+                        uint64_t by_tlb;       /* memory operands, bit per instruction, for which the translation does without a site */
+                };
+        };
+        union {
+                struct dbt_block *hash_next;
+                struct dbt_block *dropped_next; /* in dbt_decode's list */
+        };
+        struct dbt_block *page_next[2]; /* later blocks of the first and the second page, of the same ring */
         uint64_t second;           /* second page of a block of one instruction that crosses a page end, else DBT_NO_PAGE */
         const void *code;          /* translation, or NULL: the address that jumps to the block go to */
-        struct tr_link *links;     /* exits of translated code that lead here */
-        struct dbt_block *dropped_next; /* in dbt_decode's list */
-        uint64_t by_tlb;           /* memory operands, bit per instruction, for which the translation does without a site */
         unsigned runs;             /* by the executor, until translated */
-        unsigned chained;          /* value of dbt_decode's flushes for which next is valid */
+        unsigned chained;          /* value of the cold ring's advances from which on next is not valid any longer */
         uint8_t check;             /* enum dbt_check_kind */
         uint16_t n;                /* elements of insn that make up the block */
         uint16_t size;             /* bytes */
@@ -60,16 +67,17 @@ struct dbt_block {
         uint8_t n_sites;           /* of its code, from dbt_tr's number first_site on */
         uint32_t first_site;
         bool dead;                 /* dropped */
+        bool stubs;                /* an instruction has one of native.c's */
         bool ends;                 /* the last instruction may change mode, mapping or interrupt state */
         bool direct;               /* successors can be chained */
-        bool fused;                /* the last of insn is two of the guest's; insn[n] and insn[n + 1] have them alone */
+        bool fused;                /* the last of insn is two of the guest's; insn[n] and insn[n + 1] have them alone. Not with code */
         struct dbt_insn insn[];    /* and behind them the bytes */
 };
 
 /* What insn was decoded from. DBT_BYTES_MORE further ones can be read. */
 static inline const uint8_t *dbt_block_bytes(const struct dbt_block *b)
 {
-        return (const uint8_t *)&b->insn[b->n + (b->fused ? 2 : 1)];
+        return (const uint8_t *)&b->insn[b->n + (b->fused ? 2 : 0)];
 }
 #define DBT_BYTES_MORE 4
 
@@ -79,10 +87,13 @@ static inline const uint8_t *dbt_block_bytes(const struct dbt_block *b)
 struct dbt_code_page {
         uint64_t gpa;
         struct dbt_code_page *hash_next;
-        struct dbt_block *blocks; /* dead ones may be among them */
+        /* Blocks of the cold and of the hot ring in the order in which they were made, so that those evicted are in front. Dead ones may be
+         * among them. */
+        struct dbt_page_blocks {
+                struct dbt_block *first, *last;
+        } blocks[2];
         unsigned generation;      /* writes so far */
-        unsigned filling : 1;     /* bytes are being decoded: counts as a block */
-        unsigned swept : 31;      /* sweep that it was last part of */
+        bool filling;             /* bytes are being decoded: counts as a block */
 };
 
 /* Blocks one behind the other in segments, which are filled in turn. */
@@ -91,6 +102,7 @@ struct dbt_ring {
         size_t size;                /* of a segment */
         size_t used[DBT_SEGMENTS];
         unsigned current;
+        unsigned advances;          /* times that another segment became the current one, and what was in it was evicted */
 };
 
 /* What evicting segments took in the thread's time. */
@@ -107,11 +119,24 @@ struct dbt_lookup {
         } way[DBT_LOOKUP_WAYS];
 } __attribute__((aligned(64)));
 
+/* An instruction that was decoded, for others like it; see decode-quick.c. insn.length 0: none. */
+struct dbt_example {
+        uint64_t key;
+        struct dbt_insn insn;      /* counts as a user of its stub */
+        uint8_t disp_at, disp;     /* bytes of the displacement */
+        uint8_t imm;               /* bytes of the immediate, at the end; 0 also if it is part of the key */
+        bool is_signed : 1, relative : 1;
+};
+
+#define DBT_EXAMPLES_BITS 12
+#define DBT_EXAMPLES (1u << DBT_EXAMPLES_BITS)
+
 /* Everything is written under vm->code_lock; lookup is read by the own vCPU without it. */
 struct dbt_decode {
         struct dbt_lookup lookup[DBT_LOOKUP_SIZE];
         struct dbt_block *hash[DBT_HASH_SIZE];
         struct dbt_code_page *pages[DBT_PAGE_HASH_SIZE];
+        struct dbt_example examples[DBT_EXAMPLES]; /* own vCPU, without the lock */
         struct dbt_vcpu *owner;
         struct dbt_block *dropped; /* translated blocks that were dropped and to which links may lead */
         struct dbt_ring cold, hot; /* blocks without and with a translation */
@@ -119,7 +144,6 @@ struct dbt_decode {
         size_t arena_size;
         struct dbt_code_page *page_pool, *page_free;
         unsigned n_pages, max_pages; /* of the pool: taken at some time, in all */
-        unsigned sweeps;
         unsigned flushes; /* times that blocks were evicted: pointers from before are void */
         struct dbt_cache_stats stats;
         uint64_t hot_since; /* the hot ring came to its present segment, in the thread's time */
@@ -183,6 +207,14 @@ void dbt_cache_reserve(struct dbt_vcpu *v);
 void dbt_cache_reserve_hot(struct dbt_vcpu *v);
 /* Takes space for a block of size bytes from a ring that has room. */
 struct dbt_block *dbt_ring_take(struct dbt_ring *r, size_t size);
+/* For how many advances the block of the ring will stay where it is. */
+static inline unsigned dbt_ring_stays(const struct dbt_ring *r, const struct dbt_block *b)
+{
+        unsigned segment = (unsigned)((size_t)((const uint8_t *)b - r->base) / r->size);
+
+        return (segment + DBT_SEGMENTS - r->current - 1) % DBT_SEGMENTS + 1;
+}
+
 /* A copy of b for its translation, in a place of the hot ring that dbt_cache_keep_hot then makes its own. */
 struct dbt_block *dbt_cache_copy_hot(struct dbt_vcpu *v, const struct dbt_block *b);
 /* The block with a translation that the instruction lies in. */
@@ -191,12 +223,21 @@ void dbt_cache_keep_hot(struct dbt_vcpu *v, const struct dbt_block *hot);
 /* With code_lock held: an unused page. There always is one. */
 struct dbt_code_page *dbt_cache_page(struct dbt_decode *d);
 
+/* --- decode-quick.c ----------------------------------------------------------------------------------------------- */
+
+/* dbt_decode for an instruction like one that was learned; 0: there is none. Keeps the guest's vector state where it is. */
+unsigned dbt_decode_quick(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, struct dbt_insn *ret);
+/* i is a valid instruction that was decoded from bytes by way of z. */
+void dbt_decode_learn(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, const ZydisDecodedInstruction *z, const struct dbt_insn *i);
+/* Forgets all; true: there were users of stubs. */
+bool dbt_decode_forget(struct dbt_vcpu *v);
+
 /* --- block.c ------------------------------------------------------------------------------------------------------ */
 
-/* For eviction, with code_lock held. The first one does what dbt_block_unlink does. */
+/* For eviction, with code_lock held. The first one does what dbt_block_unlink does; then all blocks of a segment are retired, and all of them swept. */
 void dbt_block_unlink_dropped(struct dbt_vcpu *v);
-void dbt_block_kill(struct dbt_decode *d, struct dbt_block *b);
-/* Takes what is dead out of the list of the block's pages, once for each value of d->sweeps, and gives up pages without blocks. */
+void dbt_block_retire(struct dbt_decode *d, struct dbt_block *b);
+/* Takes the first ones out of the lists of the block's pages while they are dead, and gives up pages without blocks. */
 void dbt_block_sweep(struct dbt_decode *d, const struct dbt_block *b);
 /* The block at v->rip, decoded now if need be. Raises what the fetch raises; unwinds with DBT_UNWIND_RESTART if the bytes changed
  * meanwhile, with DBT_UNWIND_ERROR if there is no memory at that address. */

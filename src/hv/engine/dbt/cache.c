@@ -7,9 +7,9 @@
  * after the other; when the last one is full, the oldest is evicted: all of its blocks are dropped and its memory is used again.
  *
  * Who may hold a pointer to an evicted block, and how it goes:
- *   the hash, lookup[]          dbt_block_kill
+ *   the hash, lookup[]          dbt_block_retire
  *   the lists of its pages      dbt_block_sweep
- *   next[] of cold blocks       void when d->flushes has changed
+ *   next[] of cold blocks       void when d->cold.advances has come to where the first of them is evicted
  *   links to and from it        dbt_tr_unlink, dbt_tr_evict
  *   the jump cache              forgotten as a whole
  *   the run loop                compares d->flushes before it uses a block from before a lookup
@@ -159,9 +159,7 @@ static uint64_t thread_ns(void)
 static void drop_blocks(struct dbt_decode *d, struct dbt_ring *r, unsigned segment)
 {
         FOREACH_BLOCK(b, r, segment)
-                if (!b->dead)
-                        dbt_block_kill(d, b);
-        d->sweeps++;
+                dbt_block_retire(d, b);
         FOREACH_BLOCK(b, r, segment)
                 dbt_block_sweep(d, b);
 }
@@ -169,15 +167,17 @@ static void drop_blocks(struct dbt_decode *d, struct dbt_ring *r, unsigned segme
 static void release_stubs(struct dbt_vcpu *v, const struct dbt_ring *r, unsigned segment)
 {
         FOREACH_BLOCK(b, r, segment)
-                for (unsigned i = 0; i < b->n + (b->fused ? 2u : 0u); i++)
+                for (unsigned i = 0; b->stubs && i < b->n + (b->fused ? 2u : 0u); i++)
                         dbt_native_release(v, &b->insn[i]);
 }
 
 static void evict(struct dbt_vcpu *v, struct dbt_ring *r, unsigned segment)
 {
         struct dbt_decode *d = v->decode;
-        uint64_t start = thread_ns(), ns;
+        uint64_t start, ns;
 
+        dbt_fpu_save(v);
+        start = thread_ns();
         pthread_mutex_lock(&v->vm->code_lock);
         dbt_block_unlink_dropped(v); /* they may lie in the segment */
         drop_blocks(d, r, segment);
@@ -204,6 +204,7 @@ static void evict(struct dbt_vcpu *v, struct dbt_ring *r, unsigned segment)
 static void ring_advance(struct dbt_vcpu *v, struct dbt_ring *r)
 {
         r->current = (r->current + 1) % DBT_SEGMENTS;
+        r->advances++;
         if (r->used[r->current])
                 evict(v, r, r->current);
 }
@@ -245,6 +246,8 @@ static void reserve_stubs(struct dbt_vcpu *v)
         struct dbt_decode *d = v->decode;
 
         while (dbt_native_full(v)) {
+                if (dbt_decode_forget(v))
+                        continue;
                 if (!ring_is_empty(&d->cold))
                         ring_advance(v, &d->cold);
                 else if (!ring_is_empty(&d->hot))
@@ -271,17 +274,31 @@ void dbt_cache_reserve_hot(struct dbt_vcpu *v)
                 advance_hot(v);
 }
 
+/* size is a multiple of 4. */
+static void copy(void *to, const void *from, size_t size)
+{
+        uint32_t *t = to;
+        const uint32_t *f = from;
+
+        for (size_t k = 0; k < size / 4; k++)
+                t[k] = f[k];
+}
+
 struct dbt_block *dbt_cache_copy_hot(struct dbt_vcpu *v, const struct dbt_block *b)
 {
         struct dbt_ring *r = &v->decode->hot;
-        uint64_t *to = (uint64_t *)(segment_start(r, r->current) + r->used[r->current]);
-        const uint64_t *from = (const uint64_t *)b;
-        struct dbt_block *hot = (struct dbt_block *)to;
+        struct dbt_block *hot = (struct dbt_block *)(segment_start(r, r->current) + r->used[r->current]);
+        unsigned alone = b->fused ? 2 : 0, n = b->n - alone / 2;
 
-        for (size_t k = 0; k < (size_t)b->space * (DBT_BLOCK_ALIGN / 8); k++)
-                to[k] = from[k];
-        hot->next[0] = hot->next[1] = NULL;
+        *hot = *b;
+        copy(hot->insn, b->insn, n * sizeof(b->insn[0]));
+        copy(&hot->insn[n], &b->insn[b->n], alone * sizeof(b->insn[0]));
+        hot->n = (uint16_t)(n + alone);
+        hot->fused = false;
+        copy((uint8_t *)dbt_block_bytes(hot), dbt_block_bytes(b), ALIGN_UP(b->size + DBT_BYTES_MORE, 4u));
+        hot->space = (uint16_t)(ALIGN_UP(sizeof(*b) + hot->n * sizeof(b->insn[0]) + ALIGN_UP(b->size + DBT_BYTES_MORE, 4u), DBT_BLOCK_ALIGN) / DBT_BLOCK_ALIGN);
         hot->links = NULL;
+        hot->by_tlb = b->code ? b->by_tlb : 0;
         hot->code = NULL;
         return hot;
 }
@@ -291,7 +308,7 @@ void dbt_cache_keep_hot(struct dbt_vcpu *v, const struct dbt_block *hot)
         struct dbt_ring *r = &v->decode->hot;
 
         r->used[r->current] += (size_t)hot->space * DBT_BLOCK_ALIGN;
-        for (unsigned i = 0; i < hot->n + (hot->fused ? 2u : 0u); i++)
+        for (unsigned i = 0; i < hot->n; i++)
                 dbt_native_retain(v, &hot->insn[i]);
 }
 
@@ -311,6 +328,7 @@ static void ring_reset(struct dbt_ring *r)
         for (unsigned k = 0; k < DBT_SEGMENTS; k++)
                 r->used[k] = 0;
         r->current = 0;
+        r->advances += DBT_SEGMENTS;
 }
 
 void dbt_block_flush(struct dbt_vcpu *v)
@@ -330,6 +348,7 @@ void dbt_block_flush(struct dbt_vcpu *v)
         ring_reset(&d->hot);
         d->flushes++;
         d->dropped = NULL;
+        dbt_decode_forget(v);
         dbt_native_flush(v);
         dbt_tr_flush(v);
         pthread_mutex_unlock(&v->vm->code_lock);

@@ -2,6 +2,7 @@
 
 /* From bytes to a struct dbt_insn: Zydis finds out what the instruction is, a table says who chooses its handler. */
 
+#include "hv/engine/dbt/block.h"
 #include "hv/engine/dbt/exec.h"
 
 struct row {
@@ -341,7 +342,7 @@ static bool choose_handler(struct dbt_decoding *d)
         return dbt_native_prepare(d->v, d->i, d->z, d->ops, d->bytes);
 }
 
-unsigned dbt_decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, struct dbt_insn *ret)
+static unsigned decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, struct dbt_insn *ret, bool learn)
 {
         ZydisDecoder decoder;
         ZydisDecodedInstruction z;
@@ -360,7 +361,25 @@ unsigned dbt_decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, st
         fill_common(&d);
         if (!choose_handler(&d))
                 return raising(ret, dbt_exec_ud);
+        if (learn)
+                dbt_decode_learn(v, bytes, avail, &z, ret);
         return ret->length;
+}
+
+unsigned dbt_decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, struct dbt_insn *ret)
+{
+        unsigned length = dbt_decode_quick(v, bytes, avail, ret);
+
+        if (length)
+                return length;
+        dbt_fpu_save(v);
+        return decode(v, bytes, avail, ret, true);
+}
+
+unsigned dbt_decode_anew(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, struct dbt_insn *ret)
+{
+        dbt_fpu_save(v);
+        return decode(v, bytes, avail, ret, false);
 }
 
 bool dbt_uses_stack(struct dbt_vcpu *v)
@@ -370,7 +389,6 @@ bool dbt_uses_stack(struct dbt_vcpu *v)
         const uint8_t *bytes = dbt_fetch_ptr(v, v->rip, &gpa);
         uint64_t room = DBT_PAGE_SIZE - (v->rip & ~DBT_PAGE_MASK);
 
-        dbt_fpu_save(v);
         if (!bytes || !dbt_decode(v, bytes, room < ZYDIS_MAX_INSTRUCTION_LENGTH ? (unsigned)room : ZYDIS_MAX_INSTRUCTION_LENGTH, &i))
                 return false;
         dbt_native_release(v, &i);

@@ -97,8 +97,10 @@ static inline uint64_t dbt_mem_linear(struct dbt_vcpu *v, const struct dbt_insn 
 
 /* decode.c: decodes the instruction at bytes (avail of them readable; fewer than 15 only at a page end) for v's
  * present mode. Returns the length; 0: more bytes than avail are needed; an invalid one decodes to a
- * handler that raises #UD. Not while v->fpu_live. */
+ * handler that raises #UD. */
 unsigned dbt_decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, struct dbt_insn *ret);
+/* The same, whatever was decoded before. */
+unsigned dbt_decode_anew(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, struct dbt_insn *ret);
 
 /* exec-alu.c: makes op do also what the conditional jump behind it does; false, and op unchanged, if there is no handler for the pair. */
 bool dbt_fuse(struct dbt_insn *op, const struct dbt_insn *jump);

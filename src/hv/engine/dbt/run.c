@@ -159,11 +159,22 @@ static struct dbt_block *run_translated(struct dbt_vcpu *v, struct dbt_block *b)
         return b;
 }
 
-static void chain(struct dbt_block *b, unsigned side, struct dbt_block *next, unsigned flushes)
+static bool is_chained(const struct dbt_vcpu *v, const struct dbt_block *b)
 {
-        if (b->chained != flushes)
+        return (int)(b->chained - v->decode->cold.advances) > 0;
+}
+
+static void chain(struct dbt_vcpu *v, struct dbt_block *b, unsigned side, struct dbt_block *next)
+{
+        const struct dbt_ring *r = &v->decode->cold;
+        unsigned until = r->advances + dbt_ring_stays(r, next);
+
+        if (!is_chained(v, b)) {
                 b->next[0] = b->next[1] = NULL;
-        b->chained = flushes;
+                b->chained = until;
+        }
+        if ((int)(until - b->chained) < 0)
+                b->chained = until;
         b->next[side] = next;
 }
 
@@ -192,7 +203,7 @@ static __attribute__((noinline)) void run_blocks(struct dbt_vcpu *v)
                         b = dbt_block_lookup(v);
                         continue;
                 }
-                next = b->chained == v->decode->flushes ? b->next[!behind] : NULL;
+                next = is_chained(v, b) ? b->next[!behind] : NULL;
                 if (likely(next && !next->dead)) {
                         b = next;
                         continue;
@@ -200,7 +211,7 @@ static __attribute__((noinline)) void run_blocks(struct dbt_vcpu *v)
                 flushes = v->decode->flushes;
                 next = dbt_block_lookup(v);
                 if (b->direct && same_page(start, v->rip) && next->second == DBT_NO_PAGE && !next->code && flushes == v->decode->flushes)
-                        chain(b, !behind, next, flushes);
+                        chain(v, b, !behind, next);
                 b = next;
         }
 }

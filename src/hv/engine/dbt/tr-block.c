@@ -156,22 +156,16 @@ static bool supported(const struct gen *g, const struct gen_insn *n)
 
 /* --- Before code is made ------------------------------------------------------------------------------------------------------ */
 
-/* Instruction k of the guest's. */
-static const struct dbt_insn *insn_of(const struct dbt_block *b, unsigned k)
-{
-        return &b->insn[b->fused && k + 1 >= b->n ? k + 1 : k];
-}
-
 static void look(struct gen *g)
 {
         const uint8_t *bytes = dbt_block_bytes(g->b);
         unsigned offset = (unsigned)(g->b->key & ~DBT_PAGE_MASK);
 
-        g->n = g->b->n + (g->b->fused ? 1u : 0u);
+        g->n = g->b->n;
         for (unsigned k = 0; k < g->n; k++) {
                 struct gen_insn *n = &g->insns[k];
 
-                n->i = insn_of(g->b, k);
+                n->i = &g->b->insn[k];
                 n->bytes = bytes;
                 n->offset = (uint16_t)offset;
                 tr_decode(n->i, bytes, gen_64(g), &n->t);
@@ -279,12 +273,12 @@ static void emit_native(struct gen *g, unsigned k)
         end_insn(g, k);
 }
 
-/* Instructions from k on that are run by handlers in one go; dbt_insns of a fused pair do not follow the others'. */
+/* Instructions from k on that are run by handlers in one go. */
 static unsigned handlers_from(const struct gen *g, unsigned k)
 {
         unsigned end = k + 1;
 
-        while (end < g->n && g->insns[end].t.kind == TR_HANDLER && g->insns[end].i == g->insns[end - 1].i + 1)
+        while (end < g->n && g->insns[end].t.kind == TR_HANDLER)
                 end++;
         return end - k;
 }
@@ -335,7 +329,7 @@ const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, struct dbt_b
         g.dirty = false;
         g.fpu = GEN_FPU_UNKNOWN;
         g.x87 = (struct gen_x87){ .insn = false };
-        g.jumps = tr_jump_mode(v, v->mode);
+        g.jumps = tr_jump_mode(v, gen_mode(&g));
         look(&g);
         flags_liveness(&g);
         gen_plan_groups(&g);

@@ -228,6 +228,8 @@ void gen_entry(struct gen *g, const uint8_t *leave)
         tr_op_mem(g->e, &op, 7, &request); /* cmp */
         tr_put(g->e, 0);
         tr_jcc_to(g->e, TR_CC_NE, leave);
+        if (g->b->stage == TR_OFTEN)
+                return;
         tr_op_mem(g->e, &op, 5, &budget); /* sub */
         tr_put(g->e, 1);
         tr_jcc_to(g->e, TR_CC_S, leave);

@@ -118,6 +118,14 @@ static inline unsigned gen_mode(const struct gen *g)
 }
 
 /* 64-bit code; else 32-bit code with flat segments, in which all addresses wrap at 4 GiB. */
+/* enum dbt_mmu of the block's data accesses. */
+static inline unsigned gen_view(const struct gen *g)
+{
+        if (gen_mode(g) & DBT_MODE_CPL3)
+                return DBT_MMU_USER;
+        return gen_mode(g) & DBT_MODE_SMAP ? DBT_MMU_KERNEL_SMAP : DBT_MMU_KERNEL;
+}
+
 static inline bool gen_64(const struct gen *g)
 {
         return gen_mode(g) & DBT_MODE_CS64;

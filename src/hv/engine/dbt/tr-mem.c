@@ -132,7 +132,7 @@ static struct tr_site *check_site(struct gen *g, const struct check *c)
 /* op reg, [TLB entry in RCX + offset] */
 static void with_entry(struct gen *g, const struct tr_op *op, unsigned reg, size_t offset)
 {
-        size_t view = offsetof(struct dbt_vcpu, tlb) + g->v->mmu * sizeof(g->v->tlb[0]);
+        size_t view = offsetof(struct dbt_vcpu, tlb) + gen_view(g) * sizeof(g->v->tlb[0]);
         struct tr_mem m = { .base = TR_RCX, .index = TR_NO_HOME, .gs = true, .disp = (int32_t)(view + offset) };
 
         tr_op_mem(g->e, op, reg, &m);
@@ -202,7 +202,7 @@ static bool prefers_site(const struct gen *g, const struct dbt_mem *m)
                 return false;
         if (g->k < 64 && (g->b->by_tlb >> g->k & 1))
                 return false;
-        return g->v->mmu == DBT_MMU_USER;
+        return gen_view(g) == DBT_MMU_USER;
 }
 
 /* --- Keyed operands ------------------------------------------------------------------------------------------------------------- */
@@ -213,7 +213,7 @@ static size_t key_of(const struct gen *g, const struct dbt_mem *m, int32_t *ret_
         bool segment = m->seg_base != DBT_SEG_BASE_NONE;
 
         *ret_disp = m->disp;
-        if (m->index != DBT_REG_NONE || g->b->stage == TR_SELDOM || g->v->mmu != DBT_MMU_USER)
+        if (m->index != DBT_REG_NONE || g->b->stage == TR_SELDOM || gen_view(g) != DBT_MMU_USER)
                 return 0;
         if (m->base == DBT_REG_RIP && !segment) {
                 *ret_disp = m->disp + (int32_t)g->offset;

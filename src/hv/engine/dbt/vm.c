@@ -15,7 +15,7 @@
 #include "hv/x86/tsc.h"
 
 /* Runs of a block before it is translated. */
-#define TRANSLATE_AFTER 16
+#define TRANSLATE_AFTER 32
 /* Default size of the code cache: for the VM and for each of its vCPUs. */
 #define CODE_CACHE_VM MiB(20)
 #define CODE_CACHE_VCPU MiB(10)
