@@ -19,7 +19,7 @@
 #define TR_SITE_ROAMING 0x40
 #define TR_SITE_INSN 0x3f
 /* A power of two; after so many misses the TLB is looked up. */
-#define TR_SITE_MISSES_MAX (1u << 20)
+#define TR_SITE_MISSES_MAX (1u << 24)
 
 struct tr_site {
         uint64_t match;           /* the page's linear address, or the key */
