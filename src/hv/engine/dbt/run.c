@@ -8,8 +8,8 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -18,14 +18,11 @@
 #include "hv/engine/dbt/sys.h"
 #include "hv/engine/dbt/tr.h"
 
-/* Blocks between looks at the clock. */
-#define CLOCK_INTERVAL 128
-
 /* --- Requests ------------------------------------------------------------------------------------------------------ */
 
-static long futex(_Atomic uint32_t *word, int op, uint32_t value, const struct timespec *timeout)
+static long futex(_Atomic uint32_t *word, int op, uint32_t value)
 {
-        return syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, timeout, NULL, 0);
+        return syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
 }
 
 /* The order of the two accesses here and of those in sleep_once makes sure that the sleeper sees the bits or this sees the sleeper. */
@@ -33,7 +30,7 @@ void dbt_request(struct dbt_vcpu *v, uint32_t bits)
 {
         atomic_fetch_or(&v->request, bits);
         if (atomic_load(&v->sleeping))
-                futex(&v->request, FUTEX_WAKE, INT_MAX, NULL);
+                futex(&v->request, FUTEX_WAKE, INT_MAX);
 }
 
 void dbt_end_block(struct dbt_vcpu *v)
@@ -41,46 +38,23 @@ void dbt_end_block(struct dbt_vcpu *v)
         atomic_fetch_or_explicit(&v->request, DBT_REQ_INTR | DBT_REQ_TIMER, memory_order_relaxed);
 }
 
-/* --- The LAPIC's timer ------------------------------------------------------------------------------------------------ */
-
-/* Lets the timer fire if it is due, and takes its next deadline. Returns the ns until then. */
-static uint64_t timer_refresh(struct dbt_vcpu *v)
-{
-        uint64_t ns;
-
-        if (lapic_timer_asks_time(v->lapic))
-                dbt_fpu_save(v);
-        atomic_fetch_and(&v->request, ~(uint32_t)DBT_REQ_TIMER);
-        ns = lapic_timer_poll(v->lapic);
-        if (!ns) /* it fired; a periodic one has a next time */
-                ns = lapic_timer_poll(v->lapic);
-        if (ns > 3600000000000ULL)
-                v->timer_tsc = UINT64_MAX;
-        else
-                v->timer_tsc = dbt_host_tsc() + ns * v->vm->tsc_khz / 1000000;
-        return ns;
-}
-
 /* --- Sleeping ----------------------------------------------------------------------------------------------------------- */
 
-/* One sleep in HLT or waiting for SIPI, outside of the guest. Returns true when there may be a reason to go on. */
+#define ANSWERED_BY_LOOKING (DBT_REQ_INTR | DBT_REQ_INIT | DBT_REQ_TIMER | DBT_REQ_EXCLUSIVE)
+
+/* One sleep in HLT or waiting for SIPI, outside of the guest. Returns true when there may be a reason to go on. The timer's signal comes before
+ * the futex's look at the requests, which then differ, or interrupts it. */
 static bool sleep_once(struct dbt_vcpu *v)
 {
-        struct timespec timeout;
-        uint64_t ns;
         uint32_t seen;
 
         /* Requests from before this point are answered by looking at what they point to. One for an exclusive section is void for a
          * vCPU outside of the guest. */
-        seen = atomic_fetch_and(&v->request, ~(uint32_t)(DBT_REQ_INTR | DBT_REQ_INIT | DBT_REQ_TIMER | DBT_REQ_EXCLUSIVE));
-        ns = timer_refresh(v);
+        seen = atomic_fetch_and(&v->request, ~(uint32_t)ANSWERED_BY_LOOKING);
+        dbt_timer_refresh(v, !dbt_has_wakeup(v));
         if ((seen & DBT_REQ_KICK) || dbt_has_wakeup(v))
                 return true;
-        if (ns > 3600000000000ULL)
-                ns = 3600000000000ULL;
-        timeout = (struct timespec){ .tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000) };
-        futex(&v->request, FUTEX_WAIT, seen & ~(uint32_t)(DBT_REQ_INTR | DBT_REQ_INIT | DBT_REQ_TIMER | DBT_REQ_EXCLUSIVE),
-                &timeout);
+        futex(&v->request, FUTEX_WAIT, seen & ~(uint32_t)ANSWERED_BY_LOOKING);
         return false;
 }
 
@@ -151,12 +125,6 @@ static bool same_page(uint64_t a, uint64_t b)
         return ((a ^ b) & DBT_PAGE_MASK) == 0;
 }
 
-static void look_at_clock(struct dbt_vcpu *v)
-{
-        if (unlikely(dbt_host_tsc() >= v->timer_tsc))
-                timer_refresh(v);
-}
-
 /* Translates b if it has run often enough. Returns it, or what has become of it when the cache was flushed. */
 static struct dbt_block *warm_up(struct dbt_vcpu *v, struct dbt_block *b)
 {
@@ -175,10 +143,8 @@ static struct dbt_block *run_translated(struct dbt_vcpu *v, struct dbt_block *b)
         enum tr_exit exit = dbt_tr_run(v, b);
         bool sample = exit == TR_EXIT_ASKED && v->tr_budget < 0;
 
-        if (exit == TR_EXIT_ASKED) {
+        if (exit == TR_EXIT_ASKED)
                 v->tr_budget = TR_BUDGET;
-                look_at_clock(v);
-        }
         if (unlikely(dbt_must_stop(v)) || (exit == TR_EXIT_ASKED && atomic_load_explicit(&v->request, memory_order_relaxed)))
                 return NULL;
         if (sample)
@@ -209,13 +175,7 @@ static __attribute__((noinline)) void run_blocks(struct dbt_vcpu *v)
         uint64_t start;
         bool behind;
 
-        /* A loop with an instruction that ends blocks might never use up the budget. */
-        v->blocks += CLOCK_INTERVAL / 8;
         while (!atomic_load_explicit(&v->request, memory_order_relaxed)) {
-                if (unlikely(++v->blocks >= CLOCK_INTERVAL)) {
-                        v->blocks = 0;
-                        look_at_clock(v);
-                }
                 if (b->code || (v->translator && (b = warm_up(v, b))->code)) {
                         b = likely(!v->check) ? run_translated(v, b) : dbt_check_block(v, b);
                         if (!b)
@@ -271,7 +231,7 @@ static int answer_requests(struct dbt_vcpu *v)
                 dbt_tr_convert(v);
         }
         if (req & DBT_REQ_TIMER)
-                timer_refresh(v);
+                dbt_timer_refresh(v, false);
         return -1;
 }
 
@@ -324,12 +284,25 @@ static int unwound(struct dbt_vcpu *v, int why)
         }
 }
 
+static int enter(struct dbt_vcpu *v)
+{
+        int r = dbt_timer_enter(v);
+
+        if (r < 0) {
+                log_error("vCPU %u: no timer: %s", v->index, strerror(-r));
+                return r;
+        }
+        dbt_tr_thread(v);
+        dbt_enter_guest(v);
+        return 0;
+}
+
 int dbt_vcpu_run(struct dbt_vcpu *v)
 {
         int why, r;
 
-        dbt_tr_thread(v);
-        dbt_enter_guest(v);
+        if (enter(v) < 0)
+                return ENGINE_EXIT_ERROR;
         why = sigsetjmp(v->unwind, 0);
         if (!why && v->raise_pending)
                 why = DBT_UNWIND_RAISED;
@@ -338,5 +311,6 @@ int dbt_vcpu_run(struct dbt_vcpu *v)
                 r = run(v);
         dbt_fpu_save(v);
         dbt_leave_guest(v);
+        dbt_timer_leave();
         return r;
 }

@@ -40,7 +40,7 @@
 /* For the common routines, in front of the first segment. */
 #define TR_ROUTINES_SIZE KiB(16)
 #define TR_NO_HOME 0xff
-/* Block entries until the run loop looks at the clock. */
+/* Block entries until the run loop samples what runs, see dbt_tr_sample. */
 #define TR_BUDGET 512
 /* Samples, one each time that the budget is used up, until a block counts as often run. */
 #define TR_SAMPLES 12

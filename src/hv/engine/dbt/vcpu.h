@@ -8,6 +8,7 @@
  *   native.c, fpu.c                      instructions run as re-encoded copies on the host; x87/SSE/AVX state, XSAVE family
  *   tlb.c, mmu-walk.c, mmu.c             software TLB, page walks, guest memory access
  *   seg.c, fault.c, sys-*.c              descriptors, far transfers, exception and interrupt delivery, system instructions, MSRs
+ *   timer.c                              the LAPIC timer's deadline on the host
  *   vm.c                                 engine_ops, threads' requests, exclusive sections
  *
  * Fault discipline: a handler that cannot complete calls dbt_raise*(), which does not return: it unwinds (longjmp) to
@@ -135,8 +136,8 @@ enum dbt_request {
         DBT_REQ_INTR = 1 << 1,       /* LAPIC, ExtINT or NMI state changed: look for something to deliver */
         DBT_REQ_TLB_FLUSH = 1 << 2,  /* drop all TLBs and the block lookup cache */
         DBT_REQ_EXCLUSIVE = 1 << 4,  /* another vCPU runs an exclusive section: wait */
-        DBT_REQ_TIMER = 1 << 5,      /* LAPIC timer was programmed: the run loop calls lapic_timer_poll for the new deadline. Set
-                                      * by whoever wrote a timer register or IA32_TSC_DEADLINE */
+        DBT_REQ_TIMER = 1 << 5,      /* LAPIC timer was programmed or is due: the run loop calls lapic_timer_poll. Set by whoever wrote
+                                      * a timer register or IA32_TSC_DEADLINE, and by timer.c */
         DBT_REQ_INIT = 1 << 6,       /* INIT or SIPI from lapic */
         DBT_REQ_CONVERT = 1 << 8,    /* a block is to be translated anew */
         DBT_REQ_CODE = 1 << 7,       /* a translated block was dropped: take away the links to it. Set with vm->code_lock held */
@@ -170,6 +171,13 @@ struct dbt_sys {
         uint8_t hits;              /* data breakpoints that the current instruction met */
         bool task_gate_logged;
         _Atomic bool pv_kick;      /* KVM_HC_KICK_CPU: ends one HLT whatever IF says */
+};
+
+/* The host's timer, owned by timer.c. */
+struct dbt_timer {
+        int id, thread;         /* the kernel's id, and the thread that is signalled; 0: none yet */
+        _Atomic uint64_t armed; /* host TSC at which it goes off; UINT64_MAX: it does not */
+        uint64_t expired;       /* host TSC when the LAPIC's timer last fired */
 };
 
 struct dbt_vcpu {
@@ -232,7 +240,7 @@ struct dbt_vcpu {
         uint64_t msr[X86_NMSRS];
         int64_t tsc_offset;        /* guest TSC = host TSC + tsc_offset */
         struct dbt_sys sys;
-        uint64_t timer_tsc;        /* host TSC at which the run loop calls lapic_timer_poll next */
+        struct dbt_timer timer;
 
         /* Exception being raised, filled by dbt_raise*. */
         sigjmp_buf unwind;         /* set without the signal mask; siglongjmp(v->unwind, 1) */
@@ -255,7 +263,6 @@ struct dbt_vcpu {
         unsigned index;
         unsigned translate_after;  /* runs of a block: vm->translate_after, or more while the cache is too small */
         unsigned pauses;           /* pause instructions so far */
-        unsigned blocks;           /* blocks run since the run loop last looked at the clock */
         struct dbt_decode *decode; /* decode cache, owned by block.c */
         struct dbt_check *check;   /* --engine-check: owned by check.c; else NULL */
         struct dbt_tr *translator;         /* translated code, owned by tr-run.c; NULL: nothing is translated */
@@ -456,6 +463,17 @@ void dbt_cpuid_supported(struct cpuid_table *ret, uint32_t *ret_pv);
 
 void dbt_fpu_save(struct dbt_vcpu *v); /* host registers -> v->fpu, fpu_live = false; cheap if not live */
 void dbt_fpu_load(struct dbt_vcpu *v); /* v->fpu -> host registers */
+
+/* --- timer.c ------------------------------------------------------------------------------------------------------- */
+
+int dbt_timer_install_signal(void);
+/* Begin and end of what the vCPU's thread does in dbt_vcpu_run. The first asks the run loop to look at the LAPIC's timer. */
+int dbt_timer_enter(struct dbt_vcpu *v);
+void dbt_timer_leave(void);
+/* Answers DBT_REQ_TIMER: the LAPIC's timer fires if it is due. The request comes again when the next expiry is due; perhaps earlier, too, but to a
+ * vCPU that sleeps from now on not much. */
+void dbt_timer_refresh(struct dbt_vcpu *v, bool sleeps);
+void dbt_timer_free(struct dbt_vcpu *v);
 
 /* --- run.c, block.c, vm.c ------------------------------------------------------------------------------------ */
 

@@ -141,9 +141,14 @@ static uint64_t apic_now(void *opaque)
         return monotonic_ns() + (uint64_t)vm->time_offset_ns;
 }
 
-static const struct lapic_callbacks apic_callbacks = {
-        .wake = apic_wake, .eoi = apic_eoi, .tsc = apic_tsc, .now = apic_now,
-};
+static int make_apics(struct dbt_vm *vm)
+{
+        const struct lapic_callbacks callbacks = {
+                .wake = apic_wake, .eoi = apic_eoi, .tsc = apic_tsc, .now = apic_now, .tsc_khz = vm->tsc_khz,
+        };
+
+        return lapic_bus_new(vm->config.cpus, &callbacks, vm, &vm->apics);
+}
 
 /* --- The VM ------------------------------------------------------------------------------------------------------------------- */
 
@@ -201,7 +206,9 @@ static int vm_new(const struct engine_config *config, struct engine_vm **ret)
         vm->trace = getenv("DOMUS_DBT_TRACE") != NULL;
         vm->translate_after = vm->trace ? ENGINE_NEVER_TRANSLATE : config->translate_after ? config->translate_after : TRANSLATE_AFTER;
         vm->code_cache = code_cache_size(config);
-        r = lapic_bus_new(config->cpus, &apic_callbacks, vm, &vm->apics);
+        r = make_apics(vm);
+        if (r >= 0)
+                r = dbt_timer_install_signal();
         if (r < 0) {
                 vm_free((struct engine_vm *)vm);
                 return r;
@@ -329,6 +336,7 @@ static void vcpu_free(struct engine_vcpu *opaque)
 
         if (!v)
                 return;
+        dbt_timer_free(v);
         if (v->native)
                 dbt_native_finish(v);
         dbt_tr_finish(v);
@@ -357,7 +365,6 @@ static int vcpu_new(struct engine_vm *opaque, unsigned index, const struct cpuid
         v->index = index;
         v->cpuid = *cpuid;
         v->lapic = lapic_bus_get(vm->apics, index);
-        v->timer_tsc = UINT64_MAX;
         v->translate_after = vm->translate_after;
         r = dbt_decode_new(v, &v->decode);
         if (r >= 0)
