@@ -122,7 +122,7 @@ struct dbt_example {
         bool is_signed : 1, relative : 1;
 };
 
-#define DBT_EXAMPLES_BITS 12
+#define DBT_EXAMPLES_BITS 14
 #define DBT_EXAMPLES (1u << DBT_EXAMPLES_BITS)
 
 /* Everything is written under vm->code_lock; the index is read by the own vCPU without it. */
