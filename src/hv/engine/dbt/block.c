@@ -12,7 +12,7 @@
  *   A write after the mark and before the block is entered is noticed by the page's generation: the block is thrown away and the
  *   instruction started again.
  *   Other vCPUs' blocks are dropped where they are, under code_lock: their owner does not take it to look up or run a block,
- *   but reads one pointer at a time: the lookup's key or an instruction's fn, which then leads out of the block. An owner may finish the
+ *   but reads one word at a time: a way of the index or an instruction's fn, which then leads out of the block. An owner may finish the
  *   one instruction it has begun, as a processor that has already fetched it. In translated code (tr.h) that is the block it has begun,
  *   unless that calls a handler, as all serializing instructions do.
  *
@@ -161,18 +161,34 @@ static void leave_dead_block(struct dbt_vcpu *v, const struct dbt_insn *i)
         siglongjmp(v->unwind, DBT_UNWIND_RESTART);
 }
 
-static void hash_remove(struct dbt_decode *d, struct dbt_block *b)
+static uint64_t way_of(const struct dbt_decode *d, const struct dbt_block *b)
 {
-        struct dbt_lookup *l = dbt_lookup_set(d, b->key);
-        struct dbt_block **p = dbt_hash_bucket(d, b->key);
+        uint64_t place = (uint64_t)((const uint8_t *)b - d->arena) / DBT_BLOCK_ALIGN;
 
-        for (unsigned k = 0; k < DBT_LOOKUP_WAYS; k++)
-                if (l->way[k].key == b->key)
-                        atomic_store_explicit(&l->way[k].key, ~0ULL, memory_order_relaxed);
-        while (*p && *p != b)
-                p = &(*p)->hash_next;
-        if (*p)
-                *p = b->hash_next;
+        return (uint64_t)DBT_INDEX_TAG(dbt_block_hash(b->key)) << 32 | place;
+}
+
+static void index_remove(struct dbt_decode *d, const struct dbt_block *b)
+{
+        struct dbt_index_set *set = dbt_index_set(d, dbt_block_hash(b->key));
+        uint64_t way = way_of(d, b);
+
+        for (unsigned k = 0; k < DBT_INDEX_WAYS; k++)
+                if (atomic_load_explicit(&set->way[k], memory_order_relaxed) == way)
+                        atomic_store_explicit(&set->way[k], 0, memory_order_relaxed);
+}
+
+/* In front, and the others up to the first free way one further on. */
+static void index_put(struct dbt_decode *d, const struct dbt_block *b)
+{
+        struct dbt_index_set *set = dbt_index_set(d, dbt_block_hash(b->key));
+        uint64_t way = way_of(d, b), before;
+
+        for (unsigned k = 0; k < DBT_INDEX_WAYS && way; k++) {
+                before = atomic_load_explicit(&set->way[k], memory_order_relaxed);
+                atomic_store_explicit(&set->way[k], way, memory_order_release);
+                way = before;
+        }
 }
 
 void dbt_block_retire(struct dbt_decode *d, struct dbt_block *b)
@@ -180,7 +196,7 @@ void dbt_block_retire(struct dbt_decode *d, struct dbt_block *b)
         if (b->dead)
                 return;
         b->dead = true;
-        hash_remove(d, b);
+        index_remove(d, b);
 }
 
 static void kill(struct dbt_decode *d, struct dbt_block *b)
@@ -419,13 +435,10 @@ static bool fuse_last(struct fill *f)
         return true;
 }
 
-/* Into the hash and the lists of its pages. */
+/* Into the index and the lists of its pages. */
 static void block_publish(struct dbt_decode *d, struct dbt_block *b, struct dbt_code_page *const page[2])
 {
-        struct dbt_block **bucket = dbt_hash_bucket(d, b->key);
-
-        b->hash_next = *bucket;
-        *bucket = b;
+        index_put(d, b);
         for (unsigned side = 0; side < 2 && page[side]; side++) {
                 if (side && page[1] == page[0])
                         break; /* the same page twice in a row */
@@ -515,49 +528,6 @@ bool dbt_block_second_ok(struct dbt_vcpu *v, const struct dbt_block *b)
         return dbt_fetch_ptr(v, v->mode & DBT_MODE_CS64 ? lin : (uint32_t)lin, &gpa) && gpa == b->second;
 }
 
-/* With code_lock held: a block that was made before and is no longer in the lookup table. */
-static struct dbt_block *hash_find(struct dbt_vcpu *v, uint64_t key, uint64_t second)
-{
-        struct dbt_block *b = *dbt_hash_bucket(v->decode, key);
-
-        while (b && (b->key != key || (b->second != DBT_NO_PAGE && b->second != second)))
-                b = b->hash_next;
-        return b;
-}
-
-/* Physical address of the page behind the present one if a block here needs it, else DBT_NO_PAGE. */
-static uint64_t wanted_second(struct dbt_vcpu *v, uint64_t key, uint64_t lin)
-{
-        struct dbt_block *b;
-        uint64_t gpa;
-        bool crosses = false;
-
-        pthread_mutex_lock(&v->vm->code_lock);
-        for (b = *dbt_hash_bucket(v->decode, key); b; b = b->hash_next)
-                crosses |= b->key == key && b->second != DBT_NO_PAGE;
-        pthread_mutex_unlock(&v->vm->code_lock);
-        if (!crosses)
-                return DBT_NO_PAGE;
-        lin = (lin & DBT_PAGE_MASK) + DBT_PAGE_SIZE;
-        return dbt_fetch_ptr(v, v->mode & DBT_MODE_CS64 ? lin : (uint32_t)lin, &gpa) ? gpa : DBT_NO_PAGE;
-}
-
-static void lookup_put(struct dbt_decode *d, struct dbt_block *b)
-{
-        struct dbt_lookup *l = dbt_lookup_set(d, b->key);
-        unsigned k = 0;
-
-        /* Its key or the last place. The same key twice would be one too many to drop. */
-        while (k < DBT_LOOKUP_WAYS - 1 && l->way[k].key != b->key)
-                k++;
-        for (; k > 0; k--) {
-                l->way[k].block = l->way[k - 1].block;
-                atomic_store_explicit(&l->way[k].key, l->way[k - 1].key, memory_order_relaxed);
-        }
-        l->way[0].block = b;
-        atomic_store_explicit(&l->way[0].key, b->key, memory_order_release);
-}
-
 bool dbt_block_replace(struct dbt_vcpu *v, struct dbt_block *b, struct dbt_block *hot)
 {
         struct dbt_decode *d = v->decode;
@@ -570,7 +540,6 @@ bool dbt_block_replace(struct dbt_vcpu *v, struct dbt_block *b, struct dbt_block
 
                 kill(d, b);
                 block_publish(d, hot, page);
-                lookup_put(d, hot);
         }
         pthread_mutex_unlock(&v->vm->code_lock);
         return same;
@@ -578,7 +547,7 @@ bool dbt_block_replace(struct dbt_vcpu *v, struct dbt_block *b, struct dbt_block
 
 struct dbt_block *dbt_block_get(struct dbt_vcpu *v)
 {
-        uint64_t lin, gpa, key, second;
+        uint64_t lin, gpa;
         const uint8_t *bytes;
         struct dbt_block *b;
 
@@ -591,19 +560,8 @@ struct dbt_block *dbt_block_get(struct dbt_vcpu *v)
         bytes = dbt_fetch_ptr(v, lin, &gpa);
         if (!bytes)
                 no_memory(v, gpa);
-        key = dbt_block_key(gpa, v->mode);
-        second = (gpa & ~DBT_PAGE_MASK) > DBT_PAGE_SIZE - ZYDIS_MAX_INSTRUCTION_LENGTH ? wanted_second(v, key, lin) : DBT_NO_PAGE;
-        pthread_mutex_lock(&v->vm->code_lock);
-        b = hash_find(v, key, second);
-        if (b)
-                lookup_put(v->decode, b);
-        pthread_mutex_unlock(&v->vm->code_lock);
-        if (b)
+        b = dbt_index_find(v->decode, dbt_block_key(gpa, v->mode));
+        if (b && (b->second == DBT_NO_PAGE || dbt_block_second_ok(v, b)))
                 return b;
-        b = block_make(v, lin, gpa, bytes);
-        pthread_mutex_lock(&v->vm->code_lock);
-        if (!b->dead)
-                lookup_put(v->decode, b);
-        pthread_mutex_unlock(&v->vm->code_lock);
-        return b;
+        return block_make(v, lin, gpa, bytes);
 }

@@ -8,12 +8,9 @@
 
 /* Longest block in instructions. */
 #define DBT_BLOCK_MAX 48
-#define DBT_LOOKUP_BITS 14
-#define DBT_LOOKUP_SIZE (1u << DBT_LOOKUP_BITS)
-#define DBT_LOOKUP_WAYS 4
-#define DBT_HASH_BITS 16
+#define DBT_INDEX_BITS 14
+#define DBT_INDEX_WAYS 8
 #define DBT_HASH_FACTOR 0x9e3779b97f4a7c15ULL
-#define DBT_HASH_SIZE (1u << DBT_HASH_BITS)
 #define DBT_PAGE_HASH_SIZE 4096u
 #define DBT_NO_PAGE (~0ULL)
 /* Of the code cache, of both kinds. */
@@ -46,10 +43,7 @@ struct dbt_block {
                         uint64_t by_tlb;       /* memory operands, bit per instruction, for which the translation does without a site */
                 };
         };
-        union {
-                struct dbt_block *hash_next;
-                struct dbt_block *dropped_next; /* in dbt_decode's list */
-        };
+        struct dbt_block *dropped_next; /* in dbt_decode's list */
         struct dbt_block *page_next[2]; /* later blocks of the first and the second page, of the same ring */
         uint64_t second;           /* second page of a block of one instruction that crosses a page end, else DBT_NO_PAGE */
         const void *code;          /* translation, or NULL: the address that jumps to the block go to */
@@ -81,7 +75,7 @@ static inline const uint8_t *dbt_block_bytes(const struct dbt_block *b)
 }
 #define DBT_BYTES_MORE 4
 
-#define DBT_BLOCK_ALIGN 16
+#define DBT_BLOCK_ALIGN 16u
 
 /* A physical page from which a vCPU has blocks. */
 struct dbt_code_page {
@@ -111,13 +105,13 @@ struct dbt_cache_stats {
         uint64_t ns, max_ns;
 };
 
-/* A set of the lookup table: a line of the host's cache. What was found last is in front. */
-struct dbt_lookup {
-        struct {
-                _Atomic uint64_t key;
-                struct dbt_block *block;
-        } way[DBT_LOOKUP_WAYS];
+/* A set of the index: a line of the host's cache. Each way is a part of the hash, DBT_INDEX_TAG, and in the lower half where the block is: offset
+ * in the arena in units of DBT_BLOCK_ALIGN, 0: none. What was made last is in front; what falls out behind is forgotten, and made again if need be. */
+struct dbt_index_set {
+        _Atomic uint64_t way[DBT_INDEX_WAYS];
 } __attribute__((aligned(64)));
+#define DBT_INDEX_SHIFT 18
+#define DBT_INDEX_TAG(hash) ((uint32_t)((hash) >> DBT_INDEX_SHIFT))
 
 /* An instruction that was decoded, for others like it; see decode-quick.c. insn.length 0: none. */
 struct dbt_example {
@@ -128,19 +122,18 @@ struct dbt_example {
         bool is_signed : 1, relative : 1;
 };
 
-#define DBT_EXAMPLES_BITS 12
+#define DBT_EXAMPLES_BITS 14
 #define DBT_EXAMPLES (1u << DBT_EXAMPLES_BITS)
 
-/* Everything is written under vm->code_lock; lookup is read by the own vCPU without it. */
+/* Everything is written under vm->code_lock; the index is read by the own vCPU without it. */
 struct dbt_decode {
-        struct dbt_lookup lookup[DBT_LOOKUP_SIZE];
-        struct dbt_block *hash[DBT_HASH_SIZE];
+        struct dbt_index_set index[1 << DBT_INDEX_BITS];
         struct dbt_code_page *pages[DBT_PAGE_HASH_SIZE];
         struct dbt_example examples[DBT_EXAMPLES]; /* own vCPU, without the lock */
         struct dbt_vcpu *owner;
         struct dbt_block *dropped; /* translated blocks that were dropped and to which links may lead */
         struct dbt_ring cold, hot; /* blocks without and with a translation */
-        uint8_t *arena;            /* of the rings */
+        uint8_t *arena;            /* of the rings; nothing is at its beginning */
         size_t arena_size;
         struct dbt_code_page *page_pool, *page_free;
         unsigned n_pages, max_pages; /* of the pool: taken at some time, in all */
@@ -156,29 +149,29 @@ static inline uint64_t dbt_block_key(uint64_t gpa, uint32_t mode)
 }
 
 /* Multiplicative: the upper bits are the good ones. */
-static inline unsigned dbt_block_hash(uint64_t key, unsigned bits)
+static inline uint64_t dbt_block_hash(uint64_t key)
 {
-        return (unsigned)(key * DBT_HASH_FACTOR >> (64 - bits));
+        return key * DBT_HASH_FACTOR;
 }
 
-static inline struct dbt_lookup *dbt_lookup_set(struct dbt_decode *d, uint64_t key)
+static inline struct dbt_index_set *dbt_index_set(struct dbt_decode *d, uint64_t hash)
 {
-        return &d->lookup[dbt_block_hash(key, DBT_LOOKUP_BITS)];
+        return &d->index[hash >> (64 - DBT_INDEX_BITS)];
 }
 
-static inline struct dbt_block **dbt_hash_bucket(struct dbt_decode *d, uint64_t key)
+/* The block with the key, NULL: it is not known. Own vCPU. */
+static inline struct dbt_block *dbt_index_find(struct dbt_decode *d, uint64_t key)
 {
-        return &d->hash[dbt_block_hash(key, DBT_HASH_BITS)];
-}
+        uint64_t hash = dbt_block_hash(key);
+        struct dbt_index_set *set = dbt_index_set(d, hash);
 
-/* The block with the key if it is in the lookup table, else NULL. Own vCPU. */
-static inline struct dbt_block *dbt_lookup_find(struct dbt_decode *d, uint64_t key)
-{
-        struct dbt_lookup *l = dbt_lookup_set(d, key);
+        for (unsigned k = 0; k < DBT_INDEX_WAYS; k++) {
+                uint64_t way = atomic_load_explicit(&set->way[k], memory_order_acquire);
+                struct dbt_block *b = (struct dbt_block *)(d->arena + (uint64_t)(uint32_t)way * DBT_BLOCK_ALIGN);
 
-        for (unsigned k = 0; k < DBT_LOOKUP_WAYS; k++)
-                if (atomic_load_explicit(&l->way[k].key, memory_order_acquire) == key)
-                        return l->way[k].block;
+                if (way >> 32 == DBT_INDEX_TAG(hash) && (uint32_t)way && b->key == key)
+                        return b;
+        }
         return NULL;
 }
 
@@ -264,7 +257,7 @@ static inline struct dbt_block *dbt_block_lookup(struct dbt_vcpu *v)
                 (!(v->mode & DBT_MODE_CS64) || !dbt_tlb_refill(v, lin, v->mmu, DBT_EXEC)))
                 return dbt_block_get(v);
         key = dbt_block_key(v->tlb_info_now[slot].gpa | (lin & ~DBT_PAGE_MASK), v->mode);
-        b = dbt_lookup_find(v->decode, key);
+        b = dbt_index_find(v->decode, key);
         if (unlikely(!b) || (unlikely(b->second != DBT_NO_PAGE) && !dbt_block_second_ok(v, b)))
                 return dbt_block_get(v);
         return b;

@@ -7,7 +7,7 @@
  * after the other; when the last one is full, the oldest is evicted: all of its blocks are dropped and its memory is used again.
  *
  * Who may hold a pointer to an evicted block, and how it goes:
- *   the hash, lookup[]          dbt_block_retire
+ *   the index                   dbt_block_retire
  *   the lists of its pages      dbt_block_sweep
  *   next[] of cold blocks       void when d->cold.advances has come to where the first of them is evicted
  *   links to and from it        dbt_tr_unlink, dbt_tr_evict
@@ -48,23 +48,16 @@ static int map_arena(struct dbt_decode *d)
 {
         size_t pool;
 
-        d->arena_size = DBT_SEGMENTS * (d->cold.size + d->hot.size);
+        d->arena_size = DBT_BLOCK_ALIGN + DBT_SEGMENTS * (d->cold.size + d->hot.size);
         d->max_pages = pages_needed(d);
         pool = d->max_pages * sizeof(struct dbt_code_page);
         d->arena = mmap(NULL, d->arena_size + pool, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (d->arena == MAP_FAILED)
                 return -ENOMEM;
-        d->cold.base = d->arena;
-        d->hot.base = d->arena + DBT_SEGMENTS * d->cold.size;
+        d->cold.base = d->arena + DBT_BLOCK_ALIGN;
+        d->hot.base = d->cold.base + DBT_SEGMENTS * d->cold.size;
         d->page_pool = (struct dbt_code_page *)(d->arena + d->arena_size);
         return 0;
-}
-
-static void lookup_clear(struct dbt_decode *d)
-{
-        for (unsigned i = 0; i < DBT_LOOKUP_SIZE; i++)
-                for (unsigned k = 0; k < DBT_LOOKUP_WAYS; k++)
-                        d->lookup[i].way[k].key = ~0ULL;
 }
 
 int dbt_decode_new(struct dbt_vcpu *owner, struct dbt_decode **ret)
@@ -83,7 +76,6 @@ int dbt_decode_new(struct dbt_vcpu *owner, struct dbt_decode **ret)
                 free(d);
                 return -ENOMEM;
         }
-        lookup_clear(d);
         *ret = d;
         return 0;
 }
@@ -336,9 +328,9 @@ void dbt_block_flush(struct dbt_vcpu *v)
         struct dbt_decode *d = v->decode;
 
         pthread_mutex_lock(&v->vm->code_lock);
-        lookup_clear(d);
-        for (unsigned i = 0; i < DBT_HASH_SIZE; i++)
-                d->hash[i] = NULL;
+        for (unsigned i = 0; i < 1u << DBT_INDEX_BITS; i++)
+                for (unsigned k = 0; k < DBT_INDEX_WAYS; k++)
+                        d->index[i].way[k] = 0;
         for (unsigned i = 0; i < DBT_PAGE_HASH_SIZE; i++)
                 d->pages[i] = NULL;
         /* Marks of pages stay: the next write finds no block and clears them. */

@@ -163,7 +163,7 @@ static void adapt(const struct dbt_example *x, const uint8_t *bytes, struct dbt_
 
 static struct dbt_example *slot(struct dbt_vcpu *v, uint64_t key)
 {
-        return &v->decode->examples[dbt_block_hash(key, DBT_EXAMPLES_BITS)];
+        return &v->decode->examples[dbt_block_hash(key) >> (64 - DBT_EXAMPLES_BITS)];
 }
 
 unsigned dbt_decode_quick(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, struct dbt_insn *ret)
