@@ -314,9 +314,22 @@ static void emit_body(struct gen *g)
                 gen_exit_to(g, last->offset + last->i->length);
 }
 
+/* Where the code's parts begin. */
+static void count(struct gen *g, const uint8_t *straight, const uint8_t *outs, const uint8_t *exits)
+{
+        struct tr_stats *s = &g->v->translator->stats;
+
+        s->blocks++;
+        s->often += g->b->often;
+        s->insns += g->n;
+        s->straight += (uint64_t)(outs - straight);
+        s->outs += (uint64_t)(exits - outs);
+        s->exits += (uint64_t)(tr_here(g->e) - exits);
+}
+
 const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, struct dbt_block *b)
 {
-        const uint8_t *leave = tr_here(e), *entry;
+        const uint8_t *leave = tr_here(e), *entry, *straight, *outs;
         struct gen g;
 
         g.v = v;
@@ -339,8 +352,11 @@ const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, struct dbt_b
         gen_entry(&g, leave);
         b->skip = (uint8_t)(tr_here(e) - entry);
         emit_body(&g);
+        straight = tr_here(e);
         emit_outs(&g);
+        outs = tr_here(e);
         for (unsigned k = 0; k < g.n_exits; k++)
                 gen_emit_exit(&g, &g.exits[k]);
+        count(&g, leave, straight, outs);
         return e->overflow ? NULL : entry;
 }

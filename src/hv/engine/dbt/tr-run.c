@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "hv/engine/dbt/exec.h"
 #include "hv/engine/dbt/tr.h"
 
@@ -504,6 +505,10 @@ static struct dbt_block *replace(struct dbt_vcpu *v, struct dbt_block *b)
         }
         dbt_cache_keep_hot(v, hot);
         t->used = used;
+        t->stats.links += (t->n_links[t->current] - n_links) * sizeof(struct tr_link);
+        t->stats.sites += (t->sites.n[t->current] - n_sites) * sizeof(struct tr_site);
+        t->stats.faults += (t->n_faults[t->current] - n_faults) * sizeof(struct tr_fault);
+        t->stats.copies += (size_t)hot->space * DBT_BLOCK_ALIGN;
         return hot;
 }
 
@@ -662,12 +667,32 @@ int dbt_tr_init(struct dbt_vcpu *v)
         return r;
 }
 
+/* Tenths of a byte. */
+static unsigned per_insn(const struct tr_stats *s, uint64_t bytes)
+{
+        return (unsigned)(bytes * 10 / s->insns);
+}
+
+static void log_stats(const struct dbt_vcpu *v)
+{
+        const struct tr_stats *s = &v->translator->stats;
+        uint64_t all = s->straight + s->outs + s->exits + s->links + s->sites + s->faults + s->copies;
+
+        if (s->insns)
+                log_debug("vCPU %u: %llu instructions in %llu blocks, %llu of which run often, translated to %llu KiB; tenths of a byte per instruction: "
+                        "straight code %u, outs %u, exits %u, links %u, sites %u, faults %u, blocks %u", v->index,
+                        (unsigned long long)s->insns, (unsigned long long)s->blocks, (unsigned long long)s->often,
+                        (unsigned long long)all / KiB(1), per_insn(s, s->straight), per_insn(s, s->outs), per_insn(s, s->exits),
+                        per_insn(s, s->links), per_insn(s, s->sites), per_insn(s, s->faults), per_insn(s, s->copies));
+}
+
 void dbt_tr_finish(struct dbt_vcpu *v)
 {
         struct dbt_tr *t = v->translator;
 
         if (!t)
                 return;
+        log_stats(v);
         if (t->write != MAP_FAILED)
                 munmap(t->write, code_size(t));
         if (t->exec != MAP_FAILED)

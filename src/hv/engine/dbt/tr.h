@@ -67,6 +67,13 @@ struct tr_fault {
         uint32_t pc, exit;
 };
 
+/* What all translations so far took, in bytes unless said otherwise. */
+struct tr_stats {
+        uint64_t blocks, often, insns; /* how many; often: of the blocks */
+        uint64_t straight, outs, exits; /* code */
+        uint64_t links, sites, faults, copies;
+};
+
 struct dbt_tr {
         uint8_t *write, *exec; /* the two views of the code */
         struct tr_link *links; /* behind the executable view, so that RIP-relative addresses reach them */
@@ -79,6 +86,7 @@ struct dbt_tr {
         unsigned n_links[DBT_SEGMENTS];
         struct tr_fault *faults;  /* behind the sites; in a segment in ascending order. Read by the signal handler */
         unsigned faults_max, n_faults[DBT_SEGMENTS];
+        struct tr_stats stats;
         /* Common routines. */
         const uint8_t *enter, *leave, *leave_jump, *leave_at, *leave_asked, *call, *rep_movs, *rep_stos;
         const uint8_t *missed[TR_MISSES];     /* RAX: address, RCX: site or span; NE: try again */
