@@ -219,18 +219,19 @@ void gen_branch(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t
         }
 }
 
-void gen_entry(struct gen *g, const uint8_t *leave)
+void gen_entry(struct gen *g)
 {
         static const struct tr_op op = { .opcode = 0x83 };
         struct tr_mem request = tr_field(offsetof(struct dbt_vcpu, request));
         struct tr_mem budget = tr_field(offsetof(struct dbt_vcpu, tr_budget));
+        const uint8_t *leave = g->entry - TR_HEADER_LEAVE;
 
         tr_op_mem(g->e, &op, 7, &request); /* cmp */
         tr_put(g->e, 0);
-        tr_jcc_to(g->e, TR_CC_NE, leave);
+        tr_jcc_near(g->e, TR_CC_NE, leave);
         if (g->b->stage == TR_OFTEN)
                 return;
         tr_op_mem(g->e, &op, 5, &budget); /* sub */
         tr_put(g->e, 1);
-        tr_jcc_to(g->e, TR_CC_S, leave);
+        tr_jcc_near(g->e, TR_CC_S, leave);
 }

@@ -175,6 +175,44 @@ static void emit_jump_in(struct tr_emit *e, const struct dbt_tr *t, unsigned mod
         CODE(e, 0xff, 0xe0);
 }
 
+/* Called by a block's header; leaves with v->rip at the block. */
+static void emit_leave_asked(struct tr_emit *e, const struct dbt_vcpu *v, const struct dbt_tr *t)
+{
+        static const struct tr_op mov = { .opcode = 0x8b };
+        struct tr_mem header = { .base = TR_RAX, .index = TR_NO_HOME, .disp = -TR_HEADER };
+        struct tr_mem key = { .base = TR_RAX, .index = TR_RCX, .disp = offsetof(struct dbt_block, key) };
+
+        CODE(e, 0x58); /* pop rax */
+        tr_op_mem(e, &mov, TR_RAX, &header);
+        _Static_assert(DBT_BLOCK_ALIGN == 16, "shifted");
+        CODE(e, 0x48, 0xc1, 0xe0, 4); /* shl rax, 4 */
+        tr_mov_imm(e, TR_RCX, (uintptr_t)v->decode->hot.base);
+        tr_op_mem(e, &mov, TR_RAX, &key);
+        CODE(e, 0x25, 0xff, 0x0f, 0x00, 0x00); /* and eax, 0xfff */
+        emit_set_rip(e);
+        tr_mov_imm(e, TR_RAX, TR_EXIT_ASKED);
+        tr_jmp(e, t->leave);
+}
+
+/* Called, with a record behind the call. */
+static void emit_out(struct tr_emit *e)
+{
+        struct tr_mem target = tr_field(offsetof(struct dbt_vcpu, tr_target));
+        static const struct tr_op jmp = { .opcode = 0xff };
+
+        CODE(e, 0x58); /* pop rax */
+        spill(e);
+        with_field(e, 0x8b, true, TR_RDI, offsetof(struct dbt_vcpu, self));
+        tr_mov(e, TR_RSI, TR_RAX);
+        tr_mov_imm(e, TR_RAX, (uintptr_t)tr_out);
+        CODE(e, 0xff, 0xd0); /* call rax */
+        tr_store(e, &target, TR_RAX);
+        reload(e);
+        with_field(e, 0x8b, false, TR_RAX, offsetof(struct dbt_vcpu, tr_flags));
+        CODE(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
+        tr_op_mem(e, &jmp, 4, &target);
+}
+
 /* In: RAX the instruction, ECX its offset in the page and, from bit 16, how many. Out: NZ if translated code is to be left. */
 static void emit_call(struct tr_emit *e)
 {
@@ -227,25 +265,43 @@ static void emit_roam(struct tr_emit *e, enum tr_miss how)
                 tr_set_jump(e, slow[n]);
 }
 
-/* In: RAX the address, RCX the site, or the span for the TLB. Keeps all registers of the guest. Out: NE: the access may be tried again. */
+/* In: RAX the address, RCX the site. Keeps all registers of the guest. Out: NE: the access may be tried again. */
 static void emit_missed(struct tr_emit *e, enum tr_miss how)
 {
         CODE(e, 0x52, 0x56, 0x57); /* push rdx, rsi, rdi */
-        if (how <= TR_MISS_WRITE)
-                emit_roam(e, how);
+        emit_roam(e, how);
         CODE(e, 0x41, 0x50, 0x41, 0x51, 0x41, 0x52, 0x41, 0x53); /* push r8..r11 */
         with_field(e, 0x8b, true, TR_RDI, offsetof(struct dbt_vcpu, self));
         tr_mov(e, TR_RSI, TR_RCX);
         tr_mov(e, TR_RDX, TR_RAX);
         tr_mov_imm(e, TR_RCX, how);
-        tr_mov_imm(e, TR_RAX, how >= TR_MISS_TLB_READ ? (uintptr_t)tr_tlb_missed : (uintptr_t)tr_site_missed);
+        tr_mov_imm(e, TR_RAX, (uintptr_t)tr_site_missed);
         CODE(e, 0xff, 0xd0); /* call rax */
         CODE(e, 0x84, 0xc0); /* test al, al */
         CODE(e, 0x41, 0x5b, 0x41, 0x5a, 0x41, 0x59, 0x41, 0x58, 0x5f, 0x5e, 0x5a, 0xc3); /* pop them; ret */
 }
 
-void tr_emit_routines(struct dbt_tr *t, struct tr_emit *e)
+/* In: RAX what the address and the match in the TLB entry differ by, RCX the entry's offset; a record is behind the call. Keeps all registers of the guest. */
+static void emit_missed_tlb(struct tr_emit *e, enum tr_miss how)
 {
+        struct tr_mem back = { .base = TR_RSP, .index = TR_NO_HOME, .disp = 7 * 8 };
+
+        CODE(e, 0x52, 0x56, 0x57, 0x41, 0x50, 0x41, 0x51, 0x41, 0x52, 0x41, 0x53); /* push rdx, rsi, rdi, r8..r11 */
+        with_field(e, 0x8b, true, TR_RDI, offsetof(struct dbt_vcpu, self));
+        tr_mov(e, TR_RSI, TR_RAX);
+        tr_mov(e, TR_RDX, TR_RCX);
+        tr_load(e, TR_RCX, &back);
+        tr_mov_imm(e, 8, how);
+        tr_mov_imm(e, TR_RAX, (uintptr_t)tr_tlb_missed);
+        CODE(e, 0xff, 0xd0); /* call rax */
+        tr_store(e, &back, TR_RAX);
+        CODE(e, 0x41, 0x5b, 0x41, 0x5a, 0x41, 0x59, 0x41, 0x58, 0x5f, 0x5e, 0x5a, 0xc3); /* pop them; ret */
+}
+
+static void emit_routines(struct dbt_vcpu *v, struct tr_emit *e)
+{
+        struct dbt_tr *t = v->translator;
+
         t->enter = tr_here(e);
         emit_enter(e);
         t->leave_at = tr_here(e);
@@ -255,9 +311,9 @@ void tr_emit_routines(struct dbt_tr *t, struct tr_emit *e)
         t->leave = tr_here(e);
         emit_leave(e);
         t->leave_asked = tr_here(e);
-        emit_set_rip(e);
-        tr_mov_imm(e, TR_RAX, TR_EXIT_ASKED);
-        tr_jmp(e, t->leave);
+        emit_leave_asked(e, v, t);
+        t->jump_rip = tr_here(e);
+        with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
         t->jump = tr_here(e);
         emit_jump(e, t);
         for (unsigned k = 0; k < DBT_JUMP_MODES; k++) {
@@ -266,37 +322,22 @@ void tr_emit_routines(struct dbt_tr *t, struct tr_emit *e)
         }
         for (unsigned k = 0; k < TR_MISSES; k++) {
                 t->missed[k] = tr_here(e);
-                emit_missed(e, k);
+                if (k < TR_MISS_TLB_READ)
+                        emit_missed(e, k);
+                else
+                        emit_missed_tlb(e, k);
         }
+        t->out = tr_here(e);
+        emit_out(e);
         t->call = tr_here(e);
         emit_call(e);
         tr_emit_string_routines(t, e);
 }
 
-/* Groups that reach into a second page are run by handlers as a whole: where that happens often, their block is better off without. */
-static void count_closure(struct dbt_vcpu *v, const struct dbt_insn *i)
+bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t n)
 {
-        struct tr_sites *sites = &v->translator->sites;
-        struct dbt_block *b;
-
-        if (++v->tr_closures % TR_CLOSURES_MAX || sites->convert)
-                return;
-        b = dbt_cache_hot_block_of(v->decode, i);
-        if (b->apart)
-                return;
-        b->apart = true;
-        sites->convert = b;
-        atomic_fetch_or_explicit(&v->request, DBT_REQ_CONVERT, memory_order_relaxed);
-}
-
-bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t count)
-{
-        uint32_t n = count & ~(uint32_t)TR_CLOSURE;
         const struct dbt_insn *last = i + n - 1;
         uint64_t rip = v->tr_page + offset;
-
-        if (n > 1 && (count & TR_CLOSURE))
-                count_closure(v, i);
 
         dbt_set_flags(v, v->tr_flags);
         v->rip = rip;
@@ -344,7 +385,7 @@ void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
         if (b->dead || link->prev)
                 return;
         if (link->forward)
-                target += b->check;
+                target += b->skip;
         link->next = b->links;
         link->prev = &b->links;
         if (link->next)
@@ -473,23 +514,23 @@ void dbt_tr_segment(struct dbt_vcpu *v)
 /* --- Translating ------------------------------------------------------------------------------------------------------------- */
 
 /* The code of hot, NULL if there was no room in its piece of the segment; with it, the segment has *ret_used bytes. */
-static const uint8_t *make_code(struct dbt_vcpu *v, struct dbt_block *hot, size_t *ret_used)
+static const uint8_t *make_code(struct dbt_vcpu *v, const struct dbt_block *source, struct dbt_block *hot, size_t *ret_used)
 {
         struct dbt_tr *t = v->translator;
         struct tr_emit e = { .to_exec = t->exec - t->write };
 
         e.p = segment_code(t, t->current) + t->used;
         e.end = e.p + TR_CODE_RESERVE;
-        hot->code = tr_emit_block(v, &e, hot);
+        hot->code = tr_emit_block(v, &e, source, hot);
         *ret_used = ALIGN_UP((size_t)(e.p - segment_code(t, t->current)), 16);
         return hot->code;
 }
 
-/* A copy of b with a translation takes its place, and is returned; NULL if there is none. */
-static struct dbt_block *replace(struct dbt_vcpu *v, struct dbt_block *b)
+/* A translation takes the place of b, and is returned; NULL if there is none. source: b, or the same with its instructions. */
+static struct dbt_block *replace(struct dbt_vcpu *v, struct dbt_block *b, const struct dbt_block *source)
 {
         struct dbt_tr *t = v->translator;
-        struct dbt_block *hot = dbt_cache_copy_hot(v, b);
+        struct dbt_block *hot = dbt_cache_new_hot(v, source);
         unsigned n_links = t->n_links[t->current], n_sites = t->sites.n[t->current], n_faults = t->n_faults[t->current];
         size_t used;
 
@@ -497,7 +538,7 @@ static struct dbt_block *replace(struct dbt_vcpu *v, struct dbt_block *b)
         hot->samples = 0;
         if (v->vm->config.translate_hot)
                 hot->stage = TR_OFTEN;
-        if (!make_code(v, hot, &used) || !dbt_block_replace(v, b, hot)) {
+        if (!make_code(v, source, hot, &used) || !dbt_block_replace(v, b, hot)) {
                 t->n_links[t->current] = n_links;
                 t->sites.n[t->current] = n_sites;
                 t->n_faults[t->current] = n_faults;
@@ -512,11 +553,48 @@ static struct dbt_block *replace(struct dbt_vcpu *v, struct dbt_block *b)
         return hot;
 }
 
+/* What cannot be decoded, see decode.c: where the bytes end matters there. */
+static bool ends_raising(const struct dbt_block *b)
+{
+        const struct dbt_insn *last = &b->insn[b->n - 1];
+
+        return last->length == 1 && (last->fn == dbt_exec_ud || last->fn == dbt_exec_gp);
+}
+
 void dbt_tr_translate(struct dbt_vcpu *v, struct dbt_block *b)
 {
+        if (ends_raising(b))
+                return;
         dbt_fpu_save(v);
         dbt_cache_reserve_hot(v);
-        replace(v, b);
+        replace(v, b, b);
+}
+
+/* Translated blocks have no instructions but those for handlers: decodes them from the bytes. */
+static void decode_again(struct dbt_vcpu *v, const struct dbt_block *b, struct dbt_block *ret)
+{
+        const uint8_t *bytes = dbt_block_bytes(b);
+        uint8_t *to;
+
+        *ret = *b;
+        ret->n = 0;
+        for (unsigned at = 0; at < b->size; at += ret->insn[ret->n++].length)
+                dbt_decode(v, bytes + at, b->size - at, &ret->insn[ret->n]);
+        to = (uint8_t *)dbt_block_bytes(ret);
+        for (unsigned k = 0; k < b->size; k++)
+                to[k] = bytes[k];
+}
+
+static struct dbt_block *replace_translated(struct dbt_vcpu *v, struct dbt_block *b)
+{
+        uint64_t room[DBT_BLOCK_RESERVE / sizeof(uint64_t) + 1];
+        struct dbt_block *source = (struct dbt_block *)room, *now;
+
+        decode_again(v, b, source);
+        now = replace(v, b, source);
+        for (unsigned k = 0; k < source->n; k++)
+                dbt_native_release(v, &source->insn[k]);
+        return now;
 }
 
 /* The old code stays where it is, with its links and sites, until it is evicted; who comes there by the jump cache goes on to the new code. */
@@ -527,11 +605,12 @@ static struct dbt_block *translate_again(struct dbt_vcpu *v, struct dbt_block *b
         uint32_t at;
 
         dbt_fpu_save(v);
+        dbt_cache_reserve(v);
         dbt_cache_reserve_hot(v);
         if (b->dead) /* it has just been evicted */
                 return NULL;
         at = (uint32_t)((const uint8_t *)b->code - t->exec);
-        now = replace(v, b);
+        now = replace_translated(v, b);
         if (!now)
                 return NULL;
         dbt_tr_unlink(v, b);
@@ -545,8 +624,12 @@ void dbt_tr_convert(struct dbt_vcpu *v)
         struct dbt_block *b = v->translator->sites.convert;
 
         v->translator->sites.convert = NULL;
-        if (b && !b->dead)
+        if (!b || b->dead)
+                return;
+        if (v->mode == (uint32_t)(b->key >> 56))
                 translate_again(v, b);
+        else
+                b->apart = false; /* it could not be decoded: another time */
 }
 
 void dbt_tr_sample(struct dbt_vcpu *v, struct dbt_block *b)
@@ -631,11 +714,12 @@ static int map_code(struct dbt_tr *t, int fd)
         return 0;
 }
 
-static int make_routines(struct dbt_tr *t)
+static int make_routines(struct dbt_vcpu *v)
 {
+        struct dbt_tr *t = v->translator;
         struct tr_emit e = { .p = t->write, .end = t->write + TR_ROUTINES_SIZE, .to_exec = t->exec - t->write };
 
-        tr_emit_routines(t, &e);
+        emit_routines(v, &e);
         return e.overflow ? -ENOSPC : 0;
 }
 
@@ -661,7 +745,7 @@ int dbt_tr_init(struct dbt_vcpu *v)
         if (fd >= 0)
                 close(fd);
         if (r >= 0)
-                r = make_routines(t);
+                r = make_routines(v);
         if (r < 0)
                 dbt_tr_finish(v);
         return r;

@@ -40,13 +40,14 @@
 /* For the common routines, in front of the first segment. */
 #define TR_ROUTINES_SIZE KiB(16)
 #define TR_NO_HOME 0xff
+/* In front of a block's entry: the block, in units of DBT_BLOCK_ALIGN from the hot ring's start (32 bits), and the call that leaves for what was asked. */
+#define TR_HEADER_LEAVE 5
+#define TR_HEADER (TR_HEADER_LEAVE + 4)
 /* Block entries until the run loop samples what runs, see dbt_tr_sample. */
 #define TR_BUDGET 512
 /* Samples, one each time that the budget is used up, until a block counts as often run; and until its sites are judged. */
 #define TR_SAMPLES 12
 #define TR_TRIAL_SAMPLES 8
-/* In the number of instructions for tr_handlers: an access could not be made, and what follows belongs to its group. */
-#define TR_CLOSURE 0x8000
 /* A power of two: times that handlers run groups until the last one's block does without groups. */
 #define TR_CLOSURES_MAX 64
 
@@ -74,6 +75,14 @@ struct tr_stats {
         uint64_t links, sites, faults, copies;
 };
 
+/* An instruction of a translated block that a handler has run. */
+#define TR_DECODED 512
+struct tr_decoded {
+        const struct dbt_block *block; /* NULL: none */
+        unsigned at;                   /* offset of its bytes */
+        struct dbt_insn insn;
+};
+
 struct dbt_tr {
         uint8_t *write, *exec; /* the two views of the code */
         struct tr_link *links; /* behind the executable view, so that RIP-relative addresses reach them */
@@ -87,10 +96,13 @@ struct dbt_tr {
         struct tr_fault *faults;  /* behind the sites; in a segment in ascending order. Read by the signal handler */
         unsigned faults_max, n_faults[DBT_SEGMENTS];
         struct tr_stats stats;
+        struct tr_decoded decoded[TR_DECODED];
         /* Common routines. */
         const uint8_t *enter, *leave, *leave_jump, *leave_at, *leave_asked, *call, *rep_movs, *rep_stos;
-        const uint8_t *missed[TR_MISSES];     /* RAX: address, RCX: site or span; NE: try again */
+        const uint8_t *missed[TR_MISSES];     /* RAX: address, RCX: site; NE: try again. TR_MISS_TLB_*: see tr-out.c */
+        const uint8_t *out;
         const uint8_t *jump;                  /* to the address in RAX, any mode */
+        const uint8_t *jump_rip;              /* to v->rip */
         const uint8_t *jump_in[DBT_JUMP_MODES]; /* the same within a mode, which enters the target in the jump cache */
 };
 
@@ -148,6 +160,8 @@ struct tr_mem tr_field(size_t offset);
 void tr_jmp(struct tr_emit *e, const void *target);
 void tr_call(struct tr_emit *e, const void *target);
 void tr_jcc_to(struct tr_emit *e, unsigned cond, const void *target);
+/* At most 128 bytes away. */
+void tr_jcc_near(struct tr_emit *e, unsigned cond, const void *target);
 /* A conditional jump forward, to be set later. */
 uint8_t *tr_jcc(struct tr_emit *e, unsigned cond);
 void tr_set_jump(struct tr_emit *e, uint8_t *jump);
@@ -235,20 +249,35 @@ void tr_emit_string_routines(struct dbt_tr *t, struct tr_emit *e);
 
 extern const uint8_t tr_home[X86_NGPRS];
 
-/* Emits the block's code; NULL if there was no room. */
-const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, struct dbt_block *b);
+/* Emits the code of b, which is to do what source does, and fills b; NULL if there was no room. */
+const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, const struct dbt_block *source, struct dbt_block *b);
+
+/* --- tr-out.c --- */
+
+/* Called by translated code, with the address of a record: returns where to go on. */
+const uint8_t *tr_out(struct dbt_vcpu *v, const uint8_t *at);
+/* difference: of the address from the match in the entry at that offset of the TLB */
+const uint8_t *tr_tlb_missed(struct dbt_vcpu *v, uint64_t difference, uint64_t entry, const uint8_t *at, enum tr_miss how);
+/* The instruction at that offset of the translated block's bytes. Good until the next call. */
+const struct dbt_insn *dbt_tr_insn(struct dbt_vcpu *v, const struct dbt_block *b, unsigned at);
+/* Blocks are about to be evicted. */
+void dbt_tr_forget_decoded(struct dbt_vcpu *v);
 
 /* --- tr-run.c --- */
 
-void tr_emit_routines(struct dbt_tr *t, struct tr_emit *e);
 struct tr_link *tr_link_new(struct dbt_tr *t);
+/* The block whose code has its entry there. */
+static inline struct dbt_block *tr_block_at(const struct dbt_vcpu *v, const uint8_t *entry)
+{
+        return (struct dbt_block *)(v->decode->hot.base + *(const dbt_guest32 *)(entry - TR_HEADER) * (size_t)DBT_BLOCK_ALIGN);
+}
 /* Code is emitted in ascending order, and so are these. */
 void tr_fault_new(struct dbt_tr *t, const uint8_t *pc, const uint8_t *exit);
 /* Index of the mode's jump cache, -1: it has none. Own vCPU only. */
 int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode);
 /* Called by translated code: runs n instructions from i by their handlers; the first is at offset in the page. True: translated code
  * is to be left as the block was dropped or dbt_must_stop; v->rip is right. */
-bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t count);
+bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t n);
 
 /* 0, or negative errno. The vCPU runs without translator if the host lacks something: v->translator is NULL then. */
 int dbt_tr_init(struct dbt_vcpu *v);
