@@ -42,7 +42,8 @@ struct dbt_block {
                  * within the page, as another page may come to be mapped there */
                 struct dbt_block *next[2];
                 struct {
-                        struct tr_link *links; /* exits of translated code that lead here */
+                        uint16_t exits[2];     /* struct tr_link of the translation, as distances from code; 0: none */
+                        uint32_t first_site;
                         uint64_t by_tlb;       /* memory operands, bit per instruction, for which the translation does without a site */
                 };
         };
@@ -65,7 +66,6 @@ struct dbt_block {
         uint8_t stage;             /* enum tr_stage */
         bool apart;                /* its code has no groups of memory accesses */
         uint8_t n_sites;           /* of its code, from dbt_tr's number first_site on */
-        uint32_t first_site;
         bool dead;                 /* dropped */
         bool stubs;                /* an instruction has one of native.c's */
         bool ends;                 /* the last instruction may change mode, mapping or interrupt state */

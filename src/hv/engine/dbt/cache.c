@@ -10,7 +10,7 @@
  *   the hash, lookup[]          dbt_block_retire
  *   the lists of its pages      dbt_block_sweep
  *   next[] of cold blocks       void when d->cold.advances has come to where the first of them is evicted
- *   links to and from it        dbt_tr_unlink, dbt_tr_evict
+ *   links to and from it        dbt_tr_detach
  *   the jump cache              forgotten as a whole
  *   the run loop                compares d->flushes before it uses a block from before a lookup
  * A segment is evicted by its owner only, between two blocks: no handler and no translated code is running. The pages' marks stay; the next
@@ -186,7 +186,7 @@ static void evict(struct dbt_vcpu *v, struct dbt_ring *r, unsigned segment)
         dbt_tr_forget_decoded(v);
         if (r == &d->hot) {
                 FOREACH_BLOCK(b, r, segment)
-                        dbt_tr_unlink(v, b);
+                        dbt_tr_detach(v, b);
                 dbt_tr_evict(v, segment);
                 dbt_tr_forget_jumps(v, true);
         }
@@ -281,7 +281,7 @@ struct dbt_block *dbt_cache_new_hot(struct dbt_vcpu *v, const struct dbt_block *
         struct dbt_block *hot = (struct dbt_block *)(segment_start(r, r->current) + r->used[r->current]);
 
         *hot = *b;
-        hot->links = NULL;
+        hot->exits[0] = hot->exits[1] = 0;
         hot->by_tlb = b->code ? b->by_tlb : 0;
         hot->code = NULL;
         hot->n = 0;

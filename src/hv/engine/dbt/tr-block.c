@@ -262,11 +262,12 @@ static void count(struct gen *g, const uint8_t *straight, const uint8_t *outs, c
         s->exits += (uint64_t)(tr_here(g->e) - exits);
 }
 
-/* What is in front of the entry: see TR_HEADER. */
+/* What is in front of the entry: TR_HEADER_*. */
 static void emit_header(struct gen *g)
 {
         const struct dbt_ring *hot = &g->v->decode->hot;
 
+        tr_put32(g->e, 0);
         tr_put32(g->e, (uint32_t)((size_t)((const uint8_t *)g->b - hot->base) / DBT_BLOCK_ALIGN));
         tr_call(g->e, g->v->translator->leave_asked);
         g->entry = tr_here(g->e);

@@ -59,36 +59,18 @@ static void jump_to_exit(struct gen *g, unsigned cond, int64_t offset)
         g->exits[g->n_exits++] = (struct gen_exit){ .jump = tr_jcc(g->e, cond), .offset = offset, .dirty = g->dirty };
 }
 
-static uint32_t code_offset(const struct gen *g, const uint8_t *in_write)
-{
-        return (uint32_t)(in_write - g->v->translator->write);
-}
-
-/* lea rcx, [link] */
-static void link_address(struct gen *g, const struct tr_link *link)
-{
-        tr_put(g->e, 0x48);
-        tr_put(g->e, 0x8d);
-        tr_put(g->e, 0x0d);
-        tr_put32(g->e, (uint32_t)((const uint8_t *)link - (tr_here(g->e) + 4)));
-}
-
 static void exit_within_page(struct gen *g, const struct gen_exit *x)
 {
-        struct tr_link *link = tr_link_new(g->v->translator);
+        struct tr_link link = { .offset = (uint16_t)x->offset, .forward = x->offset > g->insns[g->n - 1].offset, .saves = x->dirty };
+        const uint8_t *bytes = (const uint8_t *)&link;
 
-        link->jump = code_offset(g, x->jump);
-        link->stub = code_offset(g, g->e->p);
-        link->forward = x->offset > g->insns[g->n - 1].offset;
-        if (x->dirty) {
-                gen_flags_save(g);
-                link->store_jump = code_offset(g, tr_jcc(g->e, TR_ALWAYS));
-                link->leave = code_offset(g, g->e->p) & INT32_MAX;
-        }
-        link_address(g, link);
-        gen_store_field(g, offsetof(struct dbt_vcpu, tr_link), TR_RCX);
-        tr_mov_imm(g->e, TR_RAX, (uint64_t)x->offset);
-        tr_jmp(g->e, g->v->translator->leave_at);
+        if (x->dirty)
+                tr_call(g->e, g->v->translator->save_flags);
+        tr_call(g->e, g->v->translator->exit);
+        link.to_jump = (uint16_t)(g->e->p - x->jump);
+        g->b->exits[x - g->exits] = (uint16_t)(tr_here(g->e) - g->entry);
+        for (unsigned k = 0; k < sizeof(link); k++)
+                tr_put(g->e, bytes[k]);
 }
 
 void gen_emit_exit(struct gen *g, const struct gen_exit *x)

@@ -179,7 +179,7 @@ static void emit_jump_in(struct tr_emit *e, const struct dbt_tr *t, unsigned mod
 static void emit_leave_asked(struct tr_emit *e, const struct dbt_vcpu *v, const struct dbt_tr *t)
 {
         static const struct tr_op mov = { .opcode = 0x8b };
-        struct tr_mem header = { .base = TR_RAX, .index = TR_NO_HOME, .disp = -TR_HEADER };
+        struct tr_mem header = { .base = TR_RAX, .index = TR_NO_HOME, .disp = -TR_HEADER_BLOCK };
         struct tr_mem key = { .base = TR_RAX, .index = TR_RCX, .disp = offsetof(struct dbt_block, key) };
 
         CODE(e, 0x58); /* pop rax */
@@ -192,6 +192,22 @@ static void emit_leave_asked(struct tr_emit *e, const struct dbt_vcpu *v, const 
         emit_set_rip(e);
         tr_mov_imm(e, TR_RAX, TR_EXIT_ASKED);
         tr_jmp(e, t->leave);
+}
+
+/* Called, with a struct tr_link behind the call. */
+static void emit_exit(struct tr_emit *e, const struct dbt_tr *t)
+{
+        CODE(e, 0x58); /* pop rax */
+        with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_link));
+        CODE(e, 0x8b, 0x00, 0x25, 0xff, 0x0f, 0x00, 0x00); /* mov eax, [rax]; and eax, 0xfff */
+        tr_jmp(e, t->leave_at);
+}
+
+static void emit_save_flags(struct tr_emit *e)
+{
+        CODE(e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
+        with_field(e, 0x89, false, TR_RAX, offsetof(struct dbt_vcpu, tr_flags));
+        CODE(e, 0xc3);
 }
 
 /* Called, with a record behind the call. */
@@ -327,6 +343,10 @@ static void emit_routines(struct dbt_vcpu *v, struct tr_emit *e)
                 else
                         emit_missed_tlb(e, k);
         }
+        t->exit = tr_here(e);
+        emit_exit(e, t);
+        t->save_flags = tr_here(e);
+        emit_save_flags(e);
         t->out = tr_here(e);
         emit_out(e);
         t->call = tr_here(e);
@@ -355,50 +375,107 @@ bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, 
 
 /* --- Links and the jump cache -------------------------------------------------------------------------------------------------- */
 
-struct tr_link *tr_link_new(struct dbt_tr *t)
-{
-        struct tr_link *link = &t->links[t->current * t->links_max + t->n_links[t->current]++];
-
-        *link = (struct tr_link){ .jump = 0 };
-        return link;
-}
-
-/* Makes the jump whose displacement is at offset at lead to target, also an offset. */
+/* Makes the jump or call whose displacement is at offset at lead to target, also an offset. */
 static void patch(struct dbt_tr *t, uint32_t at, uint32_t target)
 {
-        *(volatile uint32_t *)(t->write + at) = target - (at + 4);
+        *(volatile dbt_guest32 *)(t->write + at) = target - (at + 4);
 }
 
-static void unlink_one(struct dbt_tr *t, struct tr_link *link)
+static uint32_t code_offset(const struct dbt_tr *t, const void *code)
 {
-        patch(t, link->jump, link->stub);
-        if (link->store_jump)
-                patch(t, link->store_jump, link->leave);
-        link->prev = NULL;
+        return (uint32_t)((const uint8_t *)code - t->exec);
+}
+
+static struct tr_link *link_at(const struct dbt_tr *t, uint32_t offset)
+{
+        return (struct tr_link *)(t->write + offset);
+}
+
+static dbt_guest32 *cell_at(const struct dbt_tr *t, uint32_t offset)
+{
+        return (dbt_guest32 *)(t->write + offset);
+}
+
+/* The cell in which the list of the links to b begins. */
+static uint32_t list_of(const struct dbt_tr *t, const struct dbt_block *b)
+{
+        return code_offset(t, b->code) - TR_HEADER_LINKS;
+}
+
+/* The code as if the link had never been linked. */
+static void unlink_one(struct dbt_tr *t, uint32_t at)
+{
+        struct tr_link *link = link_at(t, at);
+
+        patch(t, at - link->to_jump, at - TR_CALL_SIZE * (link->saves + 1u));
+        if (link->saves) {
+                t->write[at - TR_CALL_SIZE] = 0xe8;
+                patch(t, at - 4, code_offset(t, t->exit));
+        }
+        link->prev = 0;
+}
+
+static void link_insert(struct dbt_tr *t, uint32_t list, uint32_t at)
+{
+        struct tr_link *link = link_at(t, at);
+
+        link->next = *cell_at(t, list);
+        link->prev = list;
+        if (link->next)
+                link_at(t, link->next)->prev = at + offsetof(struct tr_link, next);
+        *cell_at(t, list) = at;
+}
+
+static void link_remove(struct dbt_tr *t, uint32_t at)
+{
+        const struct tr_link *link = link_at(t, at);
+
+        *cell_at(t, link->prev) = link->next;
+        if (link->next)
+                link_at(t, link->next)->prev = link->prev;
+        unlink_one(t, at);
 }
 
 void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
 {
-        struct tr_link *link = v->tr_link;
-        uint32_t target = (uint32_t)((const uint8_t *)b->code - v->translator->exec);
+        struct dbt_tr *t = v->translator;
+        uint32_t target = code_offset(t, b->code), at = code_offset(t, v->tr_link);
+        const struct tr_link *link = link_at(t, at);
 
         if (b->dead || link->prev)
                 return;
+        link_insert(t, list_of(t, b), at);
         if (link->forward)
                 target += b->skip;
-        link->next = b->links;
-        link->prev = &b->links;
-        if (link->next)
-                link->next->prev = &link->next;
-        b->links = link;
-        patch(v->translator, link->store_jump && b->flags_in ? link->store_jump : link->jump, target);
+        if (!link->saves || !b->flags_in) {
+                patch(t, at - link->to_jump, target);
+                return;
+        }
+        t->write[at - TR_CALL_SIZE] = 0xe9;
+        patch(t, at - 4, target);
 }
 
-void dbt_tr_unlink(struct dbt_vcpu *v, struct dbt_block *b)
+void dbt_tr_unlink(struct dbt_vcpu *v, const struct dbt_block *b)
 {
-        for (struct tr_link *link = b->links; link; link = link->next)
-                unlink_one(v->translator, link);
-        b->links = NULL;
+        struct dbt_tr *t = v->translator;
+        dbt_guest32 *list = cell_at(t, list_of(t, b));
+
+        for (uint32_t at = *list; at; at = link_at(t, at)->next)
+                unlink_one(t, at);
+        *list = 0;
+}
+
+void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b)
+{
+        struct dbt_tr *t = v->translator;
+
+        dbt_tr_unlink(v, b);
+        for (unsigned k = 0; k < ARRAY_SIZE(b->exits); k++) {
+                uint32_t at = code_offset(t, b->code) + b->exits[k];
+
+                if (b->exits[k] && link_at(t, at)->prev)
+                        link_remove(t, at);
+        }
 }
 
 /* An entry stands for none if it is not in the slot of its address: 0 in all but its own, where 1 does. */
@@ -473,31 +550,14 @@ size_t dbt_tr_used(const struct dbt_vcpu *v)
 {
         const struct dbt_tr *t = v->translator;
 
-        return t->used + t->n_links[t->current] * sizeof(struct tr_link) + t->sites.n[t->current] * sizeof(struct tr_site) +
+        return t->used + t->sites.n[t->current] * sizeof(struct tr_site) +
                 t->n_faults[t->current] * sizeof(struct tr_fault);
-}
-
-static void link_remove(struct dbt_tr *t, struct tr_link *link)
-{
-        *link->prev = link->next;
-        if (link->next)
-                link->next->prev = link->prev;
-        unlink_one(t, link);
 }
 
 void dbt_tr_evict(struct dbt_vcpu *v, unsigned segment)
 {
-        struct dbt_tr *t = v->translator;
-
-        for (unsigned k = 0; k < t->n_links[segment]; k++) {
-                struct tr_link *link = &t->links[segment * t->links_max + k];
-
-                if (link->prev)
-                        link_remove(t, link);
-                if (v->tr_link == link)
-                        v->tr_link = NULL;
-        }
-        t->n_links[segment] = t->n_faults[segment] = 0;
+        v->translator->n_faults[segment] = 0;
+        v->tr_link = NULL;
         tr_sites_evict(v, segment);
 }
 
@@ -531,7 +591,7 @@ static struct dbt_block *replace(struct dbt_vcpu *v, struct dbt_block *b, const 
 {
         struct dbt_tr *t = v->translator;
         struct dbt_block *hot = dbt_cache_new_hot(v, source);
-        unsigned n_links = t->n_links[t->current], n_sites = t->sites.n[t->current], n_faults = t->n_faults[t->current];
+        unsigned n_sites = t->sites.n[t->current], n_faults = t->n_faults[t->current];
         size_t used;
 
         hot->n_sites = 0;
@@ -539,14 +599,12 @@ static struct dbt_block *replace(struct dbt_vcpu *v, struct dbt_block *b, const 
         if (v->vm->config.translate_hot)
                 hot->stage = TR_OFTEN;
         if (!make_code(v, source, hot, &used) || !dbt_block_replace(v, b, hot)) {
-                t->n_links[t->current] = n_links;
                 t->sites.n[t->current] = n_sites;
                 t->n_faults[t->current] = n_faults;
                 return NULL;
         }
         dbt_cache_keep_hot(v, hot);
         t->used = used;
-        t->stats.links += (t->n_links[t->current] - n_links) * sizeof(struct tr_link);
         t->stats.sites += (t->sites.n[t->current] - n_sites) * sizeof(struct tr_site);
         t->stats.faults += (t->n_faults[t->current] - n_faults) * sizeof(struct tr_fault);
         t->stats.copies += (size_t)hot->space * DBT_BLOCK_ALIGN;
@@ -690,14 +748,14 @@ static size_t code_size(const struct dbt_tr *t)
 
 static size_t data_size(const struct dbt_tr *t)
 {
-        return 3 * DBT_SEGMENTS * t->segment + DBT_PAGE_SIZE;
+        return 2 * DBT_SEGMENTS * t->segment + DBT_PAGE_SIZE;
 }
 
-/* The code's two views and, behind the executable one, the links, the page for TR_SITE_INVALID, the sites, and the faults. */
+/* The code's two views and, behind the executable one, the page for TR_SITE_INVALID, the sites, and the faults. */
 static int map_code(struct dbt_tr *t, int fd)
 {
         size_t code = code_size(t);
-        void *links;
+        uint8_t *data;
 
         if (ftruncate(fd, (off_t)code) < 0)
                 return -errno;
@@ -705,11 +763,10 @@ static int map_code(struct dbt_tr *t, int fd)
         t->exec = mmap(NULL, code + data_size(t), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (t->write == MAP_FAILED || t->exec == MAP_FAILED)
                 return -ENOMEM;
-        links = mmap(t->exec + code, data_size(t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-        t->links = links;
-        t->sites.site = (struct tr_site *)((uint8_t *)links + DBT_SEGMENTS * t->segment + DBT_PAGE_SIZE);
+        data = mmap(t->exec + code, data_size(t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+        t->sites.site = (struct tr_site *)(data + DBT_PAGE_SIZE);
         t->faults = (struct tr_fault *)((uint8_t *)t->sites.site + DBT_SEGMENTS * t->segment);
-        if (links == MAP_FAILED || mmap(t->exec, code, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+        if (data == MAP_FAILED || mmap(t->exec, code, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
                 return -ENOMEM;
         return 0;
 }
@@ -736,7 +793,6 @@ int dbt_tr_init(struct dbt_vcpu *v)
                 return -ENOMEM;
         t->write = t->exec = MAP_FAILED;
         t->segment = v->decode->hot.size;
-        t->links_max = (unsigned)(t->segment / sizeof(struct tr_link));
         t->sites.max = (unsigned)(t->segment / sizeof(struct tr_site));
         t->faults_max = (unsigned)(t->segment / sizeof(struct tr_fault));
         v->translator = t;
@@ -760,14 +816,14 @@ static unsigned per_insn(const struct tr_stats *s, uint64_t bytes)
 static void log_stats(const struct dbt_vcpu *v)
 {
         const struct tr_stats *s = &v->translator->stats;
-        uint64_t all = s->straight + s->outs + s->exits + s->links + s->sites + s->faults + s->copies;
+        uint64_t all = s->straight + s->outs + s->exits + s->sites + s->faults + s->copies;
 
         if (s->insns)
                 log_debug("vCPU %u: %llu instructions in %llu blocks, %llu of which run often, translated to %llu KiB; tenths of a byte per instruction: "
-                        "straight code %u, outs %u, exits %u, links %u, sites %u, faults %u, blocks %u", v->index,
+                        "straight code %u, outs %u, exits %u, sites %u, faults %u, blocks %u", v->index,
                         (unsigned long long)s->insns, (unsigned long long)s->blocks, (unsigned long long)s->often,
                         (unsigned long long)all / KiB(1), per_insn(s, s->straight), per_insn(s, s->outs), per_insn(s, s->exits),
-                        per_insn(s, s->links), per_insn(s, s->sites), per_insn(s, s->faults), per_insn(s, s->copies));
+                        per_insn(s, s->sites), per_insn(s, s->faults), per_insn(s, s->copies));
 }
 
 void dbt_tr_finish(struct dbt_vcpu *v)
@@ -792,7 +848,7 @@ void dbt_tr_flush(struct dbt_vcpu *v)
         if (!t)
                 return;
         for (unsigned k = 0; k < DBT_SEGMENTS; k++)
-                t->n_links[k] = t->n_faults[k] = 0;
+                t->n_faults[k] = 0;
         dbt_tr_segment(v);
         tr_sites_flush(v);
         v->tr_link = NULL;

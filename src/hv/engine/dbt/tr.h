@@ -32,17 +32,18 @@
 
 /* Room for the longest block. */
 #define TR_CODE_RESERVE KiB(32)
-#define TR_LINK_RESERVE (2 * DBT_BLOCK_MAX)
 #define TR_SITE_RESERVE (2 * DBT_BLOCK_MAX)
 #define DBT_TR_RESERVE \
-        (TR_CODE_RESERVE + TR_LINK_RESERVE * sizeof(struct tr_link) + TR_SITE_RESERVE * sizeof(struct tr_site) + \
+        (TR_CODE_RESERVE + TR_SITE_RESERVE * sizeof(struct tr_site) + \
         DBT_BLOCK_MAX * sizeof(struct tr_fault))
 /* For the common routines, in front of the first segment. */
 #define TR_ROUTINES_SIZE KiB(16)
 #define TR_NO_HOME 0xff
-/* In front of a block's entry: the block, in units of DBT_BLOCK_ALIGN from the hot ring's start (32 bits), and the call that leaves for what was asked. */
-#define TR_HEADER_LEAVE 5
-#define TR_HEADER (TR_HEADER_LEAVE + 4)
+/* In front of a block's entry: the exits linked to it, the block, in units of DBT_BLOCK_ALIGN from the hot ring's start (32 bits each), and the call that
+ * leaves for what was asked. */
+#define TR_HEADER_LEAVE TR_CALL_SIZE
+#define TR_HEADER_BLOCK (TR_HEADER_LEAVE + 4)
+#define TR_HEADER_LINKS (TR_HEADER_BLOCK + 4)
 /* Block entries until the run loop samples what runs, see dbt_tr_sample. */
 #define TR_BUDGET 512
 /* Samples, one each time that the budget is used up, until a block counts as often run; and until its sites are judged. */
@@ -53,15 +54,18 @@
 
 enum { TR_RAX, TR_RCX, TR_RDX, TR_RBX, TR_RSP, TR_RBP, TR_RSI, TR_RDI };
 
-/* A direct exit: jumps that are patched when the successor is known. Offsets in the code. */
+/* A direct exit, of which a jump is patched when the successor is known. It lies in the code, behind the call of t->exit that the block's jump leads to
+ * while it is not linked. In front of that is a call of t->save_flags if the block leaves with flags that are not stored; a successor that reads them is
+ * jumped to from there, in the place of the other call.
+ * The exits that lead to one block are in a list, which begins in its header. Cells of lists are named by their offsets in the code. */
 struct tr_link {
-        struct tr_link *next, **prev; /* others to the same successor; prev NULL: not linked */
-        uint32_t jump;       /* 32-bit displacement of the block's jump or conditional jump */
-        uint32_t stub;       /* where it leads while not linked */
-        uint32_t store_jump; /* displacement of the jump behind the code that stores the flags; 0: they are stored already */
-        uint32_t leave : 31; /* where that leads while not linked */
-        uint32_t forward : 1; /* in the page: the successor need not look at v->request, as no loop is made of such exits alone */
-};
+        uint16_t offset : 12;  /* in the page: where it leads */
+        uint16_t forward : 1;  /* in the page: the successor need not look at v->request, as no loop is made of such exits alone */
+        uint16_t saves : 1;    /* the flags */
+        uint16_t to_jump;      /* from here back to the 32-bit displacement of the block's jump or conditional jump */
+        uint32_t next, prev;   /* other link, or 0; the cell that has this one's offset, or 0: it is not linked */
+} __attribute__((packed));
+#define TR_CALL_SIZE 5
 
 /* A host instruction that may fault, and where to go on then: the exit that runs the guest's instruction by its handler. Offsets in the code. */
 struct tr_fault {
@@ -72,7 +76,7 @@ struct tr_fault {
 struct tr_stats {
         uint64_t blocks, often, insns; /* how many; often: of the blocks */
         uint64_t straight, outs, exits; /* code */
-        uint64_t links, sites, faults, copies;
+        uint64_t sites, faults, copies;
 };
 
 /* An instruction of a translated block that a handler has run. */
@@ -85,14 +89,11 @@ struct tr_decoded {
 
 struct dbt_tr {
         uint8_t *write, *exec; /* the two views of the code */
-        struct tr_link *links; /* behind the executable view, so that RIP-relative addresses reach them */
-        struct tr_sites sites; /* and behind the links */
-        /* The code of a segment of the hot ring, its links, sites and faults have a segment here, too; see cache.c. */
+        struct tr_sites sites; /* behind the executable view, so that RIP-relative addresses reach them */
+        /* The code of a segment of the hot ring, its sites and faults have a segment here, too; see cache.c. */
         size_t segment;           /* bytes of room for code; the same for each of the others */
-        unsigned links_max;       /* of a segment */
         unsigned current;
         size_t used;              /* of the current one's code */
-        unsigned n_links[DBT_SEGMENTS];
         struct tr_fault *faults;  /* behind the sites; in a segment in ascending order. Read by the signal handler */
         unsigned faults_max, n_faults[DBT_SEGMENTS];
         struct tr_stats stats;
@@ -100,7 +101,7 @@ struct dbt_tr {
         /* Common routines. */
         const uint8_t *enter, *leave, *leave_jump, *leave_at, *leave_asked, *call, *rep_movs, *rep_stos;
         const uint8_t *missed[TR_MISSES];     /* RAX: address, RCX: site; NE: try again. TR_MISS_TLB_*: see tr-out.c */
-        const uint8_t *out;
+        const uint8_t *out, *exit, *save_flags;
         const uint8_t *jump;                  /* to the address in RAX, any mode */
         const uint8_t *jump_rip;              /* to v->rip */
         const uint8_t *jump_in[DBT_JUMP_MODES]; /* the same within a mode, which enters the target in the jump cache */
@@ -265,11 +266,10 @@ void dbt_tr_forget_decoded(struct dbt_vcpu *v);
 
 /* --- tr-run.c --- */
 
-struct tr_link *tr_link_new(struct dbt_tr *t);
 /* The block whose code has its entry there. */
 static inline struct dbt_block *tr_block_at(const struct dbt_vcpu *v, const uint8_t *entry)
 {
-        return (struct dbt_block *)(v->decode->hot.base + *(const dbt_guest32 *)(entry - TR_HEADER) * (size_t)DBT_BLOCK_ALIGN);
+        return (struct dbt_block *)(v->decode->hot.base + *(const dbt_guest32 *)(entry - TR_HEADER_BLOCK) * (size_t)DBT_BLOCK_ALIGN);
 }
 /* Code is emitted in ascending order, and so are these. */
 void tr_fault_new(struct dbt_tr *t, const uint8_t *pc, const uint8_t *exit);
@@ -292,9 +292,11 @@ static inline bool dbt_tr_can(uint32_t mode)
         return (mode & DBT_MODE_CS64) || (mode & flat) == flat;
 }
 
-/* Bytes of the current segment that are in use: code, links and sites. */
+/* Bytes of the current segment that are in use: code, sites and faults. */
 size_t dbt_tr_used(const struct dbt_vcpu *v);
-/* A segment of the hot ring is evicted, its blocks are unlinked: takes away the links that lead out of it and its sites. */
+/* The block is about to be evicted: takes away the links to it and from it. */
+void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b);
+/* A segment of the hot ring is evicted, its blocks are detached: takes away its sites. */
 void dbt_tr_evict(struct dbt_vcpu *v, unsigned segment);
 /* The hot ring goes on to its next segment, which is empty. */
 void dbt_tr_segment(struct dbt_vcpu *v);
@@ -305,7 +307,7 @@ enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b);
 /* The exit that the last dbt_tr_run took leads to b: the next time without coming back here. */
 void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b);
 /* Takes away the links to b, which was dropped. */
-void dbt_tr_unlink(struct dbt_vcpu *v, struct dbt_block *b);
+void dbt_tr_unlink(struct dbt_vcpu *v, const struct dbt_block *b);
 /* What linear addresses in the jump caches stand for may have changed; kernel: also those of supervisor modes. */
 void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel);
 /* Where to go on when the host faults at pc, or NULL. Called by the signal handler. */
