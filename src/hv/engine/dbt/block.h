@@ -39,7 +39,8 @@ struct dbt_block {
                  * within the page, as another page may come to be mapped there */
                 struct dbt_block *next[2];
                 struct {
-                        struct tr_link *links; /* exits of translated code that lead here */
+                        uint16_t exits[2];     /* struct tr_link of the translation, as distances from code; 0: none */
+                        uint32_t first_site;
                         uint64_t by_tlb;       /* memory operands, bit per instruction, for which the translation does without a site */
                 };
         };
@@ -59,16 +60,15 @@ struct dbt_block {
         uint8_t stage;             /* enum tr_stage */
         bool apart;                /* its code has no groups of memory accesses */
         uint8_t n_sites;           /* of its code, from dbt_tr's number first_site on */
-        uint32_t first_site;
         bool dead;                 /* dropped */
         bool stubs;                /* an instruction has one of native.c's */
         bool ends;                 /* the last instruction may change mode, mapping or interrupt state */
         bool direct;               /* successors can be chained */
         bool fused;                /* the last of insn is two of the guest's; insn[n] and insn[n + 1] have them alone. Not with code */
-        struct dbt_insn insn[];    /* and behind them the bytes */
+        struct dbt_insn insn[];    /* with a translation only those that it calls handlers for; and behind them the bytes */
 };
 
-/* What insn was decoded from. DBT_BYTES_MORE further ones can be read. */
+/* What the block was decoded from. Without a translation, DBT_BYTES_MORE further ones can be read. */
 static inline const uint8_t *dbt_block_bytes(const struct dbt_block *b)
 {
         return (const uint8_t *)&b->insn[b->n + (b->fused ? 2 : 0)];
@@ -208,10 +208,8 @@ static inline unsigned dbt_ring_stays(const struct dbt_ring *r, const struct dbt
         return (segment + DBT_SEGMENTS - r->current - 1) % DBT_SEGMENTS + 1;
 }
 
-/* A copy of b for its translation, in a place of the hot ring that dbt_cache_keep_hot then makes its own. */
-struct dbt_block *dbt_cache_copy_hot(struct dbt_vcpu *v, const struct dbt_block *b);
-/* The block with a translation that the instruction lies in. */
-struct dbt_block *dbt_cache_hot_block_of(const struct dbt_decode *d, const struct dbt_insn *i);
+/* A block for b's translation, without instructions, in a place of the hot ring that dbt_cache_keep_hot then makes its own. */
+struct dbt_block *dbt_cache_new_hot(struct dbt_vcpu *v, const struct dbt_block *b);
 void dbt_cache_keep_hot(struct dbt_vcpu *v, const struct dbt_block *hot);
 /* With code_lock held: an unused page. There always is one. */
 struct dbt_code_page *dbt_cache_page(struct dbt_decode *d);
@@ -241,7 +239,7 @@ bool dbt_block_second_ok(struct dbt_vcpu *v, const struct dbt_block *b);
 bool dbt_insn_dropped(const struct dbt_insn *i);
 /* Answers DBT_REQ_CODE. */
 void dbt_block_unlink(struct dbt_vcpu *v);
-/* Puts hot, a copy of b with its translation, in b's place, unless b was dropped meanwhile: false. */
+/* Puts hot, which has b's translation, in b's place, unless b was dropped meanwhile: false. */
 bool dbt_block_replace(struct dbt_vcpu *v, struct dbt_block *b, struct dbt_block *hot);
 /* Drops all blocks of v, which is the caller or stopped. */
 void dbt_block_flush(struct dbt_vcpu *v);

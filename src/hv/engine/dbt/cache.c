@@ -2,15 +2,15 @@
 
 /* The memory of a vCPU's code cache, which is bounded, and what is given up when it is full.
  *
- * A block is decoded into the cold ring. When it is translated, a copy goes into the hot ring, together with its code and links, and the first
- * one is dropped. So code that runs once or twice passes through a small piece of memory. Each ring consists of segments that are filled one
+ * A block is decoded into the cold ring. When it is translated, one that has only the bytes, and instructions for handlers, goes into the hot ring, together
+ * with its code and links, and the first one is dropped. So code that runs once or twice passes through a small piece of memory. Each ring consists of segments that are filled one
  * after the other; when the last one is full, the oldest is evicted: all of its blocks are dropped and its memory is used again.
  *
  * Who may hold a pointer to an evicted block, and how it goes:
  *   the index                   dbt_block_retire
  *   the lists of its pages      dbt_block_sweep
  *   next[] of cold blocks       void when d->cold.advances has come to where the first of them is evicted
- *   links to and from it        dbt_tr_unlink, dbt_tr_evict
+ *   links to and from it        dbt_tr_detach
  *   the jump cache              forgotten as a whole
  *   the run loop                compares d->flushes before it uses a block from before a lookup
  * A segment is evicted by its owner only, between two blocks: no handler and no translated code is running. The pages' marks stay; the next
@@ -41,7 +41,7 @@ static size_t round_segment(size_t size)
 /* Every block has at most two pages, and one being made has two more. */
 static unsigned pages_needed(const struct dbt_decode *d)
 {
-        return (unsigned)(2 * d->arena_size / (sizeof(struct dbt_block) + sizeof(struct dbt_insn)) + 4);
+        return (unsigned)(2 * d->arena_size / sizeof(struct dbt_block) + 4);
 }
 
 static int map_arena(struct dbt_decode *d)
@@ -175,9 +175,10 @@ static void evict(struct dbt_vcpu *v, struct dbt_ring *r, unsigned segment)
         drop_blocks(d, r, segment);
         pthread_mutex_unlock(&v->vm->code_lock);
         release_stubs(v, r, segment);
+        dbt_tr_forget_decoded(v);
         if (r == &d->hot) {
                 FOREACH_BLOCK(b, r, segment)
-                        dbt_tr_unlink(v, b);
+                        dbt_tr_detach(v, b);
                 dbt_tr_evict(v, segment);
                 dbt_tr_forget_jumps(v, true);
         }
@@ -245,7 +246,7 @@ static void reserve_stubs(struct dbt_vcpu *v)
                 else if (!ring_is_empty(&d->hot))
                         advance_hot(v);
                 else
-                        dbt_native_flush(v); /* free pieces are too small */
+                        dbt_native_flush(v); /* free pieces are too small; dbt_tr_forget_decoded was called when the last block went */
         }
 }
 
@@ -266,32 +267,17 @@ void dbt_cache_reserve_hot(struct dbt_vcpu *v)
                 advance_hot(v);
 }
 
-/* size is a multiple of 4. */
-static void copy(void *to, const void *from, size_t size)
-{
-        uint32_t *t = to;
-        const uint32_t *f = from;
-
-        for (size_t k = 0; k < size / 4; k++)
-                t[k] = f[k];
-}
-
-struct dbt_block *dbt_cache_copy_hot(struct dbt_vcpu *v, const struct dbt_block *b)
+struct dbt_block *dbt_cache_new_hot(struct dbt_vcpu *v, const struct dbt_block *b)
 {
         struct dbt_ring *r = &v->decode->hot;
         struct dbt_block *hot = (struct dbt_block *)(segment_start(r, r->current) + r->used[r->current]);
-        unsigned alone = b->fused ? 2 : 0, n = b->n - alone / 2;
 
         *hot = *b;
-        copy(hot->insn, b->insn, n * sizeof(b->insn[0]));
-        copy(&hot->insn[n], &b->insn[b->n], alone * sizeof(b->insn[0]));
-        hot->n = (uint16_t)(n + alone);
-        hot->fused = false;
-        copy((uint8_t *)dbt_block_bytes(hot), dbt_block_bytes(b), ALIGN_UP(b->size + DBT_BYTES_MORE, 4u));
-        hot->space = (uint16_t)(ALIGN_UP(sizeof(*b) + hot->n * sizeof(b->insn[0]) + ALIGN_UP(b->size + DBT_BYTES_MORE, 4u), DBT_BLOCK_ALIGN) / DBT_BLOCK_ALIGN);
-        hot->links = NULL;
+        hot->exits[0] = hot->exits[1] = 0;
         hot->by_tlb = b->code ? b->by_tlb : 0;
         hot->code = NULL;
+        hot->n = 0;
+        hot->fused = hot->stubs = false;
         return hot;
 }
 
@@ -302,17 +288,6 @@ void dbt_cache_keep_hot(struct dbt_vcpu *v, const struct dbt_block *hot)
         r->used[r->current] += (size_t)hot->space * DBT_BLOCK_ALIGN;
         for (unsigned i = 0; i < hot->n; i++)
                 dbt_native_retain(v, &hot->insn[i]);
-}
-
-struct dbt_block *dbt_cache_hot_block_of(const struct dbt_decode *d, const struct dbt_insn *i)
-{
-        const struct dbt_ring *r = &d->hot;
-        unsigned segment = (unsigned)((size_t)((const uint8_t *)i - r->base) / r->size);
-        struct dbt_block *b = segment_first(r, segment);
-
-        while ((const uint8_t *)block_behind(b) <= (const uint8_t *)i)
-                b = (struct dbt_block *)block_behind(b);
-        return b;
 }
 
 static void ring_reset(struct dbt_ring *r)
@@ -341,6 +316,7 @@ void dbt_block_flush(struct dbt_vcpu *v)
         d->flushes++;
         d->dropped = NULL;
         dbt_decode_forget(v);
+        dbt_tr_forget_decoded(v);
         dbt_native_flush(v);
         dbt_tr_flush(v);
         pthread_mutex_unlock(&v->vm->code_lock);

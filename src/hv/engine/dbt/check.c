@@ -231,14 +231,16 @@ static void allow_writes(struct dbt_vcpu *v)
 
 /* --- Running ------------------------------------------------------------------------------------------------------------- */
 
-/* From instruction k on. */
-static void execute(struct dbt_vcpu *v, const struct dbt_block *b, unsigned k)
+/* From the instruction at that offset on. */
+static void execute(struct dbt_vcpu *v, const struct dbt_block *b, unsigned at)
 {
-        const struct dbt_insn *i = b->insn + k;
-
-        for (; k < b->n; k++, i++) {
+        while (at < b->size) {
+                const struct dbt_insn *i = dbt_tr_insn(v, b, at);
                 uint64_t behind = v->rip + i->length;
 
+                if (__atomic_load_n(&b->dead, __ATOMIC_RELAXED))
+                        siglongjmp(v->unwind, DBT_UNWIND_RESTART);
+                at += i->length;
                 i->fn(v, i);
                 if (!(i->flags & DBT_INSN_TRANSFER))
                         v->rip = behind;
@@ -248,17 +250,15 @@ static void execute(struct dbt_vcpu *v, const struct dbt_block *b, unsigned k)
 /* A translation may leave in the middle of the block: the executor does the rest. */
 static void execute_rest(struct dbt_vcpu *v, const struct dbt_block *b)
 {
-        uint64_t rip = v->check->before.regs[X86_NGPRS + 1];
+        uint64_t at = v->rip - v->check->before.regs[X86_NGPRS + 1];
 
         if (v->rip == v->check->executed.regs[X86_NGPRS + 1] && !v->check->executed.raised)
                 return;
-        for (unsigned k = 0; k < b->n; k++) {
-                if (k && rip == v->rip) {
+        for (unsigned k = 0; k < b->size && k <= at; k += dbt_tr_insn(v, b, k)->length)
+                if (k && k == at) {
                         execute(v, b, k);
                         return;
                 }
-                rip += b->insn[k].length;
-        }
 }
 
 static struct dbt_block *next_block(struct dbt_vcpu *v, bool ends)
@@ -474,11 +474,15 @@ static _Noreturn void report(struct dbt_vcpu *v, const struct dbt_block *b)
         siglongjmp(v->unwind, DBT_UNWIND_ERROR);
 }
 
-static bool has_vectors(const struct dbt_block *b)
+static bool has_vectors(struct dbt_vcpu *v, const struct dbt_block *b)
 {
-        for (unsigned k = 0; k < b->n; k++)
-                if (b->insn[k].flags & DBT_INSN_VECTOR)
+        const struct dbt_insn *i;
+
+        for (unsigned at = 0; at < b->size; at += i->length) {
+                i = dbt_tr_insn(v, b, at);
+                if (i->flags & DBT_INSN_VECTOR)
                         return true;
+        }
         return false;
 }
 
@@ -525,7 +529,7 @@ struct dbt_block *dbt_check_block(struct dbt_vcpu *v, struct dbt_block *b)
 
         if (!comparable(v, b))
                 return run_alone(v, b);
-        c->vectors = v->fpu_live || has_vectors(b);
+        c->vectors = v->fpu_live || has_vectors(v, b);
         save(v, &c->before);
         restore(v, &c->before);
         for (unsigned k = 0; k < ATTEMPTS; k++) {

@@ -113,7 +113,7 @@ static void run_one(struct dbt_vcpu *v)
         v->interrupt_shadow = false;
         dbt_debug_before(v);
         b = dbt_block_lookup(v);
-        i = b->fused && b->n == 1 ? &b->insn[1] : b->insn;
+        i = b->code ? dbt_tr_insn(v, b, 0) : b->fused && b->n == 1 ? &b->insn[1] : b->insn;
         i->fn(v, i);
         if (!(i->flags & DBT_INSN_TRANSFER))
                 v->rip += i->length;

@@ -22,90 +22,7 @@ static void call_handlers(struct gen *g, const struct dbt_insn *i, unsigned offs
 
 static void go_on_at_rip(struct gen *g)
 {
-        gen_load_field(g, TR_RAX, offsetof(struct dbt_vcpu, rip));
-        tr_jmp(g->e, g->v->translator->jump);
-}
-
-/* Behind an instruction that its handler has run. */
-static void go_on_behind(struct gen *g, const struct gen_insn *n)
-{
-        if (n->i->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK)) {
-                go_on_at_rip(g);
-                return;
-        }
-        gen_need_fpu(g, n->fpu);
-        if (n->valid)
-                gen_flags_load(g);
-        gen_add_rsp(g, -n->rsp_behind);
-        tr_jmp(g->e, n->behind);
-}
-
-/* Instructions k up to its last. */
-static void call_closure(struct gen *g, unsigned k)
-{
-        unsigned last = g->insns[k].last, end;
-
-        for (; k <= last; k = end) {
-                for (end = k + 1; end <= last && g->insns[end].i == g->insns[end - 1].i + 1; end++)
-                        ;
-                call_handlers(g, g->insns[k].i, g->insns[k].offset, (end - k) | TR_CLOSURE);
-        }
-}
-
-/* What a way out does before it joins the others of its instruction. */
-static void emit_way(struct gen *g, const struct gen_out *o)
-{
-        if (o->jump) {
-                gen_miss(g, o);
-                return;
-        }
-        tr_fault_new(g->v->translator, o->fault, tr_here(g->e));
-        if (o->store)
-                gen_flags_save(g);
-}
-
-static bool is_plain_jump(const struct gen_out *o)
-{
-        return o->jump && o->how == TR_MISSES;
-}
-
-/* Ways out of the instruction that o[0] to o[count - 1] belong to: at most three have code of their own. */
-static void emit_ways(struct gen *g, const struct gen_out *o, unsigned count)
-{
-        uint8_t *joins[GEN_WAYS];
-        unsigned n = 0;
-
-        for (unsigned k = 0; k < count; k++) {
-                if (is_plain_jump(&o[k]))
-                        continue;
-                emit_way(g, &o[k]);
-                joins[n++] = tr_jcc(g->e, TR_ALWAYS);
-        }
-        if (n) { /* the last one falls through */
-                g->e->p = joins[--n] - 1;
-        }
-        for (unsigned k = 0; k < count; k++)
-                if (is_plain_jump(&o[k]))
-                        tr_set_jump(g->e, o[k].jump);
-        while (n > 0)
-                tr_set_jump(g->e, joins[--n]);
-}
-
-static void emit_outs(struct gen *g)
-{
-        const struct gen_insn *n;
-        unsigned count;
-
-        for (unsigned k = 0; k < g->n_outs; k += count) {
-                n = &g->insns[g->outs[k].k];
-                for (count = 1; k + count < g->n_outs && g->outs[k + count].k == g->outs[k].k;)
-                        count++;
-                emit_ways(g, &g->outs[k], count);
-                gen_x87_store(g, &n->x87);
-                gen_add_rsp(g, n->rsp);
-                call_closure(g, g->outs[k].k);
-                go_on_behind(g, &g->insns[n->last]);
-        }
+        tr_jmp(g->e, g->v->translator->jump_rip);
 }
 
 /* --- The block ----------------------------------------------------------------------------------------------------------------- */
@@ -156,16 +73,22 @@ static bool supported(const struct gen *g, const struct gen_insn *n)
 
 /* --- Before code is made ------------------------------------------------------------------------------------------------------ */
 
+/* Instruction k of the guest's. */
+static const struct dbt_insn *insn_of(const struct dbt_block *b, unsigned k)
+{
+        return &b->insn[b->fused && k + 1 >= b->n ? k + 1 : k];
+}
+
 static void look(struct gen *g)
 {
-        const uint8_t *bytes = dbt_block_bytes(g->b);
+        const uint8_t *bytes = dbt_block_bytes(g->source);
         unsigned offset = (unsigned)(g->b->key & ~DBT_PAGE_MASK);
 
-        g->n = g->b->n;
+        g->n = g->source->n + (g->source->fused ? 1u : 0u);
         for (unsigned k = 0; k < g->n; k++) {
                 struct gen_insn *n = &g->insns[k];
 
-                n->i = &g->b->insn[k];
+                n->i = insn_of(g->source, k);
                 n->bytes = bytes;
                 n->offset = (uint16_t)offset;
                 tr_decode(n->i, bytes, gen_64(g), &n->t);
@@ -283,6 +206,18 @@ static unsigned handlers_from(const struct gen *g, unsigned k)
         return end - k;
 }
 
+/* Copies of instructions, for their handlers. */
+static const struct dbt_insn *keep_insns(struct gen *g, unsigned k, unsigned count)
+{
+        struct dbt_insn *first = &g->b->insn[g->b->n];
+
+        for (unsigned end = k + count; k < end; k++) {
+                g->b->insn[g->b->n++] = *g->insns[k].i;
+                g->b->stubs |= g->insns[k].i->mem.stub;
+        }
+        return first;
+}
+
 /* Returns how many instructions that was. */
 static unsigned emit_handlers(struct gen *g, unsigned k)
 {
@@ -292,7 +227,7 @@ static unsigned emit_handlers(struct gen *g, unsigned k)
         begin_insn(g, k);
         gen_flags_clobber(g);
         g->fpu = GEN_FPU_UNKNOWN;
-        call_handlers(g, g->insns[k].i, g->offset, count);
+        call_handlers(g, keep_insns(g, k, count), g->offset, count);
         if (last->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK))
                 go_on_at_rip(g);
         end_insn(g, k + count - 1);
@@ -314,33 +249,76 @@ static void emit_body(struct gen *g)
                 gen_exit_to(g, last->offset + last->i->length);
 }
 
-const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, struct dbt_block *b)
+/* Where the code's parts begin. */
+static void count(struct gen *g, const uint8_t *straight, const uint8_t *outs, const uint8_t *exits)
 {
-        const uint8_t *leave = tr_here(e), *entry;
+        struct tr_stats *s = &g->v->translator->stats;
+
+        s->blocks++;
+        s->often += g->b->stage == TR_OFTEN;
+        s->insns += g->n;
+        s->straight += (uint64_t)(outs - straight);
+        s->outs += (uint64_t)(exits - outs);
+        s->exits += (uint64_t)(tr_here(g->e) - exits);
+}
+
+/* What is in front of the entry: TR_HEADER_*. */
+static void emit_header(struct gen *g)
+{
+        const struct dbt_ring *hot = &g->v->decode->hot;
+
+        tr_put32(g->e, 0);
+        tr_put32(g->e, (uint32_t)((size_t)((const uint8_t *)g->b - hot->base) / DBT_BLOCK_ALIGN));
+        tr_call(g->e, g->v->translator->leave_asked);
+        g->entry = tr_here(g->e);
+}
+
+static void init(struct gen *g, struct dbt_vcpu *v, struct tr_emit *e, const struct dbt_block *source, struct dbt_block *b)
+{
+        g->v = v;
+        g->e = e;
+        g->source = source;
+        g->b = b;
+        g->n_outs = g->n_exits = 0;
+        g->held = -1;
+        g->rsp = 0;
+        g->valid = 0;
+        g->dirty = false;
+        g->fpu = GEN_FPU_UNKNOWN;
+        g->x87 = (struct gen_x87){ .insn = false };
+        g->jumps = tr_jump_mode(v, gen_mode(g));
+}
+
+/* The guest's bytes to the end of the block. */
+static void keep_bytes(struct dbt_block *b, const struct dbt_block *source)
+{
+        const uint8_t *from = dbt_block_bytes(source);
+        uint8_t *to = (uint8_t *)dbt_block_bytes(b);
+
+        for (unsigned k = 0; k < b->size; k++)
+                to[k] = from[k];
+        b->space = (uint16_t)(ALIGN_UP((size_t)(to + b->size - (uint8_t *)b), DBT_BLOCK_ALIGN) / DBT_BLOCK_ALIGN);
+}
+
+const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, const struct dbt_block *source, struct dbt_block *b)
+{
+        const uint8_t *start = tr_here(e), *straight, *outs;
         struct gen g;
 
-        g.v = v;
-        g.e = e;
-        g.b = b;
-        g.n_outs = g.n_exits = 0;
-        g.held = -1;
-        g.rsp = 0;
-        g.valid = 0;
-        g.dirty = false;
-        g.fpu = GEN_FPU_UNKNOWN;
-        g.x87 = (struct gen_x87){ .insn = false };
-        g.jumps = tr_jump_mode(v, gen_mode(&g));
+        init(&g, v, e, source, b);
         look(&g);
         flags_liveness(&g);
         gen_plan_groups(&g);
-        tr_mov_imm(e, TR_RAX, b->key & ~DBT_PAGE_MASK);
-        tr_jmp(e, v->translator->leave_asked);
-        entry = tr_here(e);
-        gen_entry(&g, leave);
-        b->skip = (uint8_t)(tr_here(e) - entry);
+        emit_header(&g);
+        gen_entry(&g);
+        b->skip = (uint8_t)(tr_here(e) - g.entry);
         emit_body(&g);
-        emit_outs(&g);
+        straight = tr_here(e);
+        gen_emit_outs(&g);
+        outs = tr_here(e);
         for (unsigned k = 0; k < g.n_exits; k++)
                 gen_emit_exit(&g, &g.exits[k]);
-        return e->overflow ? NULL : entry;
+        keep_bytes(b, source);
+        count(&g, start, straight, outs);
+        return e->overflow ? NULL : g.entry;
 }

@@ -162,6 +162,12 @@ void tr_jcc_to(struct tr_emit *e, unsigned cond, const void *target)
         relative(e, target);
 }
 
+void tr_jcc_near(struct tr_emit *e, unsigned cond, const void *target)
+{
+        tr_put(e, 0x70 | cond);
+        tr_put(e, (unsigned)((const uint8_t *)target - (tr_here(e) + 1)) & 0xff);
+}
+
 uint8_t *tr_jcc(struct tr_emit *e, unsigned cond)
 {
         if (cond == TR_ALWAYS) {

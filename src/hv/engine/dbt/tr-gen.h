@@ -87,7 +87,9 @@ struct gen_exit {
 struct gen {
         struct dbt_vcpu *v;
         struct tr_emit *e;
-        struct dbt_block *b;
+        const struct dbt_block *source; /* has the instructions */
+        struct dbt_block *b;   /* the translated one */
+        const uint8_t *entry;
         struct gen_insn insns[DBT_BLOCK_MAX + 1];
         unsigned n;
         int jumps;             /* tr_jump_mode of the block's mode */
@@ -187,6 +189,12 @@ void gen_add_out(struct gen *g, uint8_t *jump);
 /* The code behind the block for a check that failed, up to where the handler is called. Falls through to there. */
 void gen_miss(struct gen *g, const struct gen_out *o);
 
+/* --- tr-out.c --- */
+
+/* Looks the page up; falls through if there is no way around the handler. */
+void gen_miss_tlb(struct gen *g, const struct gen_out *o);
+void gen_emit_outs(struct gen *g);
+
 /* --- tr-group.c --- */
 
 void gen_plan_groups(struct gen *g);
@@ -215,8 +223,6 @@ bool gen_native_keeps_rcx(const struct dbt_insn *i);
 void gen_native(struct gen *g, const struct dbt_insn *i);
 /* The next host instruction may fault. */
 void gen_add_fault(struct gen *g);
-/* After a handler: leaves if it is not so. */
-void gen_need_fpu(struct gen *g, enum gen_fpu state);
 
 /* --- tr-x87.c: uses RAX, keeps RFLAGS --- */
 
@@ -228,8 +234,7 @@ void gen_x87_ran(struct gen *g, const struct dbt_insn *i);
 
 /* --- tr-exit.c --- */
 
-/* leave: code that leaves for what was asked */
-void gen_entry(struct gen *g, const uint8_t *leave);
+void gen_entry(struct gen *g);
 /* Goes on at an offset from the page's start: in the block's mode if that is in another page. */
 void gen_exit_to(struct gen *g, int64_t offset);
 /* The code for it, which comes last. */

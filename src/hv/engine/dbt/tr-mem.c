@@ -181,16 +181,15 @@ void gen_miss(struct gen *g, const struct gen_out *o)
         tr_set_jump(g->e, o->jump);
         if (o->how == TR_MISSES)
                 return;
+        if (o->how >= TR_MISS_TLB_READ) {
+                gen_miss_tlb(g, o);
+                return;
+        }
         if (o->keyed)
                 tr_lea(g->e, TR_RAX, &keyed);
-        else if (o->site)
+        else
                 with_site(g, &op_xor, TR_RAX, o->site, offsetof(struct tr_site, match));
-        else
-                with_entry(g, &op_xor, TR_RAX, match_field(o->how == TR_MISS_TLB_WRITE));
-        if (o->site)
-                tr_op_rip(g->e, &lea, TR_RCX, o->site);
-        else
-                tr_mov_imm(g->e, TR_RCX, o->span);
+        tr_op_rip(g->e, &lea, TR_RCX, o->site);
         tr_call(g->e, g->v->translator->missed[o->how]);
         tr_jcc_to(g->e, TR_CC_NE, o->retry);
 }

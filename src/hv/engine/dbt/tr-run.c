@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "hv/engine/dbt/exec.h"
 #include "hv/engine/dbt/tr.h"
 
@@ -159,12 +160,38 @@ static void emit_jump(struct tr_emit *e, const struct dbt_tr *t)
         CODE(e, 0xff, 0xe0); /* jmp rax */
 }
 
-/* mov [gs: rcx * 8 + offset], rax */
-static void store_in_jumps(struct tr_emit *e, size_t offset)
+/* To RCX: the slot of the address in RAX. */
+static void emit_slot(struct tr_emit *e)
 {
+        CODE(e, 0x69, 0xc8); /* imul ecx, eax, imm32 */
+        tr_put32(e, DBT_JUMP_HASH);
+        CODE(e, 0xc1, 0xe9, 32 - DBT_JUMP_BITS); /* shr ecx, imm8 */
+}
+
+/* op reg, [gs: rcx * 8 + offset] */
+static void with_jumps(struct tr_emit *e, unsigned opcode, bool w, unsigned reg, size_t offset)
+{
+        struct tr_op op = { .opcode = (uint8_t)opcode, .w = w };
         struct tr_mem m = { .base = TR_NO_HOME, .index = TR_RCX, .scale = 3, .gs = true, .disp = (int32_t)offset };
 
-        tr_store(e, &m, TR_RAX);
+        tr_op_mem(e, &op, reg, &m);
+}
+
+/* Called. */
+static void emit_to_cached(struct tr_emit *e, const struct dbt_tr *t, unsigned mode)
+{
+        size_t cache = offsetof(struct dbt_vcpu, jumps) + mode * sizeof(struct dbt_jumps);
+        uint8_t *miss;
+
+        emit_slot(e);
+        with_jumps(e, 0x3b, true, TR_RAX, cache + offsetof(struct dbt_jumps, rip));
+        miss = tr_jcc(e, TR_CC_NE);
+        CODE(e, 0x48, 0x25, 0x00, 0xf0, 0xff, 0xff); /* and rax, -4096 */
+        with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
+        CODE(e, 0xc3);
+        tr_set_jump(e, miss);
+        CODE(e, 0x59); /* pop rcx */
+        tr_jmp(e, t->jump_in[mode]);
 }
 
 static void emit_jump_in(struct tr_emit *e, const struct dbt_tr *t, unsigned mode)
@@ -174,13 +201,65 @@ static void emit_jump_in(struct tr_emit *e, const struct dbt_tr *t, unsigned mod
         emit_find(e, t);
         with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
         with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
-        CODE(e, 0x69, 0xc8); /* imul ecx, eax, imm32 */
-        tr_put32(e, DBT_JUMP_HASH);
-        CODE(e, 0xc1, 0xe9, 32 - DBT_JUMP_BITS); /* shr ecx, imm8 */
-        store_in_jumps(e, cache + offsetof(struct dbt_jumps, rip));
+        emit_slot(e);
+        with_jumps(e, 0x89, true, TR_RAX, cache + offsetof(struct dbt_jumps, rip));
         with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
-        store_in_jumps(e, cache + offsetof(struct dbt_jumps, code));
+        with_jumps(e, 0x89, true, TR_RAX, cache + offsetof(struct dbt_jumps, code));
         CODE(e, 0xff, 0xe0);
+}
+
+/* Called by a block's header; leaves with v->rip at the block. */
+static void emit_leave_asked(struct tr_emit *e, const struct dbt_vcpu *v, const struct dbt_tr *t)
+{
+        static const struct tr_op mov = { .opcode = 0x8b };
+        struct tr_mem header = { .base = TR_RAX, .index = TR_NO_HOME, .disp = -TR_HEADER_BLOCK };
+        struct tr_mem key = { .base = TR_RAX, .index = TR_RCX, .disp = offsetof(struct dbt_block, key) };
+
+        CODE(e, 0x58); /* pop rax */
+        tr_op_mem(e, &mov, TR_RAX, &header);
+        _Static_assert(DBT_BLOCK_ALIGN == 16, "shifted");
+        CODE(e, 0x48, 0xc1, 0xe0, 4); /* shl rax, 4 */
+        tr_mov_imm(e, TR_RCX, (uintptr_t)v->decode->hot.base);
+        tr_op_mem(e, &mov, TR_RAX, &key);
+        CODE(e, 0x25, 0xff, 0x0f, 0x00, 0x00); /* and eax, 0xfff */
+        emit_set_rip(e);
+        tr_mov_imm(e, TR_RAX, TR_EXIT_ASKED);
+        tr_jmp(e, t->leave);
+}
+
+/* Called, with a struct tr_link behind the call. */
+static void emit_exit(struct tr_emit *e, const struct dbt_tr *t)
+{
+        CODE(e, 0x58); /* pop rax */
+        with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_link));
+        CODE(e, 0x8b, 0x00, 0x25, 0xff, 0x0f, 0x00, 0x00); /* mov eax, [rax]; and eax, 0xfff */
+        tr_jmp(e, t->leave_at);
+}
+
+static void emit_save_flags(struct tr_emit *e)
+{
+        CODE(e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
+        with_field(e, 0x89, false, TR_RAX, offsetof(struct dbt_vcpu, tr_flags));
+        CODE(e, 0xc3);
+}
+
+/* Called, with a record behind the call. */
+static void emit_out(struct tr_emit *e)
+{
+        struct tr_mem target = tr_field(offsetof(struct dbt_vcpu, tr_target));
+        static const struct tr_op jmp = { .opcode = 0xff };
+
+        CODE(e, 0x58); /* pop rax */
+        spill(e);
+        with_field(e, 0x8b, true, TR_RDI, offsetof(struct dbt_vcpu, self));
+        tr_mov(e, TR_RSI, TR_RAX);
+        tr_mov_imm(e, TR_RAX, (uintptr_t)tr_out);
+        CODE(e, 0xff, 0xd0); /* call rax */
+        tr_store(e, &target, TR_RAX);
+        reload(e);
+        with_field(e, 0x8b, false, TR_RAX, offsetof(struct dbt_vcpu, tr_flags));
+        CODE(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
+        tr_op_mem(e, &jmp, 4, &target);
 }
 
 /* In: RAX the instruction, ECX its offset in the page and, from bit 16, how many. Out: NZ if translated code is to be left. */
@@ -235,25 +314,43 @@ static void emit_roam(struct tr_emit *e, enum tr_miss how)
                 tr_set_jump(e, slow[n]);
 }
 
-/* In: RAX the address, RCX the site, or the span for the TLB. Keeps all registers of the guest. Out: NE: the access may be tried again. */
+/* In: RAX the address, RCX the site. Keeps all registers of the guest. Out: NE: the access may be tried again. */
 static void emit_missed(struct tr_emit *e, enum tr_miss how)
 {
         CODE(e, 0x52, 0x56, 0x57); /* push rdx, rsi, rdi */
-        if (how <= TR_MISS_WRITE)
-                emit_roam(e, how);
+        emit_roam(e, how);
         CODE(e, 0x41, 0x50, 0x41, 0x51, 0x41, 0x52, 0x41, 0x53); /* push r8..r11 */
         with_field(e, 0x8b, true, TR_RDI, offsetof(struct dbt_vcpu, self));
         tr_mov(e, TR_RSI, TR_RCX);
         tr_mov(e, TR_RDX, TR_RAX);
         tr_mov_imm(e, TR_RCX, how);
-        tr_mov_imm(e, TR_RAX, how >= TR_MISS_TLB_READ ? (uintptr_t)tr_tlb_missed : (uintptr_t)tr_site_missed);
+        tr_mov_imm(e, TR_RAX, (uintptr_t)tr_site_missed);
         CODE(e, 0xff, 0xd0); /* call rax */
         CODE(e, 0x84, 0xc0); /* test al, al */
         CODE(e, 0x41, 0x5b, 0x41, 0x5a, 0x41, 0x59, 0x41, 0x58, 0x5f, 0x5e, 0x5a, 0xc3); /* pop them; ret */
 }
 
-void tr_emit_routines(struct dbt_tr *t, struct tr_emit *e)
+/* In: RAX what the address and the match in the TLB entry differ by, RCX the entry's offset; a record is behind the call. Keeps all registers of the guest. */
+static void emit_missed_tlb(struct tr_emit *e, enum tr_miss how)
 {
+        struct tr_mem back = { .base = TR_RSP, .index = TR_NO_HOME, .disp = 7 * 8 };
+
+        CODE(e, 0x52, 0x56, 0x57, 0x41, 0x50, 0x41, 0x51, 0x41, 0x52, 0x41, 0x53); /* push rdx, rsi, rdi, r8..r11 */
+        with_field(e, 0x8b, true, TR_RDI, offsetof(struct dbt_vcpu, self));
+        tr_mov(e, TR_RSI, TR_RAX);
+        tr_mov(e, TR_RDX, TR_RCX);
+        tr_load(e, TR_RCX, &back);
+        tr_mov_imm(e, 8, how);
+        tr_mov_imm(e, TR_RAX, (uintptr_t)tr_tlb_missed);
+        CODE(e, 0xff, 0xd0); /* call rax */
+        tr_store(e, &back, TR_RAX);
+        CODE(e, 0x41, 0x5b, 0x41, 0x5a, 0x41, 0x59, 0x41, 0x58, 0x5f, 0x5e, 0x5a, 0xc3); /* pop them; ret */
+}
+
+static void emit_routines(struct dbt_vcpu *v, struct tr_emit *e)
+{
+        struct dbt_tr *t = v->translator;
+
         t->enter = tr_here(e);
         emit_enter(e);
         t->leave_at = tr_here(e);
@@ -263,48 +360,42 @@ void tr_emit_routines(struct dbt_tr *t, struct tr_emit *e)
         t->leave = tr_here(e);
         emit_leave(e);
         t->leave_asked = tr_here(e);
-        emit_set_rip(e);
-        tr_mov_imm(e, TR_RAX, TR_EXIT_ASKED);
-        tr_jmp(e, t->leave);
+        emit_leave_asked(e, v, t);
+        t->jump_rip = tr_here(e);
+        with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
         t->jump = tr_here(e);
         emit_jump(e, t);
         for (unsigned k = 0; k < DBT_JUMP_MODES; k++) {
                 t->jump_in[k] = tr_here(e);
                 emit_jump_in(e, t, k);
+                t->to_far[k] = tr_here(e);
+                CODE(e, 0x48, 0x63, 0xc0); /* movsxd rax, eax */
+                with_field(e, 0x03, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
+                t->to_cached[k] = tr_here(e);
+                emit_to_cached(e, t, k);
         }
         for (unsigned k = 0; k < TR_MISSES; k++) {
                 t->missed[k] = tr_here(e);
-                emit_missed(e, k);
+                if (k < TR_MISS_TLB_READ)
+                        emit_missed(e, k);
+                else
+                        emit_missed_tlb(e, k);
         }
+        t->exit = tr_here(e);
+        emit_exit(e, t);
+        t->save_flags = tr_here(e);
+        emit_save_flags(e);
+        t->out = tr_here(e);
+        emit_out(e);
         t->call = tr_here(e);
         emit_call(e);
         tr_emit_string_routines(t, e);
 }
 
-/* Groups that reach into a second page are run by handlers as a whole: where that happens often, their block is better off without. */
-static void count_closure(struct dbt_vcpu *v, const struct dbt_insn *i)
+bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t n)
 {
-        struct tr_sites *sites = &v->translator->sites;
-        struct dbt_block *b;
-
-        if (++v->tr_closures % TR_CLOSURES_MAX || sites->convert)
-                return;
-        b = dbt_cache_hot_block_of(v->decode, i);
-        if (b->apart)
-                return;
-        b->apart = true;
-        sites->convert = b;
-        atomic_fetch_or_explicit(&v->request, DBT_REQ_CONVERT, memory_order_relaxed);
-}
-
-bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t count)
-{
-        uint32_t n = count & ~(uint32_t)TR_CLOSURE;
         const struct dbt_insn *last = i + n - 1;
         uint64_t rip = v->tr_page + offset;
-
-        if (n > 1 && (count & TR_CLOSURE))
-                count_closure(v, i);
 
         dbt_set_flags(v, v->tr_flags);
         v->rip = rip;
@@ -322,50 +413,107 @@ bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, 
 
 /* --- Links and the jump cache -------------------------------------------------------------------------------------------------- */
 
-struct tr_link *tr_link_new(struct dbt_tr *t)
-{
-        struct tr_link *link = &t->links[t->current * t->links_max + t->n_links[t->current]++];
-
-        *link = (struct tr_link){ .jump = 0 };
-        return link;
-}
-
-/* Makes the jump whose displacement is at offset at lead to target, also an offset. */
+/* Makes the jump or call whose displacement is at offset at lead to target, also an offset. */
 static void patch(struct dbt_tr *t, uint32_t at, uint32_t target)
 {
-        *(volatile uint32_t *)(t->write + at) = target - (at + 4);
+        *(volatile dbt_guest32 *)(t->write + at) = target - (at + 4);
 }
 
-static void unlink_one(struct dbt_tr *t, struct tr_link *link)
+static uint32_t code_offset(const struct dbt_tr *t, const void *code)
 {
-        patch(t, link->jump, link->stub);
-        if (link->store_jump)
-                patch(t, link->store_jump, link->leave);
-        link->prev = NULL;
+        return (uint32_t)((const uint8_t *)code - t->exec);
+}
+
+static struct tr_link *link_at(const struct dbt_tr *t, uint32_t offset)
+{
+        return (struct tr_link *)(t->write + offset);
+}
+
+static dbt_guest32 *cell_at(const struct dbt_tr *t, uint32_t offset)
+{
+        return (dbt_guest32 *)(t->write + offset);
+}
+
+/* The cell in which the list of the links to b begins. */
+static uint32_t list_of(const struct dbt_tr *t, const struct dbt_block *b)
+{
+        return code_offset(t, b->code) - TR_HEADER_LINKS;
+}
+
+/* The code as if the link had never been linked. */
+static void unlink_one(struct dbt_tr *t, uint32_t at)
+{
+        struct tr_link *link = link_at(t, at);
+
+        patch(t, at - link->to_jump, at - TR_CALL_SIZE * (link->saves + 1u));
+        if (link->saves) {
+                t->write[at - TR_CALL_SIZE] = 0xe8;
+                patch(t, at - 4, code_offset(t, t->exit));
+        }
+        link->prev = 0;
+}
+
+static void link_insert(struct dbt_tr *t, uint32_t list, uint32_t at)
+{
+        struct tr_link *link = link_at(t, at);
+
+        link->next = *cell_at(t, list);
+        link->prev = list;
+        if (link->next)
+                link_at(t, link->next)->prev = at + offsetof(struct tr_link, next);
+        *cell_at(t, list) = at;
+}
+
+static void link_remove(struct dbt_tr *t, uint32_t at)
+{
+        const struct tr_link *link = link_at(t, at);
+
+        *cell_at(t, link->prev) = link->next;
+        if (link->next)
+                link_at(t, link->next)->prev = link->prev;
+        unlink_one(t, at);
 }
 
 void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
 {
-        struct tr_link *link = v->tr_link;
-        uint32_t target = (uint32_t)((const uint8_t *)b->code - v->translator->exec);
+        struct dbt_tr *t = v->translator;
+        uint32_t target = code_offset(t, b->code), at = code_offset(t, v->tr_link);
+        const struct tr_link *link = link_at(t, at);
 
         if (b->dead || link->prev)
                 return;
+        link_insert(t, list_of(t, b), at);
         if (link->forward)
-                target += b->check;
-        link->next = b->links;
-        link->prev = &b->links;
-        if (link->next)
-                link->next->prev = &link->next;
-        b->links = link;
-        patch(v->translator, link->store_jump && b->flags_in ? link->store_jump : link->jump, target);
+                target += b->skip;
+        if (!link->saves || !b->flags_in) {
+                patch(t, at - link->to_jump, target);
+                return;
+        }
+        t->write[at - TR_CALL_SIZE] = 0xe9;
+        patch(t, at - 4, target);
 }
 
-void dbt_tr_unlink(struct dbt_vcpu *v, struct dbt_block *b)
+void dbt_tr_unlink(struct dbt_vcpu *v, const struct dbt_block *b)
 {
-        for (struct tr_link *link = b->links; link; link = link->next)
-                unlink_one(v->translator, link);
-        b->links = NULL;
+        struct dbt_tr *t = v->translator;
+        dbt_guest32 *list = cell_at(t, list_of(t, b));
+
+        for (uint32_t at = *list; at; at = link_at(t, at)->next)
+                unlink_one(t, at);
+        *list = 0;
+}
+
+void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b)
+{
+        struct dbt_tr *t = v->translator;
+
+        dbt_tr_unlink(v, b);
+        for (unsigned k = 0; k < ARRAY_SIZE(b->exits); k++) {
+                uint32_t at = code_offset(t, b->code) + b->exits[k];
+
+                if (b->exits[k] && link_at(t, at)->prev)
+                        link_remove(t, at);
+        }
 }
 
 /* An entry stands for none if it is not in the slot of its address: 0 in all but its own, where 1 does. */
@@ -440,31 +588,14 @@ size_t dbt_tr_used(const struct dbt_vcpu *v)
 {
         const struct dbt_tr *t = v->translator;
 
-        return t->used + t->n_links[t->current] * sizeof(struct tr_link) + t->sites.n[t->current] * sizeof(struct tr_site) +
+        return t->used + t->sites.n[t->current] * sizeof(struct tr_site) +
                 t->n_faults[t->current] * sizeof(struct tr_fault);
-}
-
-static void link_remove(struct dbt_tr *t, struct tr_link *link)
-{
-        *link->prev = link->next;
-        if (link->next)
-                link->next->prev = link->prev;
-        unlink_one(t, link);
 }
 
 void dbt_tr_evict(struct dbt_vcpu *v, unsigned segment)
 {
-        struct dbt_tr *t = v->translator;
-
-        for (unsigned k = 0; k < t->n_links[segment]; k++) {
-                struct tr_link *link = &t->links[segment * t->links_max + k];
-
-                if (link->prev)
-                        link_remove(t, link);
-                if (v->tr_link == link)
-                        v->tr_link = NULL;
-        }
-        t->n_links[segment] = t->n_faults[segment] = 0;
+        v->translator->n_faults[segment] = 0;
+        v->tr_link = NULL;
         tr_sites_evict(v, segment);
 }
 
@@ -481,46 +612,85 @@ void dbt_tr_segment(struct dbt_vcpu *v)
 /* --- Translating ------------------------------------------------------------------------------------------------------------- */
 
 /* The code of hot, NULL if there was no room in its piece of the segment; with it, the segment has *ret_used bytes. */
-static const uint8_t *make_code(struct dbt_vcpu *v, struct dbt_block *hot, size_t *ret_used)
+static const uint8_t *make_code(struct dbt_vcpu *v, const struct dbt_block *source, struct dbt_block *hot, size_t *ret_used)
 {
         struct dbt_tr *t = v->translator;
         struct tr_emit e = { .to_exec = t->exec - t->write };
 
         e.p = segment_code(t, t->current) + t->used;
         e.end = e.p + TR_CODE_RESERVE;
-        hot->code = tr_emit_block(v, &e, hot);
+        hot->code = tr_emit_block(v, &e, source, hot);
         *ret_used = ALIGN_UP((size_t)(e.p - segment_code(t, t->current)), 16);
         return hot->code;
 }
 
-/* A copy of b with a translation takes its place, and is returned; NULL if there is none. */
-static struct dbt_block *replace(struct dbt_vcpu *v, struct dbt_block *b)
+/* A translation takes the place of b, and is returned; NULL if there is none. source: b, or the same with its instructions. */
+static struct dbt_block *replace(struct dbt_vcpu *v, struct dbt_block *b, const struct dbt_block *source)
 {
         struct dbt_tr *t = v->translator;
-        struct dbt_block *hot = dbt_cache_copy_hot(v, b);
-        unsigned n_links = t->n_links[t->current], n_sites = t->sites.n[t->current], n_faults = t->n_faults[t->current];
+        struct dbt_block *hot = dbt_cache_new_hot(v, source);
+        unsigned n_sites = t->sites.n[t->current], n_faults = t->n_faults[t->current];
         size_t used;
 
         hot->n_sites = 0;
         hot->samples = 0;
         if (v->vm->config.translate_hot)
                 hot->stage = TR_OFTEN;
-        if (!make_code(v, hot, &used) || !dbt_block_replace(v, b, hot)) {
-                t->n_links[t->current] = n_links;
+        if (!make_code(v, source, hot, &used) || !dbt_block_replace(v, b, hot)) {
                 t->sites.n[t->current] = n_sites;
                 t->n_faults[t->current] = n_faults;
                 return NULL;
         }
         dbt_cache_keep_hot(v, hot);
         t->used = used;
+        t->stats.sites += (t->sites.n[t->current] - n_sites) * sizeof(struct tr_site);
+        t->stats.faults += (t->n_faults[t->current] - n_faults) * sizeof(struct tr_fault);
+        t->stats.copies += (size_t)hot->space * DBT_BLOCK_ALIGN;
         return hot;
+}
+
+/* What cannot be decoded, see decode.c: where the bytes end matters there. */
+static bool ends_raising(const struct dbt_block *b)
+{
+        const struct dbt_insn *last = &b->insn[b->n - 1];
+
+        return last->length == 1 && (last->fn == dbt_exec_ud || last->fn == dbt_exec_gp);
 }
 
 void dbt_tr_translate(struct dbt_vcpu *v, struct dbt_block *b)
 {
+        if (ends_raising(b))
+                return;
         dbt_fpu_save(v);
         dbt_cache_reserve_hot(v);
-        replace(v, b);
+        replace(v, b, b);
+}
+
+/* Translated blocks have no instructions but those for handlers: decodes them from the bytes. */
+static void decode_again(struct dbt_vcpu *v, const struct dbt_block *b, struct dbt_block *ret)
+{
+        const uint8_t *bytes = dbt_block_bytes(b);
+        uint8_t *to;
+
+        *ret = *b;
+        ret->n = 0;
+        for (unsigned at = 0; at < b->size; at += ret->insn[ret->n++].length)
+                dbt_decode(v, bytes + at, b->size - at, &ret->insn[ret->n]);
+        to = (uint8_t *)dbt_block_bytes(ret);
+        for (unsigned k = 0; k < b->size; k++)
+                to[k] = bytes[k];
+}
+
+static struct dbt_block *replace_translated(struct dbt_vcpu *v, struct dbt_block *b)
+{
+        uint64_t room[DBT_BLOCK_RESERVE / sizeof(uint64_t) + 1];
+        struct dbt_block *source = (struct dbt_block *)room, *now;
+
+        decode_again(v, b, source);
+        now = replace(v, b, source);
+        for (unsigned k = 0; k < source->n; k++)
+                dbt_native_release(v, &source->insn[k]);
+        return now;
 }
 
 /* The old code stays where it is, with its links and sites, until it is evicted; who comes there by the jump cache goes on to the new code. */
@@ -531,11 +701,12 @@ static struct dbt_block *translate_again(struct dbt_vcpu *v, struct dbt_block *b
         uint32_t at;
 
         dbt_fpu_save(v);
+        dbt_cache_reserve(v);
         dbt_cache_reserve_hot(v);
         if (b->dead) /* it has just been evicted */
                 return NULL;
         at = (uint32_t)((const uint8_t *)b->code - t->exec);
-        now = replace(v, b);
+        now = replace_translated(v, b);
         if (!now)
                 return NULL;
         dbt_tr_unlink(v, b);
@@ -549,8 +720,12 @@ void dbt_tr_convert(struct dbt_vcpu *v)
         struct dbt_block *b = v->translator->sites.convert;
 
         v->translator->sites.convert = NULL;
-        if (b && !b->dead)
+        if (!b || b->dead)
+                return;
+        if (v->mode == (uint32_t)(b->key >> 56))
                 translate_again(v, b);
+        else
+                b->apart = false; /* it could not be decoded: another time */
 }
 
 void dbt_tr_sample(struct dbt_vcpu *v, struct dbt_block *b)
@@ -611,14 +786,14 @@ static size_t code_size(const struct dbt_tr *t)
 
 static size_t data_size(const struct dbt_tr *t)
 {
-        return 3 * DBT_SEGMENTS * t->segment + DBT_PAGE_SIZE;
+        return 2 * DBT_SEGMENTS * t->segment + DBT_PAGE_SIZE;
 }
 
-/* The code's two views and, behind the executable one, the links, the page for TR_SITE_INVALID, the sites, and the faults. */
+/* The code's two views and, behind the executable one, the page for TR_SITE_INVALID, the sites, and the faults. */
 static int map_code(struct dbt_tr *t, int fd)
 {
         size_t code = code_size(t);
-        void *links;
+        uint8_t *data;
 
         if (ftruncate(fd, (off_t)code) < 0)
                 return -errno;
@@ -626,20 +801,20 @@ static int map_code(struct dbt_tr *t, int fd)
         t->exec = mmap(NULL, code + data_size(t), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (t->write == MAP_FAILED || t->exec == MAP_FAILED)
                 return -ENOMEM;
-        links = mmap(t->exec + code, data_size(t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-        t->links = links;
-        t->sites.site = (struct tr_site *)((uint8_t *)links + DBT_SEGMENTS * t->segment + DBT_PAGE_SIZE);
+        data = mmap(t->exec + code, data_size(t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+        t->sites.site = (struct tr_site *)(data + DBT_PAGE_SIZE);
         t->faults = (struct tr_fault *)((uint8_t *)t->sites.site + DBT_SEGMENTS * t->segment);
-        if (links == MAP_FAILED || mmap(t->exec, code, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+        if (data == MAP_FAILED || mmap(t->exec, code, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
                 return -ENOMEM;
         return 0;
 }
 
-static int make_routines(struct dbt_tr *t)
+static int make_routines(struct dbt_vcpu *v)
 {
+        struct dbt_tr *t = v->translator;
         struct tr_emit e = { .p = t->write, .end = t->write + TR_ROUTINES_SIZE, .to_exec = t->exec - t->write };
 
-        tr_emit_routines(t, &e);
+        emit_routines(v, &e);
         return e.overflow ? -ENOSPC : 0;
 }
 
@@ -656,7 +831,6 @@ int dbt_tr_init(struct dbt_vcpu *v)
                 return -ENOMEM;
         t->write = t->exec = MAP_FAILED;
         t->segment = v->decode->hot.size;
-        t->links_max = (unsigned)(t->segment / sizeof(struct tr_link));
         t->sites.max = (unsigned)(t->segment / sizeof(struct tr_site));
         t->faults_max = (unsigned)(t->segment / sizeof(struct tr_fault));
         v->translator = t;
@@ -665,10 +839,29 @@ int dbt_tr_init(struct dbt_vcpu *v)
         if (fd >= 0)
                 close(fd);
         if (r >= 0)
-                r = make_routines(t);
+                r = make_routines(v);
         if (r < 0)
                 dbt_tr_finish(v);
         return r;
+}
+
+/* Tenths of a byte. */
+static unsigned per_insn(const struct tr_stats *s, uint64_t bytes)
+{
+        return (unsigned)(bytes * 10 / s->insns);
+}
+
+static void log_stats(const struct dbt_vcpu *v)
+{
+        const struct tr_stats *s = &v->translator->stats;
+        uint64_t all = s->straight + s->outs + s->exits + s->sites + s->faults + s->copies;
+
+        if (s->insns)
+                log_debug("vCPU %u: %llu instructions in %llu blocks, %llu of which run often, translated to %llu KiB; tenths of a byte per instruction: "
+                        "straight code %u, outs %u, exits %u, sites %u, faults %u, blocks %u", v->index,
+                        (unsigned long long)s->insns, (unsigned long long)s->blocks, (unsigned long long)s->often,
+                        (unsigned long long)all / KiB(1), per_insn(s, s->straight), per_insn(s, s->outs), per_insn(s, s->exits),
+                        per_insn(s, s->sites), per_insn(s, s->faults), per_insn(s, s->copies));
 }
 
 void dbt_tr_finish(struct dbt_vcpu *v)
@@ -677,6 +870,7 @@ void dbt_tr_finish(struct dbt_vcpu *v)
 
         if (!t)
                 return;
+        log_stats(v);
         if (t->write != MAP_FAILED)
                 munmap(t->write, code_size(t));
         if (t->exec != MAP_FAILED)
@@ -692,7 +886,7 @@ void dbt_tr_flush(struct dbt_vcpu *v)
         if (!t)
                 return;
         for (unsigned k = 0; k < DBT_SEGMENTS; k++)
-                t->n_links[k] = t->n_faults[k] = 0;
+                t->n_faults[k] = 0;
         dbt_tr_segment(v);
         tr_sites_flush(v);
         v->tr_link = NULL;

@@ -72,8 +72,7 @@ void tr_sites_judge(struct dbt_vcpu *v, struct dbt_block *b, unsigned runs)
                         b->by_tlb |= 1ULL << (s[n].k & TR_SITE_INSN);
 }
 
-/* The TLB's entry for the access, NULL if it needs its handler. */
-static const struct dbt_tlb_entry *entry_for(struct dbt_vcpu *v, uint64_t lin, unsigned span, bool write)
+const struct dbt_tlb_entry *tr_tlb_entry(struct dbt_vcpu *v, uint64_t lin, unsigned span, bool write)
 {
         const struct dbt_tlb_entry *e = dbt_tlb_slot(v, v->mmu, lin);
 
@@ -82,11 +81,6 @@ static const struct dbt_tlb_entry *entry_for(struct dbt_vcpu *v, uint64_t lin, u
         if ((lin & ~DBT_PAGE_MASK) + span > DBT_PAGE_SIZE || !dbt_tlb_refill(v, lin, v->mmu, write ? DBT_WRITE : DBT_READ))
                 return NULL;
         return e;
-}
-
-bool tr_tlb_missed(struct dbt_vcpu *v, uint64_t span, uint64_t lin, enum tr_miss how)
-{
-        return entry_for(v, lin, (unsigned)span, how & 1) != NULL;
 }
 
 static bool is_global(const struct dbt_vcpu *v, uint64_t lin)
@@ -119,7 +113,7 @@ bool tr_site_missed(struct dbt_vcpu *v, struct tr_site *s, uint64_t lin, enum tr
 
         if (lin > UINT32_MAX && !(v->mode & DBT_MODE_CS64)) /* it wraps */
                 return false;
-        e = entry_for(v, lin, (unsigned)DBT_PAGE_SIZE - s->limit, how & 1);
+        e = tr_tlb_entry(v, lin, (unsigned)DBT_PAGE_SIZE - s->limit, how & 1);
         if (!e)
                 return false;
         if (!is_keyed(s))

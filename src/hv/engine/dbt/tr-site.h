@@ -45,11 +45,12 @@ struct tr_sites {
 
 enum tr_miss { TR_MISS_READ, TR_MISS_WRITE, TR_MISS_TLB_READ, TR_MISS_TLB_WRITE, TR_MISSES };
 
-/* Called by translated code: make the site, or the TLB, fit for the address. False: the access has to be done by the handler. */
+/* Called by translated code: makes the site fit for the address. False: the access has to be done by the handler. */
 bool tr_site_missed(struct dbt_vcpu *v, struct tr_site *site, uint64_t lin, enum tr_miss how);
 /* The block has run about so many times: notes in by_tlb which of its sites missed too often. */
 void tr_sites_judge(struct dbt_vcpu *v, struct dbt_block *b, unsigned runs);
-bool tr_tlb_missed(struct dbt_vcpu *v, uint64_t span, uint64_t lin, enum tr_miss how);
+/* The TLB's entry for the access, filled if need be; NULL if it needs its handler. */
+const struct dbt_tlb_entry *tr_tlb_entry(struct dbt_vcpu *v, uint64_t lin, unsigned span, bool write);
 
 struct tr_site *tr_site_new(struct tr_sites *sites, struct dbt_block *b, unsigned k, unsigned span);
 /* Those of a segment are gone. */

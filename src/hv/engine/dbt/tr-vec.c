@@ -247,18 +247,6 @@ static void check_fpu(struct gen *g, enum gen_fpu state)
         g->fpu = (uint8_t)state;
 }
 
-void gen_need_fpu(struct gen *g, enum gen_fpu state)
-{
-        if (state >= GEN_FPU_LIVE) {
-                compare_live(g);
-                tr_jcc_to(g->e, TR_CC_NE, g->v->translator->leave_jump);
-        }
-        if (state >= GEN_FPU_AVX) {
-                compare_avx(g);
-                tr_jcc_to(g->e, TR_CC_NE, g->v->translator->leave_jump);
-        }
-}
-
 bool gen_native_keeps_rcx(const struct dbt_insn *i)
 {
         const struct native_stub *s = i->native;

@@ -32,57 +32,80 @@
 
 /* Room for the longest block. */
 #define TR_CODE_RESERVE KiB(32)
-#define TR_LINK_RESERVE (2 * DBT_BLOCK_MAX)
 #define TR_SITE_RESERVE (2 * DBT_BLOCK_MAX)
 #define DBT_TR_RESERVE \
-        (TR_CODE_RESERVE + TR_LINK_RESERVE * sizeof(struct tr_link) + TR_SITE_RESERVE * sizeof(struct tr_site) + \
+        (TR_CODE_RESERVE + TR_SITE_RESERVE * sizeof(struct tr_site) + \
         DBT_BLOCK_MAX * sizeof(struct tr_fault))
 /* For the common routines, in front of the first segment. */
 #define TR_ROUTINES_SIZE KiB(16)
 #define TR_NO_HOME 0xff
+/* In front of a block's entry: the exits linked to it, the block, in units of DBT_BLOCK_ALIGN from the hot ring's start (32 bits each), and the call that
+ * leaves for what was asked. */
+#define TR_HEADER_LEAVE TR_CALL_SIZE
+#define TR_HEADER_BLOCK (TR_HEADER_LEAVE + 4)
+#define TR_HEADER_LINKS (TR_HEADER_BLOCK + 4)
 /* Block entries until the run loop samples what runs, see dbt_tr_sample. */
 #define TR_BUDGET 512
 /* Samples, one each time that the budget is used up, until a block counts as often run; and until its sites are judged. */
 #define TR_SAMPLES 12
 #define TR_TRIAL_SAMPLES 8
-/* In the number of instructions for tr_handlers: an access could not be made, and what follows belongs to its group. */
-#define TR_CLOSURE 0x8000
 /* A power of two: times that handlers run groups until the last one's block does without groups. */
 #define TR_CLOSURES_MAX 64
 
 enum { TR_RAX, TR_RCX, TR_RDX, TR_RBX, TR_RSP, TR_RBP, TR_RSI, TR_RDI };
 
-/* A direct exit: jumps that are patched when the successor is known. Offsets in the code. */
+/* A direct exit, of which a jump is patched when the successor is known. It lies in the code, behind the call of t->exit that the block's jump leads to
+ * while it is not linked. In front of that is a call of t->save_flags if the block leaves with flags that are not stored; a successor that reads them is
+ * jumped to from there, in the place of the other call.
+ * The exits that lead to one block are in a list, which begins in its header. Cells of lists are named by their offsets in the code. */
 struct tr_link {
-        struct tr_link *next, **prev; /* others to the same successor; prev NULL: not linked */
-        uint32_t jump;       /* 32-bit displacement of the block's jump or conditional jump */
-        uint32_t stub;       /* where it leads while not linked */
-        uint32_t store_jump; /* displacement of the jump behind the code that stores the flags; 0: they are stored already */
-        uint32_t leave : 31; /* where that leads while not linked */
-        uint32_t forward : 1; /* in the page: the successor need not look at v->request, as no loop is made of such exits alone */
-};
+        uint16_t offset : 12;  /* in the page: where it leads */
+        uint16_t forward : 1;  /* in the page: the successor need not look at v->request, as no loop is made of such exits alone */
+        uint16_t saves : 1;    /* the flags */
+        uint16_t to_jump;      /* from here back to the 32-bit displacement of the block's jump or conditional jump */
+        uint32_t next, prev;   /* other link, or 0; the cell that has this one's offset, or 0: it is not linked */
+} __attribute__((packed));
+#define TR_CALL_SIZE 5
 
 /* A host instruction that may fault, and where to go on then: the exit that runs the guest's instruction by its handler. Offsets in the code. */
 struct tr_fault {
         uint32_t pc, exit;
 };
 
+/* What all translations so far took, in bytes unless said otherwise. */
+struct tr_stats {
+        uint64_t blocks, often, insns; /* how many; often: of the blocks */
+        uint64_t straight, outs, exits; /* code */
+        uint64_t sites, faults, copies;
+};
+
+/* An instruction of a translated block that a handler has run. */
+#define TR_DECODED 512
+struct tr_decoded {
+        const struct dbt_block *block; /* NULL: none */
+        unsigned at;                   /* offset of its bytes */
+        struct dbt_insn insn;
+};
+
 struct dbt_tr {
         uint8_t *write, *exec; /* the two views of the code */
-        struct tr_link *links; /* behind the executable view, so that RIP-relative addresses reach them */
-        struct tr_sites sites; /* and behind the links */
-        /* The code of a segment of the hot ring, its links, sites and faults have a segment here, too; see cache.c. */
+        struct tr_sites sites; /* behind the executable view, so that RIP-relative addresses reach them */
+        /* The code of a segment of the hot ring, its sites and faults have a segment here, too; see cache.c. */
         size_t segment;           /* bytes of room for code; the same for each of the others */
-        unsigned links_max;       /* of a segment */
         unsigned current;
         size_t used;              /* of the current one's code */
-        unsigned n_links[DBT_SEGMENTS];
         struct tr_fault *faults;  /* behind the sites; in a segment in ascending order. Read by the signal handler */
         unsigned faults_max, n_faults[DBT_SEGMENTS];
+        struct tr_stats stats;
+        struct tr_decoded decoded[TR_DECODED];
         /* Common routines. */
         const uint8_t *enter, *leave, *leave_jump, *leave_at, *leave_asked, *call, *rep_movs, *rep_stos;
-        const uint8_t *missed[TR_MISSES];     /* RAX: address, RCX: site or span; NE: try again */
+        const uint8_t *missed[TR_MISSES];     /* RAX: address, RCX: site; NE: try again. TR_MISS_TLB_*: see tr-out.c */
+        const uint8_t *out, *exit, *save_flags;
         const uint8_t *jump;                  /* to the address in RAX, any mode */
+        const uint8_t *jump_rip;              /* to v->rip */
+        const uint8_t *to_cached[DBT_JUMP_MODES]; /* called: RCX is the slot in the jump cache of the address in RAX, or goes on there */
+        const uint8_t *to_far[DBT_JUMP_MODES];    /* the same for the offset EAX from the page, in 64-bit code */
         const uint8_t *jump_in[DBT_JUMP_MODES]; /* the same within a mode, which enters the target in the jump cache */
 };
 
@@ -140,6 +163,8 @@ struct tr_mem tr_field(size_t offset);
 void tr_jmp(struct tr_emit *e, const void *target);
 void tr_call(struct tr_emit *e, const void *target);
 void tr_jcc_to(struct tr_emit *e, unsigned cond, const void *target);
+/* At most 128 bytes away. */
+void tr_jcc_near(struct tr_emit *e, unsigned cond, const void *target);
 /* A conditional jump forward, to be set later. */
 uint8_t *tr_jcc(struct tr_emit *e, unsigned cond);
 void tr_set_jump(struct tr_emit *e, uint8_t *jump);
@@ -227,20 +252,34 @@ void tr_emit_string_routines(struct dbt_tr *t, struct tr_emit *e);
 
 extern const uint8_t tr_home[X86_NGPRS];
 
-/* Emits the block's code; NULL if there was no room. */
-const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, struct dbt_block *b);
+/* Emits the code of b, which is to do what source does, and fills b; NULL if there was no room. */
+const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, const struct dbt_block *source, struct dbt_block *b);
+
+/* --- tr-out.c --- */
+
+/* Called by translated code, with the address of a record: returns where to go on. */
+const uint8_t *tr_out(struct dbt_vcpu *v, const uint8_t *at);
+/* difference: of the address from the match in the entry at that offset of the TLB */
+const uint8_t *tr_tlb_missed(struct dbt_vcpu *v, uint64_t difference, uint64_t entry, const uint8_t *at, enum tr_miss how);
+/* The instruction at that offset of the translated block's bytes. Good until the next call. */
+const struct dbt_insn *dbt_tr_insn(struct dbt_vcpu *v, const struct dbt_block *b, unsigned at);
+/* Blocks are about to be evicted. */
+void dbt_tr_forget_decoded(struct dbt_vcpu *v);
 
 /* --- tr-run.c --- */
 
-void tr_emit_routines(struct dbt_tr *t, struct tr_emit *e);
-struct tr_link *tr_link_new(struct dbt_tr *t);
+/* The block whose code has its entry there. */
+static inline struct dbt_block *tr_block_at(const struct dbt_vcpu *v, const uint8_t *entry)
+{
+        return (struct dbt_block *)(v->decode->hot.base + *(const dbt_guest32 *)(entry - TR_HEADER_BLOCK) * (size_t)DBT_BLOCK_ALIGN);
+}
 /* Code is emitted in ascending order, and so are these. */
 void tr_fault_new(struct dbt_tr *t, const uint8_t *pc, const uint8_t *exit);
 /* Index of the mode's jump cache, -1: it has none. Own vCPU only. */
 int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode);
 /* Called by translated code: runs n instructions from i by their handlers; the first is at offset in the page. True: translated code
  * is to be left as the block was dropped or dbt_must_stop; v->rip is right. */
-bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t count);
+bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t n);
 
 /* 0, or negative errno. The vCPU runs without translator if the host lacks something: v->translator is NULL then. */
 int dbt_tr_init(struct dbt_vcpu *v);
@@ -255,9 +294,11 @@ static inline bool dbt_tr_can(uint32_t mode)
         return (mode & DBT_MODE_CS64) || (mode & flat) == flat;
 }
 
-/* Bytes of the current segment that are in use: code, links and sites. */
+/* Bytes of the current segment that are in use: code, sites and faults. */
 size_t dbt_tr_used(const struct dbt_vcpu *v);
-/* A segment of the hot ring is evicted, its blocks are unlinked: takes away the links that lead out of it and its sites. */
+/* The block is about to be evicted: takes away the links to it and from it. */
+void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b);
+/* A segment of the hot ring is evicted, its blocks are detached: takes away its sites. */
 void dbt_tr_evict(struct dbt_vcpu *v, unsigned segment);
 /* The hot ring goes on to its next segment, which is empty. */
 void dbt_tr_segment(struct dbt_vcpu *v);
@@ -268,7 +309,7 @@ enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b);
 /* The exit that the last dbt_tr_run took leads to b: the next time without coming back here. */
 void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b);
 /* Takes away the links to b, which was dropped. */
-void dbt_tr_unlink(struct dbt_vcpu *v, struct dbt_block *b);
+void dbt_tr_unlink(struct dbt_vcpu *v, const struct dbt_block *b);
 /* What linear addresses in the jump caches stand for may have changed; kernel: also those of supervisor modes. */
 void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel);
 /* Where to go on when the host faults at pc, or NULL. Called by the signal handler. */

@@ -218,7 +218,7 @@ struct dbt_vcpu {
         struct dbt_vcpu *self;
         uint64_t tr_page, tr_target;
         uint64_t tr_shadow;        /* address behind the last sti: no interrupt before that instruction is done */
-        struct tr_link *tr_link;   /* the exit last taken, if it can be linked */
+        const uint8_t *tr_link;    /* the exit last taken, in the code, if it can be linked */
         uint32_t tr_flags;
         struct dbt_x87 x87;
         int32_t tr_budget;

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The ways out of a block's straight code: TLB misses, and instructions that their handlers run now and then.
+ *
+ * There are so many that they are kept small: each is a call of a common routine with a record behind it, which says where to go on. Of the
+ * instructions only the bytes are kept; those that handlers run this way are decoded again. */
+
+#include "hv/engine/dbt/exec.h"
+#include "hv/engine/dbt/tr-gen.h"
+
+/* Behind a call of t->missed[TR_MISS_TLB_*]. back: from here to where the check begins. */
+struct miss {
+        uint16_t span, back;
+};
+
+/* Behind a call of t->out. to_entry, to_behind: from here back to the block's entry, to where to go on. */
+struct out {
+        uint16_t offset : 12;  /* in the page, of the first instruction */
+        uint16_t fpu : 2;      /* enum gen_fpu: what must hold to go on */
+        uint16_t moved : 1;    /* struct out_rsp follows */
+        uint8_t n;             /* instructions */
+        uint16_t to_entry, to_behind;
+} __attribute__((packed));
+
+/* What is to be added to RSP before and behind the handlers. */
+struct out_rsp {
+        int32_t before, behind;
+} __attribute__((packed));
+
+/* --- Making them ----------------------------------------------------------------------------------------------------------- */
+
+static void put_bytes(struct gen *g, const void *from, size_t n)
+{
+        for (const uint8_t *p = from; n > 0; n--)
+                tr_put(g->e, *p++);
+}
+
+static uint16_t back_to(const struct gen *g, const uint8_t *to)
+{
+        return (uint16_t)(tr_here(g->e) - to);
+}
+
+void gen_miss_tlb(struct gen *g, const struct gen_out *o)
+{
+        struct miss m = { .span = (uint16_t)o->span };
+
+        tr_call(g->e, g->v->translator->missed[o->how]);
+        m.back = back_to(g, o->retry);
+        put_bytes(g, &m, sizeof(m));
+}
+
+/* Handlers run instructions k up to its last. */
+static void put_out(struct gen *g, unsigned k)
+{
+        const struct gen_insn *first = &g->insns[k], *last = &g->insns[first->last];
+        struct out o = { .offset = first->offset, .fpu = last->fpu, .n = (uint8_t)(first->last - k + 1) };
+        struct out_rsp rsp = { .before = first->rsp, .behind = -last->rsp_behind };
+
+        o.moved = rsp.before || rsp.behind;
+        tr_call(g->e, g->v->translator->out);
+        o.to_entry = back_to(g, g->entry);
+        o.to_behind = back_to(g, last->behind);
+        put_bytes(g, &o, sizeof(o));
+        if (o.moved)
+                put_bytes(g, &rsp, sizeof(rsp));
+}
+
+/* What a way out does before it joins the others of its instruction. */
+static void emit_way(struct gen *g, const struct gen_out *o)
+{
+        if (o->jump) {
+                gen_miss(g, o);
+                return;
+        }
+        tr_fault_new(g->v->translator, o->fault, tr_here(g->e));
+        if (o->store)
+                gen_flags_save(g);
+}
+
+static bool is_plain_jump(const struct gen_out *o)
+{
+        return o->jump && o->how == TR_MISSES;
+}
+
+/* Ways out of the instruction that o[0] to o[count - 1] belong to: at most three have code of their own. */
+static void emit_ways(struct gen *g, const struct gen_out *o, unsigned count)
+{
+        uint8_t *joins[GEN_WAYS];
+        unsigned n = 0;
+
+        for (unsigned k = 0; k < count; k++) {
+                if (is_plain_jump(&o[k]))
+                        continue;
+                emit_way(g, &o[k]);
+                joins[n++] = tr_jcc(g->e, TR_ALWAYS);
+        }
+        if (n) { /* the last one falls through */
+                g->e->p = joins[--n] - 1;
+        }
+        for (unsigned k = 0; k < count; k++)
+                if (is_plain_jump(&o[k]))
+                        tr_set_jump(g->e, o[k].jump);
+        while (n > 0)
+                tr_set_jump(g->e, joins[--n]);
+}
+
+void gen_emit_outs(struct gen *g)
+{
+        unsigned count;
+
+        for (unsigned k = 0; k < g->n_outs; k += count) {
+                for (count = 1; k + count < g->n_outs && g->outs[k + count].k == g->outs[k].k;)
+                        count++;
+                emit_ways(g, &g->outs[k], count);
+                gen_x87_store(g, &g->insns[g->outs[k].k].x87);
+                put_out(g, g->outs[k].k);
+        }
+}
+
+/* --- Taking them ----------------------------------------------------------------------------------------------------------- */
+
+const uint8_t *tr_tlb_missed(struct dbt_vcpu *v, uint64_t difference, uint64_t entry, const uint8_t *at, enum tr_miss how)
+{
+        const struct dbt_tlb_entry *e = (const struct dbt_tlb_entry *)((const uint8_t *)v->tlb_now + entry);
+        const struct miss *m = (const struct miss *)at;
+        uint64_t lin = difference ^ (how & 1 ? e->match_write : e->match_read);
+
+        return tr_tlb_entry(v, lin, m->span, how & 1) ? at - m->back : at + sizeof(*m);
+}
+
+const struct dbt_insn *dbt_tr_insn(struct dbt_vcpu *v, const struct dbt_block *b, unsigned at)
+{
+        struct tr_decoded *d = &v->translator->decoded[(((uintptr_t)b / DBT_BLOCK_ALIGN) + at) % TR_DECODED];
+
+        if (d->block == b && d->at == at)
+                return &d->insn;
+        if (dbt_native_full(v)) {
+                dbt_tr_forget_decoded(v);
+                dbt_decode_forget(v);
+        } else if (d->block) {
+                dbt_native_release(v, &d->insn);
+        }
+        dbt_decode(v, dbt_block_bytes(b) + at, b->size - at, &d->insn);
+        d->block = b;
+        d->at = at;
+        return &d->insn;
+}
+
+void dbt_tr_forget_decoded(struct dbt_vcpu *v)
+{
+        struct tr_decoded *d = v->translator ? v->translator->decoded : NULL;
+
+        for (unsigned k = 0; d && k < TR_DECODED; k++) {
+                if (d[k].block)
+                        dbt_native_release(v, &d[k].insn);
+                d[k].block = NULL;
+        }
+}
+
+static bool is_dropped(const struct dbt_block *b)
+{
+        return __atomic_load_n(&b->dead, __ATOMIC_RELAXED);
+}
+
+/* Runs n instructions from offset at of the block on. Returns the last one. */
+static const struct dbt_insn *run_handlers(struct dbt_vcpu *v, const struct dbt_block *b, unsigned at, unsigned n)
+{
+        const struct dbt_insn *i;
+        uint64_t rip = v->rip;
+        unsigned length;
+
+        do {
+                if (is_dropped(b))
+                        siglongjmp(v->unwind, DBT_UNWIND_RESTART);
+                i = dbt_tr_insn(v, b, at);
+                length = i->length;
+                i->fn(v, i);
+                at += length;
+                rip += length;
+                if (!(i->flags & DBT_INSN_TRANSFER))
+                        v->rip = rip;
+        } while (--n > 0);
+        return i;
+}
+
+/* Groups that reach into a second page are run by handlers as a whole: where that happens often, their block is better off without. */
+static void count_closure(struct dbt_vcpu *v, struct dbt_block *b)
+{
+        struct tr_sites *sites = &v->translator->sites;
+
+        if (++v->tr_closures % TR_CLOSURES_MAX || sites->convert || b->apart)
+                return;
+        b->apart = true;
+        sites->convert = b;
+        atomic_fetch_or_explicit(&v->request, DBT_REQ_CONVERT, memory_order_relaxed);
+}
+
+static bool is_fpu_ready(const struct dbt_vcpu *v, enum gen_fpu state)
+{
+        return (state < GEN_FPU_LIVE || (v->fpu_live && !v->fpu_trap)) && (state < GEN_FPU_AVX || !v->avx_trap);
+}
+
+static const uint8_t *behind_handlers(struct dbt_vcpu *v, const struct dbt_block *b, const struct dbt_insn *last, const uint8_t *at)
+{
+        const struct out *o = (const struct out *)at;
+        const struct out_rsp *rsp = (const struct out_rsp *)(o + 1);
+        const struct dbt_tr *t = v->translator;
+
+        if (is_dropped(b) || (atomic_load_explicit(&v->request, memory_order_relaxed) & DBT_REQ_CODE))
+                return t->leave_jump;
+        if (last->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK))
+                return (last->flags & DBT_INSN_ENDS_BLOCK) && dbt_must_stop(v) ? t->leave_jump : t->jump_rip;
+        if (!is_fpu_ready(v, o->fpu))
+                return t->leave_jump;
+        if (o->moved)
+                v->gpr[X86_RSP] += (uint64_t)(int64_t)rsp->behind;
+        return at - o->to_behind;
+}
+
+const uint8_t *tr_out(struct dbt_vcpu *v, const uint8_t *at)
+{
+        const struct out *o = (const struct out *)at;
+        const struct out_rsp *rsp = (const struct out_rsp *)(o + 1);
+        struct dbt_block *b = tr_block_at(v, at - o->to_entry);
+        const struct dbt_insn *last;
+
+        if (o->n > 1)
+                count_closure(v, b);
+        dbt_set_flags(v, v->tr_flags);
+        v->rip = v->tr_page + o->offset;
+        if (o->moved)
+                v->gpr[X86_RSP] += (uint64_t)(int64_t)rsp->before;
+        last = run_handlers(v, b, o->offset - (unsigned)(b->key & ~DBT_PAGE_MASK), o->n);
+        v->tr_flags = dbt_flags_ax(v);
+        return behind_handlers(v, b, last, at);
+}
