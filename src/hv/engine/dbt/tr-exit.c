@@ -51,7 +51,7 @@ void gen_jump_rax(struct gen *g)
                 tr_jmp(g->e, g->v->translator->jump);
                 return;
         }
-        if (!g->b->often) {
+        if (g->b->stage == TR_SELDOM) {
                 jump_by_routine(g, g->v->translator->to_cached[g->jumps]);
                 return;
         }
@@ -97,11 +97,11 @@ void gen_emit_exit(struct gen *g, const struct gen_exit *x)
                 exit_within_page(g, x);
                 return;
         }
-        if (x->dirty && g->b->often)
+        if (x->dirty && (g->b->stage != TR_SELDOM))
                 gen_flags_save(g);
         else if (x->dirty)
                 tr_call(g->e, g->v->translator->save_flags);
-        if (!g->b->often && g->jumps >= 0 && gen_64(g)) {
+        if (g->b->stage == TR_SELDOM && g->jumps >= 0 && gen_64(g)) {
                 tr_mov_imm(g->e, TR_RAX, (uint32_t)x->offset);
                 jump_by_routine(g, g->v->translator->to_far[g->jumps]);
                 return;
