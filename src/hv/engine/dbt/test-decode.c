@@ -4,16 +4,23 @@
  * have more prefixes, ModRM bytes and displacements of each kind. */
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
-#include "hv/bus/check.h"
 #include "hv/engine/dbt/block.h"
 
 #define ROUNDS 600000
 #define BYTES 32
 
 static unsigned quick, valid;
+
+static void check(bool ok, const char *what)
+{
+        if (ok)
+                return;
+        fprintf(stderr, "failed: %s\n", what);
+        exit(1);
+}
 
 static void compare(struct dbt_vcpu *v, const uint8_t *bytes)
 {
@@ -113,14 +120,14 @@ int main(void)
         struct dbt_vcpu *v;
         uint32_t pv;
 
-        CHECK_EQ(engine_dbt.vm_new(&config, &vm), 0);
-        CHECK_EQ(engine_dbt.cpuid_supported(vm, cpuid, &pv), 0);
-        CHECK_EQ(engine_dbt.vcpu_new(vm, 0, cpuid, &vcpu), 0);
+        check(engine_dbt.vm_new(&config, &vm) == 0, "vm_new");
+        check(engine_dbt.cpuid_supported(vm, cpuid, &pv) == 0, "cpuid_supported");
+        check(engine_dbt.vcpu_new(vm, 0, cpuid, &vcpu) == 0, "vcpu_new");
         v = (struct dbt_vcpu *)vcpu;
         v->mode = DBT_MODE_CS64 | DBT_MODE_PE;
         test_code(v, (const uint8_t *)(uintptr_t)engine_dbt.vm_new, 200000);
         test_code(v, (const uint8_t *)(uintptr_t)strtod, 200000);
-        CHECK(quick > 50000);
+        check(quick > 50000, "most instructions of programs come again");
         for (unsigned k = 0; k < ROUNDS / 4; k++)
                 test_random(v);
         printf("%u valid instructions, %u by example\n", valid, quick);
