@@ -137,6 +137,17 @@ static struct dbt_block *warm_up(struct dbt_vcpu *v, struct dbt_block *b)
         return dbt_block_lookup(v);
 }
 
+/* The exit just taken gets its jump to the block at v->rip. */
+static void link_exit(struct dbt_vcpu *v)
+{
+        struct dbt_block *b = dbt_block_lookup(v);
+
+        if (!b->code)
+                b = warm_up(v, b);
+        if (v->tr_link && b->code)
+                dbt_tr_link(v, b);
+}
+
 /* Runs translated code from b on. Returns the block that comes next, NULL after one that ends what can be run at a stretch. */
 static struct dbt_block *run_translated(struct dbt_vcpu *v, struct dbt_block *b)
 {
@@ -145,18 +156,14 @@ static struct dbt_block *run_translated(struct dbt_vcpu *v, struct dbt_block *b)
 
         if (exit == TR_EXIT_ASKED)
                 v->tr_budget = TR_BUDGET;
+        if (v->tr_link) /* before what stops here every time, such as the shadow of sti */
+                link_exit(v);
         if (unlikely(dbt_must_stop(v)) || (exit == TR_EXIT_ASKED && atomic_load_explicit(&v->request, memory_order_relaxed)))
                 return NULL;
         if (sample)
                 dbt_tr_sample(v, dbt_block_lookup(v));
-        if (exit == TR_EXIT_ASKED)
-                return dbt_block_lookup(v);
         b = dbt_block_lookup(v);
-        if (!b->code)
-                b = warm_up(v, b);
-        if (v->tr_link && b->code)
-                dbt_tr_link(v, b);
-        return b;
+        return exit == TR_EXIT_ASKED || b->code ? b : warm_up(v, b);
 }
 
 static bool is_chained(const struct dbt_vcpu *v, const struct dbt_block *b)
