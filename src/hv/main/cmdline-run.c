@@ -15,6 +15,7 @@
 #include "hv/machine/machine.h"
 #include "hv/main/commands.h"
 #include "hv/main/serial-feed.h"
+#include "hv/main/signals.h"
 #include "hv/main/terminal.h"
 
 struct run {
@@ -22,6 +23,7 @@ struct run {
         const char *kernel, *initrd, *engine;
         bool no_reboot;
         sd_event *loop;
+        struct signals *signals;
         struct machine *machine;
         struct serial_feed *feed;
         struct terminal terminal;
@@ -230,21 +232,18 @@ static void on_serial_ready(void *opaque, unsigned n)
                 serial_feed_ready(run->feed);
 }
 
-static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata)
+static int on_signal(void *opaque, int signal)
 {
-        struct run *run = userdata;
+        struct run *run = opaque;
 
-        return sd_event_exit(run->loop, 128 + (int)si->ssi_signo);
+        return sd_event_exit(run->loop, 128 + signal);
 }
 
 static int watch_signals(struct run *run)
 {
-        static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
-        int r = 0;
+        static const int which[] = { SIGTERM, SIGINT, SIGHUP };
 
-        for (unsigned i = 0; r >= 0 && i < ARRAY_SIZE(signals); i++)
-                r = sd_event_add_signal(run->loop, NULL, signals[i], on_signal, run);
-        return r;
+        return signals_new(run->loop, which, ARRAY_SIZE(which), on_signal, run, &run->signals);
 }
 
 /* The exit status. */
@@ -309,6 +308,7 @@ int command_run(int argc, char **argv)
                 complain("stopped", run.last_words);
         serial_feed_free(run.feed);
         machine_free(run.machine);
+        signals_free(run.signals);
         sd_event_unref(run.loop);
         fd_close(run.config.kernel_fd);
         fd_close(run.config.initrd_fd);

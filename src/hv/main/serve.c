@@ -18,6 +18,7 @@
 #include "base/macros.h"
 #include "hv/main/commands.h"
 #include "hv/main/sandbox.h"
+#include "hv/main/signals.h"
 #include "vmproto/vmproto.h"
 
 /* Between the last signal and the end: the daemon reads the signal before it sees the process go. */
@@ -370,11 +371,11 @@ static int parse(struct server *s, struct sandbox_user *user, int argc, char **a
         return -EINVAL;
 }
 
-static int on_signal(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata)
+static int on_signal(void *opaque, int signal)
 {
-        struct server *s = userdata;
+        struct server *s = opaque;
 
-        log_info("signal %u: stopping", si->ssi_signo);
+        log_info("signal %d: stopping", signal);
         return sd_event_exit(s->loop, VM_EXIT_OK);
 }
 
@@ -384,7 +385,7 @@ static int make_sources(struct server *s)
         int r = sd_event_new(&s->loop);
 
         if (r >= 0)
-                r = sd_event_add_signal(s->loop, NULL, SIGTERM, on_signal, s);
+                r = signals_new(s->loop, (const int[]){ SIGTERM }, 1, on_signal, s, &s->signals);
         if (r >= 0)
                 r = fd_set_nonblock(s->control_fd, true);
         if (r >= 0)
@@ -437,6 +438,7 @@ int command_serve(int argc, char **argv)
         sd_event_source_disable_unref(s.restart_timer);
         sd_event_source_disable_unref(s.accept_source);
         drop_bus(&s);
+        signals_free(s.signals);
         sd_event_unref(s.loop);
         serve_config_finish(&s.config);
         fd_close(s.statm_fd);

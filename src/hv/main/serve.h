@@ -29,6 +29,7 @@ struct serve_config {
 
 struct server {
         sd_event *loop;
+        struct signals *signals;
         int control_fd, log_fd;
         int statm_fd;               /* /proc/self/statm */
         uid_t start_uid;            /* who started us, besides root, may connect */
