@@ -151,12 +151,38 @@ static void emit_jump(struct tr_emit *e, const struct dbt_tr *t)
         CODE(e, 0xff, 0xe0); /* jmp rax */
 }
 
-/* mov [gs: rcx * 8 + offset], rax */
-static void store_in_jumps(struct tr_emit *e, size_t offset)
+/* To RCX: the slot of the address in RAX. */
+static void emit_slot(struct tr_emit *e)
 {
+        CODE(e, 0x69, 0xc8); /* imul ecx, eax, imm32 */
+        tr_put32(e, DBT_JUMP_HASH);
+        CODE(e, 0xc1, 0xe9, 32 - DBT_JUMP_BITS); /* shr ecx, imm8 */
+}
+
+/* op reg, [gs: rcx * 8 + offset] */
+static void with_jumps(struct tr_emit *e, unsigned opcode, bool w, unsigned reg, size_t offset)
+{
+        struct tr_op op = { .opcode = (uint8_t)opcode, .w = w };
         struct tr_mem m = { .base = TR_NO_HOME, .index = TR_RCX, .scale = 3, .gs = true, .disp = (int32_t)offset };
 
-        tr_store(e, &m, TR_RAX);
+        tr_op_mem(e, &op, reg, &m);
+}
+
+/* Called. */
+static void emit_to_cached(struct tr_emit *e, const struct dbt_tr *t, unsigned mode)
+{
+        size_t cache = offsetof(struct dbt_vcpu, jumps) + mode * sizeof(struct dbt_jumps);
+        uint8_t *miss;
+
+        emit_slot(e);
+        with_jumps(e, 0x3b, true, TR_RAX, cache + offsetof(struct dbt_jumps, rip));
+        miss = tr_jcc(e, TR_CC_NE);
+        CODE(e, 0x48, 0x25, 0x00, 0xf0, 0xff, 0xff); /* and rax, -4096 */
+        with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
+        CODE(e, 0xc3);
+        tr_set_jump(e, miss);
+        CODE(e, 0x59); /* pop rcx */
+        tr_jmp(e, t->jump_in[mode]);
 }
 
 static void emit_jump_in(struct tr_emit *e, const struct dbt_tr *t, unsigned mode)
@@ -166,12 +192,10 @@ static void emit_jump_in(struct tr_emit *e, const struct dbt_tr *t, unsigned mod
         emit_find(e, t);
         with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
         with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
-        CODE(e, 0x69, 0xc8); /* imul ecx, eax, imm32 */
-        tr_put32(e, DBT_JUMP_HASH);
-        CODE(e, 0xc1, 0xe9, 32 - DBT_JUMP_BITS); /* shr ecx, imm8 */
-        store_in_jumps(e, cache + offsetof(struct dbt_jumps, rip));
+        emit_slot(e);
+        with_jumps(e, 0x89, true, TR_RAX, cache + offsetof(struct dbt_jumps, rip));
         with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
-        store_in_jumps(e, cache + offsetof(struct dbt_jumps, code));
+        with_jumps(e, 0x89, true, TR_RAX, cache + offsetof(struct dbt_jumps, code));
         CODE(e, 0xff, 0xe0);
 }
 
@@ -335,6 +359,11 @@ static void emit_routines(struct dbt_vcpu *v, struct tr_emit *e)
         for (unsigned k = 0; k < DBT_JUMP_MODES; k++) {
                 t->jump_in[k] = tr_here(e);
                 emit_jump_in(e, t, k);
+                t->to_far[k] = tr_here(e);
+                CODE(e, 0x48, 0x63, 0xc0); /* movsxd rax, eax */
+                with_field(e, 0x03, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
+                t->to_cached[k] = tr_here(e);
+                emit_to_cached(e, t, k);
         }
         for (unsigned k = 0; k < TR_MISSES; k++) {
                 t->missed[k] = tr_here(e);

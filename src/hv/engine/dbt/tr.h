@@ -104,6 +104,8 @@ struct dbt_tr {
         const uint8_t *out, *exit, *save_flags;
         const uint8_t *jump;                  /* to the address in RAX, any mode */
         const uint8_t *jump_rip;              /* to v->rip */
+        const uint8_t *to_cached[DBT_JUMP_MODES]; /* called: RCX is the slot in the jump cache of the address in RAX, or goes on there */
+        const uint8_t *to_far[DBT_JUMP_MODES];    /* the same for the offset EAX from the page, in 64-bit code */
         const uint8_t *jump_in[DBT_JUMP_MODES]; /* the same within a mode, which enters the target in the jump cache */
 };
 
