@@ -103,36 +103,27 @@ static void emit_key(struct tr_emit *e)
         CODE(e, 0x48, 0x09, 0xc1);
 }
 
-/* dbt_index_find: RCX the key; to RAX the block, or leaves. */
-static void emit_index(struct tr_emit *e, const struct dbt_tr *t)
+/* dbt_lookup_find: RCX the key; to RAX the block, or leaves. */
+static void emit_ways(struct tr_emit *e, const struct dbt_tr *t)
 {
-        uint8_t *found[DBT_INDEX_WAYS];
+        uint8_t *found[DBT_LOOKUP_WAYS];
 
-        _Static_assert(offsetof(struct dbt_decode, index) == 0 && sizeof(struct dbt_index_set) == 64 && DBT_BLOCK_ALIGN == 16, "shifted");
-        CODE(e, 0x52); /* push rdx */
+        _Static_assert(offsetof(struct dbt_decode, lookup) == 0 && sizeof(struct dbt_lookup) == 64 && DBT_LOOKUP_WAYS == 4, "shifted");
         tr_mov_imm(e, TR_RAX, DBT_HASH_FACTOR);
-        CODE(e, 0x48, 0x0f, 0xaf, 0xc1);                       /* imul rax, rcx */
-        CODE(e, 0x48, 0x89, 0xc2);                             /* mov rdx, rax */
-        CODE(e, 0x48, 0xc1, 0xea, DBT_INDEX_SHIFT);            /* shr rdx, imm8 */
-        CODE(e, 0x48, 0xc1, 0xe8, 64 - DBT_INDEX_BITS);        /* shr rax, imm8 */
-        CODE(e, 0xc1, 0xe0, 6);                                /* shl eax, 6 */
+        CODE(e, 0x48, 0x0f, 0xaf, 0xc1);                   /* imul rax, rcx */
+        CODE(e, 0x48, 0xc1, 0xe8, 64 - DBT_LOOKUP_BITS); /* shr rax, imm8 */
+        CODE(e, 0xc1, 0xe0, 6);                          /* shl eax, 6 */
         with_field(e, 0x03, true, TR_RAX, offsetof(struct dbt_vcpu, decode));
-        for (unsigned k = 0; k < DBT_INDEX_WAYS; k++) {
+        for (unsigned k = 0; k < DBT_LOOKUP_WAYS; k++) {
                 if (k)
-                        CODE(e, 0x48, 0x83, 0xc0, 8); /* add rax, 8 */
-                CODE(e, 0x3b, 0x50, 4);               /* cmp edx, [rax + 4] */
+                        CODE(e, 0x48, 0x83, 0xc0, 16); /* add rax, 16 */
+                with_base(e, 0x3b, TR_RCX, TR_RAX, offsetof(struct dbt_lookup, way[0].key));
                 found[k] = tr_jcc(e, TR_CC_E);
         }
-        CODE(e, 0x5a); /* pop rdx */
         tr_jmp(e, t->leave_jump);
-        for (unsigned k = 0; k < DBT_INDEX_WAYS; k++)
+        for (unsigned k = 0; k < DBT_LOOKUP_WAYS; k++)
                 tr_set_jump(e, found[k]);
-        CODE(e, 0x8b, 0x00, 0x48, 0xc1, 0xe0, 4); /* mov eax, [rax]; shl rax, 4 */
-        with_field(e, 0x8b, true, TR_RDX, offsetof(struct dbt_vcpu, decode));
-        with_base(e, 0x03, TR_RAX, TR_RDX, offsetof(struct dbt_decode, arena));
-        CODE(e, 0x5a);
-        with_base(e, 0x3b, TR_RCX, TR_RAX, offsetof(struct dbt_block, key));
-        tr_jcc_to(e, TR_CC_NE, t->leave_jump); /* no mode of translated code has the key 0 of where there is none */
+        with_base(e, 0x8b, TR_RAX, TR_RAX, offsetof(struct dbt_lookup, way[0].block));
 }
 
 /* In: RAX where to go on. Out: RAX the code of the block there; leaves if it has none. dbt_block_lookup for translated code. */
@@ -148,7 +139,7 @@ static void emit_find(struct tr_emit *e, const struct dbt_tr *t)
         tr_jcc_to(e, TR_CC_NE, t->leave_jump);
         with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
         emit_key(e);
-        emit_index(e, t);
+        emit_ways(e, t);
         with_base(e, 0x8b, TR_RAX, TR_RAX, offsetof(struct dbt_block, code));
         CODE(e, 0x48, 0x85, 0xc0); /* test rax, rax */
         tr_jcc_to(e, TR_CC_E, t->leave_jump);
@@ -158,6 +149,13 @@ static void emit_jump(struct tr_emit *e, const struct dbt_tr *t)
 {
         emit_find(e, t);
         CODE(e, 0xff, 0xe0); /* jmp rax */
+}
+
+/* In a routine that was called: goes on at target. By ret, so that the host's return predictions stay in step with the calls. */
+static void ret_to(struct tr_emit *e, const uint8_t *target)
+{
+        tr_mov_imm(e, TR_RCX, (uintptr_t)target);
+        CODE(e, 0x48, 0x89, 0x0c, 0x24, 0xc3); /* mov [rsp], rcx; ret */
 }
 
 /* To RCX: the slot of the address in RAX. */
@@ -190,8 +188,7 @@ static void emit_to_cached(struct tr_emit *e, const struct dbt_tr *t, unsigned m
         with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
         CODE(e, 0xc3);
         tr_set_jump(e, miss);
-        CODE(e, 0x59); /* pop rcx */
-        tr_jmp(e, t->jump_in[mode]);
+        ret_to(e, t->jump_in[mode]);
 }
 
 static void emit_jump_in(struct tr_emit *e, const struct dbt_tr *t, unsigned mode)
@@ -215,7 +212,7 @@ static void emit_leave_asked(struct tr_emit *e, const struct dbt_vcpu *v, const 
         struct tr_mem header = { .base = TR_RAX, .index = TR_NO_HOME, .disp = -TR_HEADER_BLOCK };
         struct tr_mem key = { .base = TR_RAX, .index = TR_RCX, .disp = offsetof(struct dbt_block, key) };
 
-        CODE(e, 0x58); /* pop rax */
+        CODE(e, 0x48, 0x8b, 0x04, 0x24); /* mov rax, [rsp] */
         tr_op_mem(e, &mov, TR_RAX, &header);
         _Static_assert(DBT_BLOCK_ALIGN == 16, "shifted");
         CODE(e, 0x48, 0xc1, 0xe0, 4); /* shl rax, 4 */
@@ -224,16 +221,16 @@ static void emit_leave_asked(struct tr_emit *e, const struct dbt_vcpu *v, const 
         CODE(e, 0x25, 0xff, 0x0f, 0x00, 0x00); /* and eax, 0xfff */
         emit_set_rip(e);
         tr_mov_imm(e, TR_RAX, TR_EXIT_ASKED);
-        tr_jmp(e, t->leave);
+        ret_to(e, t->leave);
 }
 
 /* Called, with a struct tr_link behind the call. */
 static void emit_exit(struct tr_emit *e, const struct dbt_tr *t)
 {
-        CODE(e, 0x58); /* pop rax */
+        CODE(e, 0x48, 0x8b, 0x04, 0x24); /* mov rax, [rsp] */
         with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_link));
         CODE(e, 0x8b, 0x00, 0x25, 0xff, 0x0f, 0x00, 0x00); /* mov eax, [rax]; and eax, 0xfff */
-        tr_jmp(e, t->leave_at);
+        ret_to(e, t->leave_at);
 }
 
 static void emit_save_flags(struct tr_emit *e)
@@ -247,7 +244,7 @@ static void emit_save_flags(struct tr_emit *e)
 static void emit_out(struct tr_emit *e)
 {
         struct tr_mem target = tr_field(offsetof(struct dbt_vcpu, tr_target));
-        static const struct tr_op jmp = { .opcode = 0xff };
+        static const struct tr_op push = { .opcode = 0xff };
 
         CODE(e, 0x58); /* pop rax */
         spill(e);
@@ -259,7 +256,8 @@ static void emit_out(struct tr_emit *e)
         reload(e);
         with_field(e, 0x8b, false, TR_RAX, offsetof(struct dbt_vcpu, tr_flags));
         CODE(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
-        tr_op_mem(e, &jmp, 4, &target);
+        tr_op_mem(e, &push, 6, &target);
+        CODE(e, 0xc3); /* ret: see ret_to */
 }
 
 /* In: RAX the instruction, ECX its offset in the page and, from bit 16, how many. Out: NZ if translated code is to be left. */
