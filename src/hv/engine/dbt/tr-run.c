@@ -160,6 +160,13 @@ static void emit_jump(struct tr_emit *e, const struct dbt_tr *t)
         CODE(e, 0xff, 0xe0); /* jmp rax */
 }
 
+/* In a routine that was called: goes on at target. By ret, so that the host's return predictions stay in step with the calls. */
+static void ret_to(struct tr_emit *e, const uint8_t *target)
+{
+        tr_mov_imm(e, TR_RCX, (uintptr_t)target);
+        CODE(e, 0x48, 0x89, 0x0c, 0x24, 0xc3); /* mov [rsp], rcx; ret */
+}
+
 /* To RCX: the slot of the address in RAX. */
 static void emit_slot(struct tr_emit *e)
 {
@@ -190,8 +197,7 @@ static void emit_to_cached(struct tr_emit *e, const struct dbt_tr *t, unsigned m
         with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
         CODE(e, 0xc3);
         tr_set_jump(e, miss);
-        CODE(e, 0x59); /* pop rcx */
-        tr_jmp(e, t->jump_in[mode]);
+        ret_to(e, t->jump_in[mode]);
 }
 
 static void emit_jump_in(struct tr_emit *e, const struct dbt_tr *t, unsigned mode)
@@ -215,7 +221,7 @@ static void emit_leave_asked(struct tr_emit *e, const struct dbt_vcpu *v, const 
         struct tr_mem header = { .base = TR_RAX, .index = TR_NO_HOME, .disp = -TR_HEADER_BLOCK };
         struct tr_mem key = { .base = TR_RAX, .index = TR_RCX, .disp = offsetof(struct dbt_block, key) };
 
-        CODE(e, 0x58); /* pop rax */
+        CODE(e, 0x48, 0x8b, 0x04, 0x24); /* mov rax, [rsp] */
         tr_op_mem(e, &mov, TR_RAX, &header);
         _Static_assert(DBT_BLOCK_ALIGN == 16, "shifted");
         CODE(e, 0x48, 0xc1, 0xe0, 4); /* shl rax, 4 */
@@ -224,16 +230,16 @@ static void emit_leave_asked(struct tr_emit *e, const struct dbt_vcpu *v, const 
         CODE(e, 0x25, 0xff, 0x0f, 0x00, 0x00); /* and eax, 0xfff */
         emit_set_rip(e);
         tr_mov_imm(e, TR_RAX, TR_EXIT_ASKED);
-        tr_jmp(e, t->leave);
+        ret_to(e, t->leave);
 }
 
 /* Called, with a struct tr_link behind the call. */
 static void emit_exit(struct tr_emit *e, const struct dbt_tr *t)
 {
-        CODE(e, 0x58); /* pop rax */
+        CODE(e, 0x48, 0x8b, 0x04, 0x24); /* mov rax, [rsp] */
         with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_link));
         CODE(e, 0x8b, 0x00, 0x25, 0xff, 0x0f, 0x00, 0x00); /* mov eax, [rax]; and eax, 0xfff */
-        tr_jmp(e, t->leave_at);
+        ret_to(e, t->leave_at);
 }
 
 static void emit_save_flags(struct tr_emit *e)
@@ -247,7 +253,7 @@ static void emit_save_flags(struct tr_emit *e)
 static void emit_out(struct tr_emit *e)
 {
         struct tr_mem target = tr_field(offsetof(struct dbt_vcpu, tr_target));
-        static const struct tr_op jmp = { .opcode = 0xff };
+        static const struct tr_op push = { .opcode = 0xff };
 
         CODE(e, 0x58); /* pop rax */
         spill(e);
@@ -259,7 +265,8 @@ static void emit_out(struct tr_emit *e)
         reload(e);
         with_field(e, 0x8b, false, TR_RAX, offsetof(struct dbt_vcpu, tr_flags));
         CODE(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
-        tr_op_mem(e, &jmp, 4, &target);
+        tr_op_mem(e, &push, 6, &target);
+        CODE(e, 0xc3); /* ret: see ret_to */
 }
 
 /* In: RAX the instruction, ECX its offset in the page and, from bit 16, how many. Out: NZ if translated code is to be left. */
