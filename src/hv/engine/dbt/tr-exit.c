@@ -97,7 +97,7 @@ void gen_emit_exit(struct gen *g, const struct gen_exit *x)
                 exit_within_page(g, x);
                 return;
         }
-        if (x->dirty && g->b->stage != TR_SELDOM)
+        if (x->dirty && (g->b->stage != TR_SELDOM))
                 gen_flags_save(g);
         else if (x->dirty)
                 tr_call(g->e, g->v->translator->save_flags);

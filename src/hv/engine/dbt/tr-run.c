@@ -103,27 +103,36 @@ static void emit_key(struct tr_emit *e)
         CODE(e, 0x48, 0x09, 0xc1);
 }
 
-/* dbt_lookup_find: RCX the key; to RAX the block, or leaves. */
-static void emit_ways(struct tr_emit *e, const struct dbt_tr *t)
+/* dbt_index_find: RCX the key; to RAX the block, or leaves. */
+static void emit_index(struct tr_emit *e, const struct dbt_tr *t)
 {
-        uint8_t *found[DBT_LOOKUP_WAYS];
+        uint8_t *found[DBT_INDEX_WAYS];
 
-        _Static_assert(offsetof(struct dbt_decode, lookup) == 0 && sizeof(struct dbt_lookup) == 64 && DBT_LOOKUP_WAYS == 4, "shifted");
+        _Static_assert(offsetof(struct dbt_decode, index) == 0 && sizeof(struct dbt_index_set) == 64 && DBT_BLOCK_ALIGN == 16, "shifted");
+        CODE(e, 0x52); /* push rdx */
         tr_mov_imm(e, TR_RAX, DBT_HASH_FACTOR);
-        CODE(e, 0x48, 0x0f, 0xaf, 0xc1);                   /* imul rax, rcx */
-        CODE(e, 0x48, 0xc1, 0xe8, 64 - DBT_LOOKUP_BITS); /* shr rax, imm8 */
-        CODE(e, 0xc1, 0xe0, 6);                          /* shl eax, 6 */
+        CODE(e, 0x48, 0x0f, 0xaf, 0xc1);                       /* imul rax, rcx */
+        CODE(e, 0x48, 0x89, 0xc2);                             /* mov rdx, rax */
+        CODE(e, 0x48, 0xc1, 0xea, DBT_INDEX_SHIFT);            /* shr rdx, imm8 */
+        CODE(e, 0x48, 0xc1, 0xe8, 64 - DBT_INDEX_BITS);        /* shr rax, imm8 */
+        CODE(e, 0xc1, 0xe0, 6);                                /* shl eax, 6 */
         with_field(e, 0x03, true, TR_RAX, offsetof(struct dbt_vcpu, decode));
-        for (unsigned k = 0; k < DBT_LOOKUP_WAYS; k++) {
+        for (unsigned k = 0; k < DBT_INDEX_WAYS; k++) {
                 if (k)
-                        CODE(e, 0x48, 0x83, 0xc0, 16); /* add rax, 16 */
-                with_base(e, 0x3b, TR_RCX, TR_RAX, offsetof(struct dbt_lookup, way[0].key));
+                        CODE(e, 0x48, 0x83, 0xc0, 8); /* add rax, 8 */
+                CODE(e, 0x3b, 0x50, 4);               /* cmp edx, [rax + 4] */
                 found[k] = tr_jcc(e, TR_CC_E);
         }
+        CODE(e, 0x5a); /* pop rdx */
         tr_jmp(e, t->leave_jump);
-        for (unsigned k = 0; k < DBT_LOOKUP_WAYS; k++)
+        for (unsigned k = 0; k < DBT_INDEX_WAYS; k++)
                 tr_set_jump(e, found[k]);
-        with_base(e, 0x8b, TR_RAX, TR_RAX, offsetof(struct dbt_lookup, way[0].block));
+        CODE(e, 0x8b, 0x00, 0x48, 0xc1, 0xe0, 4); /* mov eax, [rax]; shl rax, 4 */
+        with_field(e, 0x8b, true, TR_RDX, offsetof(struct dbt_vcpu, decode));
+        with_base(e, 0x03, TR_RAX, TR_RDX, offsetof(struct dbt_decode, arena));
+        CODE(e, 0x5a);
+        with_base(e, 0x3b, TR_RCX, TR_RAX, offsetof(struct dbt_block, key));
+        tr_jcc_to(e, TR_CC_NE, t->leave_jump); /* no mode of translated code has the key 0 of where there is none */
 }
 
 /* In: RAX where to go on. Out: RAX the code of the block there; leaves if it has none. dbt_block_lookup for translated code. */
@@ -139,7 +148,7 @@ static void emit_find(struct tr_emit *e, const struct dbt_tr *t)
         tr_jcc_to(e, TR_CC_NE, t->leave_jump);
         with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
         emit_key(e);
-        emit_ways(e, t);
+        emit_index(e, t);
         with_base(e, 0x8b, TR_RAX, TR_RAX, offsetof(struct dbt_block, code));
         CODE(e, 0x48, 0x85, 0xc0); /* test rax, rax */
         tr_jcc_to(e, TR_CC_E, t->leave_jump);
