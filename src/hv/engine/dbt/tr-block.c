@@ -311,7 +311,8 @@ const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, const struct
         gen_plan_groups(&g);
         emit_header(&g);
         gen_entry(&g);
-        b->skip = (uint8_t)(tr_here(e) - g.entry);
+        if (b->stage == TR_OFTEN) /* others are sampled, and so have to be counted */
+                b->skip = (uint8_t)(tr_here(e) - g.entry);
         emit_body(&g);
         straight = tr_here(e);
         gen_emit_outs(&g);

@@ -6,6 +6,7 @@
  * instructions only the bytes are kept; those that handlers run this way are decoded again. */
 
 #include "hv/engine/dbt/exec.h"
+#include "hv/engine/dbt/sys.h"
 #include "hv/engine/dbt/tr-gen.h"
 
 /* Behind a call of t->missed[TR_MISS_TLB_*]. back: from here to where the check begins. */
@@ -183,12 +184,20 @@ static const struct dbt_insn *run_handlers(struct dbt_vcpu *v, const struct dbt_
         return i;
 }
 
-/* Groups that reach into a second page are run by handlers as a whole: where that happens often, their block is better off without. */
-static void count_closure(struct dbt_vcpu *v, struct dbt_block *b)
+/* Groups that reach into a second page are run by handlers as a whole. A block for which that takes most of the time is better off without. */
+static void count_closure(struct dbt_vcpu *v, struct dbt_block *b, uint64_t start)
 {
         struct tr_sites *sites = &v->translator->sites;
+        uint64_t now = dbt_host_tsc();
+        bool most;
 
-        if (++v->tr_closures % TR_CLOSURES_MAX || sites->convert || b->apart)
+        v->tr_closure_ticks += now - start;
+        if (++v->tr_closures % TR_CLOSURES)
+                return;
+        most = v->tr_closure_ticks > (now - v->tr_closures_since) / 2;
+        v->tr_closure_ticks = 0;
+        v->tr_closures_since = now;
+        if (!most || sites->convert || b->apart)
                 return;
         b->apart = true;
         sites->convert = b;
@@ -223,14 +232,15 @@ const uint8_t *tr_out(struct dbt_vcpu *v, const uint8_t *at)
         const struct out_rsp *rsp = (const struct out_rsp *)(o + 1);
         struct dbt_block *b = tr_block_at(v, at - o->to_entry);
         const struct dbt_insn *last;
+        uint64_t start = o->n > 1 ? dbt_host_tsc() : 0;
 
-        if (o->n > 1)
-                count_closure(v, b);
         dbt_set_flags(v, v->tr_flags);
         v->rip = v->tr_page + o->offset;
         if (o->moved)
                 v->gpr[X86_RSP] += (uint64_t)(int64_t)rsp->before;
         last = run_handlers(v, b, o->offset - (unsigned)(b->key & ~DBT_PAGE_MASK), o->n);
         v->tr_flags = dbt_flags_ax(v);
+        if (o->n > 1)
+                count_closure(v, b, start);
         return behind_handlers(v, b, last, at);
 }

@@ -640,7 +640,7 @@ static struct dbt_block *replace(struct dbt_vcpu *v, struct dbt_block *b, const 
         size_t used;
 
         hot->n_sites = 0;
-        hot->samples = 0;
+        hot->samples = hot->skip = 0;
         if (v->vm->config.translate_hot)
                 hot->stage = TR_OFTEN;
         if (!make_code(v, source, hot, &used) || !dbt_block_replace(v, b, hot)) {

@@ -49,8 +49,8 @@
 /* Samples, one each time that the budget is used up, until a block counts as often run; and until its sites are judged. */
 #define TR_SAMPLES 12
 #define TR_TRIAL_SAMPLES 8
-/* A power of two: times that handlers run groups until the last one's block does without groups. */
-#define TR_CLOSURES_MAX 64
+/* A power of two: times that handlers run groups until it is asked how long that took. */
+#define TR_CLOSURES 64
 
 enum { TR_RAX, TR_RCX, TR_RDX, TR_RBX, TR_RSP, TR_RBP, TR_RSI, TR_RDI };
 

@@ -223,7 +223,8 @@ struct dbt_vcpu {
         struct dbt_x87 x87;
         int32_t tr_budget;
         uint64_t tr_addends[DBT_GROUPS];
-        uint32_t tr_closures;      /* so far */
+        uint32_t tr_closures;      /* times that handlers ran a group, */
+        uint64_t tr_closure_ticks, tr_closures_since; /* how long that took, and since when; TSC */
         struct dbt_jumps jumps[DBT_JUMP_MODES];
         struct dbt_tlb_entry tlb[DBT_NMMUS][DBT_TLB_SIZE] __attribute__((aligned(128)));
         struct dbt_tlb_info tlb_info[DBT_NMMUS][DBT_TLB_SIZE];
