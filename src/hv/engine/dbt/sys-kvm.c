@@ -2,6 +2,7 @@
 
 /* The KVM paravirtual interface: clock MSRs and hypercalls (Linux Documentation/virt/kvm/x86/{msr,hypercalls,cpuid}.rst). */
 
+#include <sched.h>
 #include <time.h>
 
 #include "hv/engine/dbt/sys.h"
@@ -180,6 +181,15 @@ static uint64_t send_ipi(struct dbt_vcpu *v, uint64_t low, uint64_t high, uint32
         return sent;
 }
 
+/* The guest waits for a vCPU that may not have a processor of the host. */
+static uint64_t yield_cpu(struct dbt_vcpu *v)
+{
+        dbt_leave_guest(v);
+        sched_yield();
+        dbt_enter_guest(v);
+        return 0;
+}
+
 static uint64_t hypercall(struct dbt_vcpu *v)
 {
         const uint64_t *r = v->gpr;
@@ -192,7 +202,7 @@ static uint64_t hypercall(struct dbt_vcpu *v)
                         return (uint64_t)-KVM_ENOSYS;
                 return send_ipi(v, r[X86_RBX], r[X86_RCX], (uint32_t)r[X86_RDX], (uint32_t)r[X86_RSI]);
         case KVM_HC_SCHED_YIELD:
-                return 0;
+                return yield_cpu(v);
         default:
                 return (uint64_t)-KVM_ENOSYS;
         }
