@@ -70,6 +70,20 @@ class Running:
         tasks = pathlib.Path(f'/proc/{self.process.pid}/task').glob('*/schedstat')
         return sum(int(t.read_text().split()[0]) for t in tasks) * 1e-9
 
+    def wakeups(self):
+        """How often all its threads went to sleep so far."""
+        tasks = pathlib.Path(f'/proc/{self.process.pid}/task').glob('*/status')
+        return sum(int(re.search(r'^voluntary_ctxt_switches:\s*(\d+)', t.read_text(), re.M)[1]) for t in tasks)
+
+    def answer_seconds(self, n):
+        """Until the shell on the console has carried out a command; n is another number each time."""
+        begin, wanted = time.monotonic(), f'{n}-{n}'
+        self.process.stdin.write(f'echo {n}-$(({n}))\n'.encode())
+        self.process.stdin.flush()
+        for now, line in self.lines(60):
+            if line == wanted:
+                return now - begin
+
     def memory_beyond_guest(self):
         """Bytes resident in all mappings but guest RAM, from /proc/PID/smaps. What is mapped twice, as the code cache is to be written
         here and run there, counts once: in shared mappings, the proportional size adds up to that."""
