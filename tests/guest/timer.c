@@ -168,8 +168,8 @@ static void test_loop(void)
         print("late by %u TSC ticks at least\n", (unsigned)best);
         CHECK(best < 1000000);
         /* A later deadline in the place of an earlier one, and the other way round. */
-        wrmsr(MSR_TSC_DEADLINE, rdtsc() + 100000);
-        deadline = rdtsc() + 3000000;
+        wrmsr(MSR_TSC_DEADLINE, rdtsc() + 20000000);
+        deadline = rdtsc() + 40000000;
         wrmsr(MSR_TSC_DEADLINE, deadline);
         loop_until(51);
         CHECK(rdtsc() >= deadline);
