@@ -23,9 +23,13 @@
  * Jumps within a page are linked: the owner patches the jump of the exit when the successor is translated. Returns, indirect jumps and those to
  * other pages go through the jump cache, which maps linear addresses to code, a table for each mode.
  *
- * Every entry of a block looks at v->request and counts down v->tr_budget. A block that is dropped, by whichever vCPU, sets
- * DBT_REQ_CODE, so that its owner leaves translated code before the next block and takes the links to it away. Only the owner
- * writes code and links. After each call of a handler the block looks whether it has been dropped itself. */
+ * The entry of a block looks at v->request; links that lead forward in the page skip that, as no loop is made of them alone. A block that is dropped, by
+ * whichever vCPU, sets DBT_REQ_CODE, so that its owner leaves translated code, at the latest at the next look, and takes the links to it away. Only
+ * the owner writes code and links. After each call of a handler the block looks whether it, or another one, has been dropped.
+ *
+ * Blocks are translated in stages (enum tr_stage). At first all memory operands are looked up in the TLB and the entry counts down v->tr_budget, to
+ * find out what runs often: blocks that are met when it is used up. Their second translation has memory sites, and their third only those sites that
+ * proved right. */
 
 #include "hv/engine/dbt/block.h"
 #include "hv/engine/dbt/tr-site.h"
