@@ -31,7 +31,7 @@ GOOD_LOG = re.compile(r'RETBleed: WARNING|NMI watchdog: Perf|(traps: |^)?(number
 
 PROGRAMS = ['python', 'perl', 'gcc', 'openssl', 'luajit', 'node', 'busybox32', 'tools', 'verify']
 
-CPU = ['cpu', 'vecmath', 'fma', 'matrix=--matrix-method,all', 'fp', 'hash', 'qsort', 'bsearch', 'funccall', 'funcret', 'branch', 'goto',
+CPU = ['cpu', 'vecmath', 'matrix=--matrix-method,all', 'fp', 'hash', 'qsort', 'bsearch', 'funccall', 'funcret', 'branch', 'goto',
        'crypt', 'vecwide', 'vecfp', 'vecshuf', 'longjmp', 'far-branch', 'fp-error', 'tsc', 'regs', 'rotate', 'memcpy', 'str', 'wcs', 'zlib',
        'x86cpuid', 'tree', 'skiplist', 'radixsort', 'heapsort', 'mergesort', 'sparsematrix', 'rdrand', 'opcode', 'priv-instr', 'nop',
        'jumps', 'icache', 'flushcache', 'cacheline', 'atomic', 'lockbus', 'misaligned', 'mutex', 'judy', 'prefetch', 'stream', 'zero']

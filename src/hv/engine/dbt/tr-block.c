@@ -131,7 +131,8 @@ static void begin_insn(struct gen *g, unsigned k)
 
         if (is_way_out(n))
                 gen_x87_flush(g);
-        n->x87 = g->x87;
+        if (!g->apart)
+                n->x87 = g->x87;
         if (!gen_bears_moved_rsp(n) && !gen_only_moves_rsp(g, n, &by))
                 gen_settle_rsp(g);
         n->rsp = g->rsp;
@@ -172,14 +173,16 @@ static void end_insn(struct gen *g, unsigned k)
 {
         if (!keeps_rcx(&g->insns[k]))
                 g->held = -1;
-        g->insns[k].rsp_behind = g->rsp;
         g->live = g->insns[k].live_out;
+        if (g->apart)
+                return;
+        g->insns[k].rsp_behind = g->rsp;
         g->insns[k].behind = tr_here(g->e);
         g->insns[k].valid = g->valid;
         g->insns[k].fpu = g->fpu;
 }
 
-static void emit_native(struct gen *g, unsigned k)
+void gen_emit_insn(struct gen *g, unsigned k)
 {
         const struct gen_insn *n = &g->insns[k];
         int32_t by;
@@ -242,7 +245,7 @@ static void emit_body(struct gen *g)
                 if (g->insns[k].t.kind == TR_HANDLER)
                         k += emit_handlers(g, k);
                 else
-                        emit_native(g, k++);
+                        gen_emit_insn(g, k++);
         }
         gen_x87_flush(g);
         if (!(last->i->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK)) || (last->t.kind >= TR_STI && last->t.kind <= TR_STAC))
@@ -280,6 +283,7 @@ static void init(struct gen *g, struct dbt_vcpu *v, struct tr_emit *e, const str
         g->source = source;
         g->b = b;
         g->n_outs = g->n_exits = 0;
+        g->apart = false;
         g->held = -1;
         g->rsp = 0;
         g->valid = 0;

@@ -70,7 +70,7 @@ struct gen_out {
         bool store;            /* fault: the flags have to be stored */
         uint8_t k;             /* of gen->insns */
         uint8_t how;           /* enum tr_miss: what is tried first; TR_MISSES: nothing */
-        bool keyed;
+        bool keyed, apart;     /* apart: gen->apart */
         const uint8_t *retry;  /* where the check begins, in the executable view */
         struct tr_site *site;
         unsigned span;         /* TR_MISS_TLB_* */
@@ -99,6 +99,7 @@ struct gen {
         unsigned offset;       /* in the page */
         uint8_t live;          /* flags alive before it, or after it once it is done */
         uint8_t need, written; /* flags that have to be in RFLAGS before its operation; those it writes */
+        bool apart;            /* a group's instructions are made for a second time, each with a check of its own */
         int8_t held;           /* the group whose addend RCX holds, or -1 */
         int32_t rsp;           /* see tr-frame.c */
         /* Flags, see tr-flags.c. */
@@ -231,6 +232,11 @@ void gen_x87_store(struct gen *g, const struct gen_x87 *x);
 void gen_x87_flush(struct gen *g);
 /* After the present instruction's copy. Uses RCX, too. */
 void gen_x87_ran(struct gen *g, const struct dbt_insn *i);
+
+/* --- tr-block.c --- */
+
+/* Code for instruction k of gen->insns, which is none for handlers. */
+void gen_emit_insn(struct gen *g, unsigned k);
 
 /* --- tr-exit.c --- */
 

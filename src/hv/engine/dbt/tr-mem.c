@@ -96,7 +96,7 @@ static struct gen_out *add_out(struct gen *g, unsigned cond, enum tr_miss how, c
 {
         struct gen_out *o = &g->outs[g->n_outs++];
 
-        *o = (struct gen_out){ .jump = tr_jcc(g->e, cond), .k = (uint8_t)g->k, .how = (uint8_t)how, .retry = retry };
+        *o = (struct gen_out){ .jump = tr_jcc(g->e, cond), .k = (uint8_t)g->k, .apart = g->apart, .how = (uint8_t)how, .retry = retry };
         return o;
 }
 
@@ -170,7 +170,7 @@ static struct tr_site *check(struct gen *g, const struct check *c, bool by_site)
 
 void gen_add_out(struct gen *g, uint8_t *jump)
 {
-        g->outs[g->n_outs++] = (struct gen_out){ .jump = jump, .k = (uint8_t)g->k, .how = TR_MISSES };
+        g->outs[g->n_outs++] = (struct gen_out){ .jump = jump, .k = (uint8_t)g->k, .apart = g->apart, .how = TR_MISSES };
 }
 
 void gen_miss(struct gen *g, const struct gen_out *o)
@@ -197,7 +197,7 @@ void gen_miss(struct gen *g, const struct gen_out *o)
 /* Code that runs often and seldom sees another page there does without the TLB: user code, and the stack. */
 static bool prefers_site(const struct gen *g, const struct dbt_mem *m)
 {
-        if (g->b->stage == TR_SELDOM)
+        if (g->b->stage == TR_SELDOM || g->apart)
                 return false;
         if (g->k < 64 && (g->b->by_tlb >> g->k & 1))
                 return false;
@@ -212,7 +212,7 @@ static size_t key_of(const struct gen *g, const struct dbt_mem *m, int32_t *ret_
         bool segment = m->seg_base != DBT_SEG_BASE_NONE;
 
         *ret_disp = m->disp;
-        if (m->index != DBT_REG_NONE || g->b->stage == TR_SELDOM || gen_view(g) != DBT_MMU_USER)
+        if (m->index != DBT_REG_NONE || g->b->stage == TR_SELDOM || g->apart || gen_view(g) != DBT_MMU_USER)
                 return 0;
         if (m->base == DBT_REG_RIP && !segment) {
                 *ret_disp = m->disp + (int32_t)g->offset;
@@ -367,7 +367,7 @@ static struct tr_mem operand(struct gen *g, const struct dbt_mem *m, unsigned si
         int32_t disp;
         size_t key;
 
-        if (n >= 0 && g->groups[n].members > 1)
+        if (n >= 0 && g->groups[n].members > 1 && !g->apart)
                 return group_operand(g, n, m);
         g->held = -1;
         key = key_of(g, m, &disp);

@@ -6,6 +6,7 @@
  * instructions only the bytes are kept; those that handlers run this way are decoded again. */
 
 #include "hv/engine/dbt/exec.h"
+#include "hv/engine/dbt/native.h"
 #include "hv/engine/dbt/sys.h"
 #include "hv/engine/dbt/tr-gen.h"
 
@@ -105,16 +106,79 @@ static void emit_ways(struct gen *g, const struct gen_out *o, unsigned count)
                 tr_set_jump(g->e, joins[--n]);
 }
 
+/* --- Groups apart: where a group's check fails, in most cases because it reaches into a second page, code that runs often does its instructions
+ * with a check for each. ----------------------------------------------------------------------------------------------------------- */
+
+static bool has_room(const struct gen *g, unsigned insns)
+{
+        return ARRAY_SIZE(g->outs) - g->n_outs >= insns * GEN_WAYS;
+}
+
+/* Its pointers are put off, too, see tr-x87.c. */
+static bool touches_x87(const struct gen_insn *n)
+{
+        const struct native_stub *s = n->i->native;
+
+        return n->x87.insn || n->x87.data || (n->t.kind == TR_NATIVE && s->class == NATIVE_X87);
+}
+
+static bool is_worth_apart(const struct gen *g, const struct gen_out *o)
+{
+        const struct gen_insn *n = &g->insns[o->k];
+        const struct gen_group *group = n->group >= 0 ? &g->groups[n->group] : NULL;
+
+        if (o->apart || g->b->stage != TR_OFTEN || !group || group->members < 2 || group->first != o->k)
+                return false;
+        for (unsigned k = o->k; k <= n->last; k++)
+                if (g->insns[k].t.kind == TR_CALL || g->insns[k].t.kind == TR_HANDLER || touches_x87(&g->insns[k]))
+                        return false;
+        return has_room(g, n->last - o->k + 1u);
+}
+
+/* The flags are stored, RCX and RAX are free. Goes on behind the last one. */
+static void emit_apart(struct gen *g, unsigned k)
+{
+        const struct gen_insn *last = &g->insns[g->insns[k].last];
+
+        g->apart = true;
+        g->held = -1;
+        g->rsp = g->insns[k].rsp;
+        g->valid = 0;
+        g->dirty = false;
+        g->fpu = k ? g->insns[k - 1].fpu : GEN_FPU_UNKNOWN;
+        for (; &g->insns[k] <= last; k++)
+                gen_emit_insn(g, k);
+        if (!(last->i->flags & DBT_INSN_TRANSFER)) {
+                gen_flags_store(g);
+                if (last->valid & ~g->valid)
+                        gen_flags_load(g);
+                tr_jmp(g->e, last->behind);
+        }
+        /* As at the end of the straight code. */
+        g->apart = g->dirty = false;
+        g->rsp = 0;
+}
+
+static bool belong_together(const struct gen_out *a, const struct gen_out *b)
+{
+        return a->k == b->k && a->apart == b->apart;
+}
+
 void gen_emit_outs(struct gen *g)
 {
         unsigned count;
 
+        /* Groups apart have further ones. */
         for (unsigned k = 0; k < g->n_outs; k += count) {
-                for (count = 1; k + count < g->n_outs && g->outs[k + count].k == g->outs[k].k;)
+                for (count = 1; k + count < g->n_outs && belong_together(&g->outs[k + count], &g->outs[k]);)
                         count++;
                 emit_ways(g, &g->outs[k], count);
-                gen_x87_store(g, &g->insns[g->outs[k].k].x87);
-                put_out(g, g->outs[k].k);
+                if (is_worth_apart(g, &g->outs[k])) {
+                        emit_apart(g, g->outs[k].k);
+                } else {
+                        gen_x87_store(g, &g->insns[g->outs[k].k].x87);
+                        put_out(g, g->outs[k].k);
+                }
         }
 }
 

@@ -257,7 +257,8 @@ bool gen_native_keeps_rcx(const struct dbt_insn *i)
 
 void gen_add_fault(struct gen *g)
 {
-        g->outs[g->n_outs++] = (struct gen_out){ .fault = tr_here(g->e), .store = g->dirty && g->live, .k = (uint8_t)g->k, .how = TR_MISSES };
+        g->outs[g->n_outs++] = (struct gen_out){ .fault = tr_here(g->e), .store = g->dirty && g->live, .k = (uint8_t)g->k, .apart = g->apart,
+                .how = TR_MISSES };
 }
 
 void gen_native(struct gen *g, const struct dbt_insn *i)
