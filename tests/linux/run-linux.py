@@ -34,7 +34,7 @@ PROGRAMS = ['python', 'perl', 'gcc', 'openssl', 'luajit', 'node', 'busybox32', '
 CPU = ['cpu', 'vecmath', 'matrix=--matrix-method,all', 'fp', 'hash', 'qsort', 'bsearch', 'funccall', 'funcret', 'branch', 'goto',
        'crypt', 'vecwide', 'vecfp', 'vecshuf', 'longjmp', 'far-branch', 'fp-error', 'tsc', 'regs', 'rotate', 'memcpy', 'str', 'wcs', 'zlib',
        'x86cpuid', 'tree', 'skiplist', 'radixsort', 'heapsort', 'mergesort', 'sparsematrix', 'rdrand', 'opcode', 'priv-instr', 'nop',
-       'jumps', 'icache', 'flushcache', 'cacheline', 'atomic', 'lockbus', 'misaligned', 'mutex', 'judy', 'prefetch', 'stream', 'zero']
+       'icache', 'flushcache', 'cacheline', 'lockbus', 'misaligned', 'mutex', 'judy', 'prefetch', 'stream', 'zero']
 VM = ['vm=--vm-method,all,--vm-bytes,128M', 'vm-addr', 'vm-rw', 'vm-segv', 'vm-splice', 'mmap=--mmap-bytes,64M', 'mmapaddr', 'mmapfixed',
       'mmapfork', 'mmapmany', 'mprotect', 'mremap=--mremap-bytes,64M', 'madvise', 'mincore', 'msync=--msync-bytes,64M',
       'brk=--brk-bytes,200M', 'stack', 'stackmmap', 'shm', 'shm-sysv', 'tlb-shootdown', 'fault', 'userfaultfd', 'remap', 'munmap', 'memfd',
