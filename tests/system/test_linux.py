@@ -75,7 +75,8 @@ def stress_initrd(guests):
 @pytest.mark.parametrize('vcpus', [2, 4])
 def test_smp(boot, guests, vcpus):
     """Atomic operations and interrupts between processors: threads that check their own results."""
-    dom, console = boot(vcpus=vcpus, memory=512, initrd=stress_initrd(guests))
+    # stress-ng takes a buffer as large as the last cache, which is the host's: hundreds of MiB on some.
+    dom, console = boot(vcpus=vcpus, memory=1536, initrd=stress_initrd(guests))
     console.ask('grep -c ^processor /proc/cpuinfo', f'\n{vcpus}\r')
     console.expect(SHELL)
     classes = ' '.join(f'--{c} {vcpus}' for c in ('cpu', 'switch', 'futex')) + f' --vm {vcpus} --vm-bytes 32M'
