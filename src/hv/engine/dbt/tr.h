@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* The translator of 64-bit code, and of 32-bit code with flat segments: hot blocks of the cache become host code, in which most instructions are themselves with other register
- * numbers and a TLB lookup before a memory operand; all others call their handlers. Private to tr-*.c, block.c and run.c.
+/* The translator of 64-bit code, and of 32-bit code with flat segments: hot blocks of the cache become host code, in which most instructions
+ * are themselves with other register numbers and a check before a memory operand; all others call their handlers. Private to tr-*.c, block.c
+ * and run.c.
  *
  * Convention inside translated code:
  *   gs base      the vCPU
