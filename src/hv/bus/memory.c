@@ -157,6 +157,7 @@ int guest_write(const struct guest_memory *mem, uint64_t gpa, const void *buf, s
                 if (!to)
                         return -EFAULT;
                 memcpy(to, from, n);
+                guest_memory_written(mem, gpa, n);
                 from += n;
                 gpa += n;
                 len -= n;

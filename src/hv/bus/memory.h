@@ -24,6 +24,9 @@ struct guest_memory {
         unsigned n_regions;
         int memfd; /* owned; -1 if the RAM is anonymous memory */
         uint64_t ram_size;
+        /* Devices have written these bytes: engines that keep what they made of guest code hear of it. Any thread; NULL: nobody wants to know. */
+        void (*written)(void *opaque, uint64_t gpa, uint64_t len);
+        void *written_opaque;
 };
 
 /* Guest RAM below 4 GiB ends at the latest here; the rest continues at 4 GiB. */
@@ -40,6 +43,12 @@ int guest_memory_add(struct guest_memory *mem, uint64_t gpa, uint64_t size, uint
 /* Host address of [gpa, gpa+len) if that lies wholly in one region, else NULL. The bytes can change under the
  * reader: copy once, then check, then use. */
 void *guest_memory_ptr(const struct guest_memory *mem, uint64_t gpa, uint64_t len);
+/* To be called after bytes were written through guest_memory_ptr while the guest runs, before it is told. */
+static inline void guest_memory_written(const struct guest_memory *mem, uint64_t gpa, uint64_t len)
+{
+        if (mem->written && len)
+                mem->written(mem->written_opaque, gpa, len);
+}
 /* Copy to and from guest RAM, across regions; -EFAULT (nothing or a part copied) if any byte is not RAM. */
 int guest_read(const struct guest_memory *mem, uint64_t gpa, void *buf, size_t len);
 int guest_write(const struct guest_memory *mem, uint64_t gpa, const void *buf, size_t len);

@@ -68,6 +68,10 @@ struct engine_ops {
          * logging on or off. bitmap may be NULL to only switch. */
         int (*dirty_log)(struct engine_vm *vm, unsigned slot, bool enable, uint8_t *bitmap);
 
+        /* Somebody else than a vCPU has written guest memory: what the engine made of the code that was there is dropped, and the pages are dirty. Any thread, also with the
+         * device lock held; after the write and before the guest is told of it. NULL: the engine need not know. */
+        void (*written)(struct engine_vm *vm, uint64_t gpa, uint64_t len);
+
         /* The CPUID leaves this engine can run on this host, before cpuid_finish; *ret_pv gets the KVM_PV_* bits. */
         int (*cpuid_supported)(struct engine_vm *vm, struct cpuid_table *ret, uint32_t *ret_pv);
         /* index counts from 0, which is the bootstrap CPU; the APIC id equals it. cpuid is copied. */

@@ -15,6 +15,7 @@
 #include "hv/bus/irq.h"
 #include "hv/bus/memory.h"
 #include "hv/bus/timer.h"
+#include "hv/bus/watch.h"
 #include "hv/dev/device.h"
 #include "hv/machine/machine.h"
 #include "hv/pci/pci.h"
@@ -64,6 +65,7 @@ struct machine {
         pthread_mutex_t device_lock;
         struct guest_memory memory;
         struct timer_loop *timers;
+        struct watch_loop *watches;
         struct bus *bus;
         struct pci_bus *pci;
 
@@ -86,7 +88,7 @@ struct machine {
 
         int event_fd;
         _Atomic unsigned posted; /* enum machine_post */
-        sd_event_source *event_source, *timer_source;
+        sd_event_source *event_source, *timer_source, *watch_source;
 };
 
 /* Any thread: tell the main thread, which stops the vCPUs and acts. */

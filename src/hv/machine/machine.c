@@ -102,6 +102,21 @@ static int on_timer(sd_event_source *source, int fd, uint32_t revents, void *use
         return 0;
 }
 
+static int on_watch(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+        struct machine *m = userdata;
+
+        watch_loop_dispatch(m->watches);
+        return 0;
+}
+
+static void on_memory_written(void *opaque, uint64_t gpa, uint64_t len)
+{
+        struct machine *m = opaque;
+
+        m->engine->written(m->vm, gpa, len);
+}
+
 /* ACPI tables, kernel and CPU states into zeroed memory. */
 static int load(struct machine *m, const char **ret_error)
 {
@@ -140,6 +155,8 @@ static int make_sources(struct machine *m, sd_event *loop)
         r = sd_event_add_io(loop, &m->event_source, m->event_fd, EPOLLIN, on_posted, m);
         if (r >= 0)
                 r = sd_event_add_io(loop, &m->timer_source, timer_loop_fd(m->timers), EPOLLIN, on_timer, m);
+        if (r >= 0)
+                r = sd_event_add_io(loop, &m->watch_source, watch_loop_fd(m->watches), EPOLLIN, on_watch, m);
         return r < 0 ? r : 0;
 }
 
@@ -160,6 +177,10 @@ static int make_engine(struct machine *m)
                 struct guest_region *region = &m->memory.regions[i];
 
                 r = m->engine->map(m->vm, i, region->gpa, region->size, region->host, region->readonly);
+        }
+        if (r == 0 && m->engine->written) {
+                m->memory.written = on_memory_written;
+                m->memory.written_opaque = m;
         }
         return r;
 }
@@ -188,6 +209,8 @@ static int build(struct machine *m, sd_event *loop, const char **ret_error)
                 return r;
         *ret_error = "the machine's event sources cannot be made";
         r = timer_loop_new(&m->device_lock, &m->timers);
+        if (r == 0)
+                r = watch_loop_new(&m->device_lock, &m->watches);
         if (r == 0)
                 r = make_sources(m, loop);
         if (r == 0)
@@ -267,6 +290,7 @@ void machine_free(struct machine *m)
         machine_vcpus_free(m);
         sd_event_source_disable_unref(m->event_source);
         sd_event_source_disable_unref(m->timer_source);
+        sd_event_source_disable_unref(m->watch_source);
         if (m->bus) {
                 machine_devices_free(m);
                 pci_bus_free(m->pci);
@@ -276,6 +300,7 @@ void machine_free(struct machine *m)
                 m->engine->vm_free(m->vm);
         bus_free(m->bus);
         timer_loop_free(m->timers);
+        watch_loop_free(m->watches);
         fd_close(m->event_fd);
         guest_memory_finish(&m->memory);
         pthread_cond_destroy(&m->gate.changed);

@@ -322,6 +322,26 @@ static int dirty_log(struct engine_vm *opaque, unsigned slot, bool enable, uint8
         return r;
 }
 
+/* A page gets its mark before its bytes are read (block.c), and here the mark is looked at after they were written: with a barrier on both sides either the
+ * code is made of the new bytes, or it is dropped. */
+static void written(struct engine_vm *opaque, uint64_t gpa, uint64_t len)
+{
+        struct dbt_vm *vm = vm_of(opaque);
+
+        atomic_thread_fence(memory_order_seq_cst);
+        while (len) {
+                uint64_t room = DBT_PAGE_SIZE - (gpa & ~DBT_PAGE_MASK), n = len < room ? len : room;
+                struct dbt_slot *slot = dbt_slot_find(vm, gpa);
+
+                if (slot)
+                        dbt_slot_mark_dirty(slot, gpa);
+                if (vm->n_vcpus && dbt_code_page_test(vm, gpa & DBT_PAGE_MASK))
+                        dbt_code_written(vm->vcpus[0], gpa, (unsigned)n);
+                gpa += n;
+                len -= n;
+        }
+}
+
 /* --- vCPUs ------------------------------------------------------------------------------------------------------------------------ */
 
 static int cpuid_supported(struct engine_vm *vm, struct cpuid_table *ret, uint32_t *ret_pv)
@@ -471,6 +491,7 @@ const struct engine_ops engine_dbt = {
         .vm_free = vm_free,
         .map = map,
         .dirty_log = dirty_log,
+        .written = written,
         .cpuid_supported = cpuid_supported,
         .vcpu_new = vcpu_new,
         .vcpu_free = vcpu_free,
