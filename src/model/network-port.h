@@ -10,7 +10,7 @@
 #include "model/bandwidth.h"
 #include "model/domain-def.h" /* DOMUS_UUID_LEN */
 
-typedef enum { DOMUS_PLUG_NONE, DOMUS_PLUG_BRIDGE /* a network of ours */, DOMUS_PLUG_NETWORK /* a bridge of the host */, DOMUS_PLUG_DIRECT } DomusPlug;
+typedef enum { DOMUS_PLUG_NONE, DOMUS_PLUG_NETWORK /* a bridge of ours */, DOMUS_PLUG_BRIDGE /* one of the host */, DOMUS_PLUG_DIRECT } DomusPlug;
 
 typedef struct {
         uint8_t uuid[DOMUS_UUID_LEN];
