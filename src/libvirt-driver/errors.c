@@ -53,6 +53,8 @@ static const struct error_row rows[] = {
         [DOMUS_ERROR_INVALID_STREAM] = { VIR_ERR_INVALID_STREAM, VIR_FROM_STREAMS, "invalid stream pointer: %s" },
         [DOMUS_ERROR_ACCESS_DENIED] = { VIR_ERR_ACCESS_DENIED, VIR_FROM_ACCESS, "access denied: %s" },
         [DOMUS_ERROR_NO_SOURCE] = { VIR_ERR_NO_SOURCE, VIR_FROM_DOMAIN, "missing source information: %s" },
+        [DOMUS_ERROR_DEVICE_MISSING] = { VIR_ERR_DEVICE_MISSING, VIR_FROM_DOMAIN, "device not found: %s" },
+        [DOMUS_ERROR_AGENT_UNRESPONSIVE] = { VIR_ERR_AGENT_UNRESPONSIVE, VIR_FROM_DOMAIN, "Guest agent is not responding: %s" },
 };
 
 static const struct error_row *find_row(const GError *error)

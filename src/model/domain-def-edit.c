@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "model/domain-def-private.h"
+#include "model/domain-device-private.h"
 
 #include <string.h>
 
@@ -71,7 +72,7 @@ static void put_source(xmlNode *device, const char *path)
 void domus_domain_def_set_tty(DomusDomainDef *def, unsigned n, const char *path)
 {
         xmlNode *devices = xml_child(root_of(def), "devices");
-        xmlNode *serial = nth(devices, "serial", n), *console = n == 0 ? xml_child(devices, "console") : NULL;
+        xmlNode *serial = nth(devices, "serial", n), *console = n == 0 ? domain_serial_console(devices) : NULL;
 
         if (serial)
                 put_source(serial, path);
@@ -81,45 +82,18 @@ void domus_domain_def_set_tty(DomusDomainDef *def, unsigned n, const char *path)
         }
 }
 
-static void put_alias(xmlNode *device, const char *alias)
+/* The serial port and its second name have one alias. */
+static void put_serial_alias(xmlNode *device)
 {
-        if (!xml_child(device, "alias"))
-                xml_set_attr(xml_ensure_child(device, "alias"), "name", alias);
-}
-
-/* libvirt's name for a device of that kind; n counts those before it. */
-static char *alias_for(const xmlNode *device, unsigned n)
-{
-        g_autofree char *type = xml_attr(device, "type"), *index = xml_attr(device, "index");
-
-        if (xml_is(device, "serial") || xml_is(device, "console")) /* the console is the serial port */
-                return g_strdup_printf("serial%u", n);
-        if (xml_is(device, "controller"))
-                return g_str_equal(type, "pci") ? g_strdup_printf("pci.%s", index) : g_strdup(type);
-        if (xml_is(device, "audio"))
-                return g_strdup("audio1");
-        if (xml_is(device, "video"))
-                return g_strdup_printf("video%u", n);
-        return NULL;
-}
-
-static unsigned position(const xmlNode *device)
-{
-        unsigned n = 0;
-
-        for (const xmlNode *d = device->prev; d; d = d->prev)
-                n += d->type == XML_ELEMENT_NODE && strcmp((const char *)d->name, (const char *)device->name) == 0;
-        return n;
+        if (device && !xml_child(device, "alias"))
+                xml_set_attr(xml_ensure_child(device, "alias"), "name", "serial0");
 }
 
 void domus_domain_def_assign_aliases(DomusDomainDef *def)
 {
-        xmlNode *devices = xml_child(root_of(def), "devices");
+        const xmlNode *devices = xml_child(root_of(def), "devices");
 
-        for (xmlNode *d = xml_first_element(devices); d; d = xml_next_element(d)) {
-                g_autofree char *alias = alias_for(d, position(d));
-
-                if (alias)
-                        put_alias(d, alias);
-        }
+        put_serial_alias(xml_child(devices, "serial"));
+        put_serial_alias(domain_serial_console(devices));
+        domain_assign_aliases(def);
 }

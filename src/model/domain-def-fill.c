@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "model/domain-def-private.h"
+#include "model/domain-device-private.h"
 
 #include <string.h>
 
@@ -444,61 +445,53 @@ static xmlNode *fill_target(xmlNode *device, const char *type)
         return target;
 }
 
+xmlNode *domain_serial_console(const xmlNode *devices)
+{
+        xmlNode *c = xml_child(devices, "console");
+
+        while (c && !domain_console_is_serial(c))
+                c = xml_next(c, "console");
+        return c;
+}
+
+static bool count_serials(xmlNode *devices, GError **error)
+{
+        unsigned consoles = 0;
+
+        for (xmlNode *c = xml_child(devices, "console"); c; c = xml_next(c, "console"))
+                consoles += domain_console_is_serial(c);
+        if (consoles > 1 || xml_count(devices, "serial") > 1)
+                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                   "more than one element <serial>, or <console> of type serial, in <devices> is not supported");
+        return true;
+}
+
+static bool check_port(const xmlNode *console, GError **error)
+{
+        g_autofree char *port = xml_attr(xml_child(console, "target"), "port");
+
+        return g_strcmp0(port, "0") == 0 ||
+               domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "port '%s' of a <console> of type serial is not supported, only 0", port);
+}
+
 /* <console> is the other name of the first serial port: each brings the other along. */
 static bool fill_serial(DomusDomainDef *def, xmlNode *devices, GError **error)
 {
-        xmlNode *serial, *console;
+        xmlNode *serial, *console = domain_serial_console(devices);
 
-        if (xml_count(devices, "serial") > 1 || xml_count(devices, "console") > 1)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                   "more than one element <serial> or <console> in <devices> is not supported");
-        if (!xml_child(devices, "serial") && !xml_child(devices, "console"))
+        if (!count_serials(devices, error))
+                return false;
+        if (!xml_child(devices, "serial") && !console)
                 return true;
         serial = xml_ensure_child(devices, "serial");
         xml_set_attr_default(serial, "type", "pty");
         xml_set_attr(xml_ensure_child(fill_target(serial, "isa-serial"), "model"), "name", "isa-serial");
-        console = xml_ensure_child(devices, "console");
+        if (!console)
+                console = xmlNewTextChild(devices, NULL, (const xmlChar *)"console", NULL);
         xml_set_attr_default(console, "type", "pty");
         fill_target(console, "serial");
         def->n_serials = 1;
-        return true;
-}
-
-/* The two controllers that say what is there anyway: the PCI host bridge, and no USB. */
-static bool check_controllers(xmlNode *devices, GError **error)
-{
-        for (xmlNode *c = xml_child(devices, "controller"); c; c = xml_next(c, "controller")) {
-                g_autofree char *type = xml_attr(c, "type"), *model = xml_attr(c, "model");
-                bool pci = g_strcmp0(type, "pci") == 0 && g_strcmp0(model, "pci-root") == 0;
-                bool usb = g_strcmp0(type, "usb") == 0 && g_strcmp0(model, "none") == 0;
-
-                if (!pci && !usb)
-                        return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                           "element <controller> with type '%s' and model '%s' (line %ld) is not supported",
-                                           type ? type : "", model ? model : "default", xmlGetLineNo(c));
-                xml_set_attr_default(c, "index", "0");
-        }
-        return true;
-}
-
-/* Rows whose one accepted value must be spelt out: without it the element means a device we do not have. */
-static bool check_absent_devices(xmlNode *devices, GError **error)
-{
-        static const struct {
-                const char *element, *child, *attr;
-        } must[] = { { "audio", NULL, "type" }, { "video", "model", "type" }, { "memballoon", NULL, "model" } };
-
-        for (unsigned i = 0; i < G_N_ELEMENTS(must); i++) {
-                xmlNode *device = xml_child(devices, must[i].element);
-                xmlNode *node = must[i].child ? xml_child(device, must[i].child) : device;
-                g_autofree char *value = xml_attr(node, must[i].attr);
-
-                if (device && !value)
-                        return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                           "element <%s> (line %ld) is supported only with %s='none'", must[i].element,
-                                           xmlGetLineNo(device), must[i].attr);
-        }
-        return true;
+        return check_port(console, error);
 }
 
 bool domain_fill_devices(DomusDomainDef *def, GError **error)
@@ -506,6 +499,5 @@ bool domain_fill_devices(DomusDomainDef *def, GError **error)
         xmlNode *devices = xml_ensure_child(root_of(def), "devices");
 
         def->emulator = text_or_null(xml_child(devices, "emulator"));
-        return check_path(def->emulator, "emulator", error) && check_controllers(devices, error) &&
-               check_absent_devices(devices, error) && fill_serial(def, devices, error);
+        return check_path(def->emulator, "emulator", error) && fill_serial(def, devices, error) && domain_devices_fill(def, error);
 }

@@ -21,6 +21,10 @@ bool domain_fill_resources(DomusDomainDef *def, GError **error);
 bool domain_fill_os(DomusDomainDef *def, GError **error);
 bool domain_fill_devices(DomusDomainDef *def, GError **error);
 
+/* Is it the serial port's second name, rather than a virtio console? */
+bool domain_console_is_serial(const xmlNode *console);
+xmlNode *domain_serial_console(const xmlNode *devices);
+
 /* values: "a|b"; NULL lists everything. */
 bool domain_value_listed(const char *values, const char *value);
 bool domain_check_name(const char *name, GError **error);

@@ -1,53 +1,31 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "model/domain-def-private.h"
+#include "model/domain-rules.h"
 
 #include <string.h>
 
 /* What <domain> may contain (formatdomain.html): everything else is refused by name. Rows stand in the order in which libvirt writes
  * them. A row means that what the element says is what the guest gets; meanings that a single row cannot express (sums, pairs)
- * are checked by the domain_fill functions. */
+ * are checked by the domain_fill functions. The devices' rules are in their own files (domain-device.h). */
 
-enum {
-        MANY = 1 << 0, /* may be repeated */
-        TEXT = 1 << 1, /* holds text */
-        OPAQUE = 1 << 2, /* anything inside */
-};
-
-/* values: the accepted ones, parted by '|'; NULL for any, where a domain_fill function looks at it. */
-struct attr_rule {
-        const char *name;
-        const char *values;
-};
-
-struct element_rule {
-        const char *name;
-        unsigned flags;
-        const struct attr_rule *attrs;
-        const struct element_rule *children;
-        const char *text; /* accepted texts, like values */
-};
-
-#define ATTRS (const struct attr_rule[])
-#define CHILDREN (const struct element_rule[])
-
-#define UNIT ATTRS{ { "unit" }, {} }
+#define UNIT RULE_ATTRS{ { "unit" }, {} }
 
 /* The machine always has kvm-clock and never an HPET; the tick policies of the RTC and the PIT matter only before the guest
  * has found its local APIC timer, and none of their ticks is dropped while it runs. */
 static const struct element_rule timers[] = {
-        { "timer", MANY, ATTRS{ { "name" }, { "present" }, { "tickpolicy" }, {} } },
+        { "timer", RULE_MANY, RULE_ATTRS{ { "name" }, { "present" }, { "tickpolicy" }, {} } },
         {},
 };
 
 static const struct element_rule os_children[] = {
-        { "type", TEXT, ATTRS{ { "arch", "x86_64" }, { "machine", "domus" }, {} }, NULL, "hvm|linux" },
-        { "kernel", TEXT },
-        { "initrd", TEXT },
-        { "cmdline", TEXT },
+        { "type", RULE_TEXT, RULE_ATTRS{ { "arch", "x86_64" }, { "machine", "domus" }, {} }, NULL, "hvm|linux" },
+        { "kernel", RULE_TEXT },
+        { "initrd", RULE_TEXT },
+        { "cmdline", RULE_TEXT },
         /* The kernel is given: what to boot from next is never asked. */
-        { "boot", MANY, ATTRS{ { "dev", "fd|hd|cdrom|network" }, {} } },
-        { "bootmenu", 0, ATTRS{ { "enable", "no" }, {} } },
-        { "bios", 0, ATTRS{ { "useserial", "no" }, {} } },
+        { "boot", RULE_MANY, RULE_ATTRS{ { "dev", "fd|hd|cdrom|network" }, {} } },
+        { "bootmenu", 0, RULE_ATTRS{ { "enable", "no" }, {} } },
+        { "bios", 0, RULE_ATTRS{ { "useserial", "no" }, {} } },
         {},
 };
 
@@ -55,98 +33,51 @@ static const struct element_rule feature_children[] = {
         { "acpi" },
         { "apic" },
         { "pae" },
-        { "vmport", 0, ATTRS{ { "state", "off" }, {} } },
+        { "vmport", 0, RULE_ATTRS{ { "state", "off" }, {} } },
         {},
 };
 
 static const struct element_rule cpu_children[] = {
-        { "topology", 0, ATTRS{ { "sockets" }, { "dies" }, { "cores" }, { "threads" }, {} } },
+        { "topology", 0, RULE_ATTRS{ { "sockets" }, { "dies" }, { "cores" }, { "threads" }, {} } },
         {},
 };
 
 static const struct element_rule pm_children[] = {
-        { "suspend-to-mem", 0, ATTRS{ { "enabled", "no" }, {} } },
-        { "suspend-to-disk", 0, ATTRS{ { "enabled", "no" }, {} } },
-        {},
-};
-
-static const struct element_rule alias_only[] = {
-        { "alias", 0, ATTRS{ { "name" }, {} } },
-        {},
-};
-
-static const struct element_rule controller_children[] = {
-        { "alias", 0, ATTRS{ { "name" }, {} } },
-        {},
-};
-
-static const struct element_rule serial_target_children[] = {
-        { "model", 0, ATTRS{ { "name", "isa-serial" }, {} } },
-        {},
-};
-
-static const struct element_rule serial_children[] = {
-        { "source", 0, ATTRS{ { "path" }, {} } },
-        { "target", 0, ATTRS{ { "type", "isa-serial" }, { "port", "0" }, {} }, serial_target_children },
-        { "alias", 0, ATTRS{ { "name" }, {} } },
-        {},
-};
-
-static const struct element_rule console_children[] = {
-        { "source", 0, ATTRS{ { "path" }, {} } },
-        { "target", 0, ATTRS{ { "type", "serial" }, { "port", "0" }, {} } },
-        { "alias", 0, ATTRS{ { "name" }, {} } },
-        {},
-};
-
-static const struct element_rule video_children[] = {
-        { "model", 0, ATTRS{ { "type", "none" }, {} } },
-        { "alias", 0, ATTRS{ { "name" }, {} } },
-        {},
-};
-
-static const struct element_rule device_children[] = {
-        { "emulator", TEXT },
-        { "controller", MANY, ATTRS{ { "type", "pci|usb" }, { "index", "0" }, { "model", "pci-root|none" }, {} },
-          controller_children },
-        { "serial", MANY, ATTRS{ { "type", "pty" }, {} }, serial_children },
-        { "console", MANY, ATTRS{ { "type", "pty" }, { "tty" }, {} }, console_children },
-        { "audio", 0, ATTRS{ { "id", "1" }, { "type", "none" }, {} }, alias_only },
-        { "video", 0, NULL, video_children },
-        { "memballoon", 0, ATTRS{ { "model", "none" }, {} }, alias_only },
+        { "suspend-to-mem", 0, RULE_ATTRS{ { "enabled", "no" }, {} } },
+        { "suspend-to-disk", 0, RULE_ATTRS{ { "enabled", "no" }, {} } },
         {},
 };
 
 static const struct element_rule domain_children[] = {
-        { "name", TEXT },
-        { "uuid", TEXT },
-        { "title", TEXT },
-        { "description", TEXT },
-        { "metadata", OPAQUE },
-        { "memory", TEXT, UNIT },
-        { "currentMemory", TEXT, UNIT },
-        { "vcpu", TEXT, ATTRS{ { "placement", "static" }, { "current" }, {} } },
+        { "name", RULE_TEXT },
+        { "uuid", RULE_TEXT },
+        { "title", RULE_TEXT },
+        { "description", RULE_TEXT },
+        { "metadata", RULE_OPAQUE },
+        { "memory", RULE_TEXT, UNIT },
+        { "currentMemory", RULE_TEXT, UNIT },
+        { "vcpu", RULE_TEXT, RULE_ATTRS{ { "placement", "static" }, { "current" }, {} } },
         { "os", 0, NULL, os_children },
         { "features", 0, NULL, feature_children },
         { "cpu", 0,
-          ATTRS{ { "mode", "host-passthrough|host-model|maximum" },
+          RULE_ATTRS{ { "mode", "host-passthrough|host-model|maximum" },
                  { "match", "exact" },
                  { "check", "none|partial|full" },
                  { "migratable", "on" },
                  {} },
           cpu_children },
-        { "clock", 0, ATTRS{ { "offset", "utc|localtime" }, {} }, timers },
-        { "on_poweroff", TEXT, NULL, NULL, "destroy|restart|preserve" },
-        { "on_reboot", TEXT, NULL, NULL, "destroy|restart" },
-        { "on_crash", TEXT, NULL, NULL, "destroy|restart|preserve" },
+        { "clock", 0, RULE_ATTRS{ { "offset", "utc|localtime" }, {} }, timers },
+        { "on_poweroff", RULE_TEXT, NULL, NULL, "destroy|restart|preserve" },
+        { "on_reboot", RULE_TEXT, NULL, NULL, "destroy|restart" },
+        { "on_crash", RULE_TEXT, NULL, NULL, "destroy|restart|preserve" },
         { "pm", 0, NULL, pm_children },
-        { "devices", 0, NULL, device_children },
-        { "seclabel", MANY, ATTRS{ { "type", "none" }, { "model" }, {} } },
+        { "devices", RULE_DEVICES },
+        { "seclabel", RULE_MANY, RULE_ATTRS{ { "type", "none" }, { "model" }, {} } },
         {},
 };
 
 static const struct element_rule domain_rule = {
-        "domain", 0, ATTRS{ { "type", "domus|qemu|kvm" }, { "id" }, {} }, domain_children,
+        "domain", 0, RULE_ATTRS{ { "type", "domus|qemu|kvm" }, { "id" }, {} }, domain_children,
 };
 
 bool domain_fail(GError **error, DomusError code, const char *fmt, ...)
@@ -170,11 +101,21 @@ bool domain_value_listed(const char *values, const char *value)
         return g_strv_contains((const char *const *)list, value);
 }
 
-static const struct element_rule *find_element(const struct element_rule *rules, const xmlNode *node)
+/* The i-th rule of an element's children, NULL behind the last. */
+static const struct element_rule *child_rule(const struct element_rule *parent, unsigned i)
 {
-        for (; rules && rules->name; rules++)
-                if (xml_is(node, rules->name))
-                        return rules;
+        if (parent->flags & RULE_DEVICES)
+                return domain_device_rule(i);
+        return parent->children && parent->children[i].name ? &parent->children[i] : NULL;
+}
+
+static const struct element_rule *find_child_rule(const struct element_rule *parent, const xmlNode *node)
+{
+        const struct element_rule *r;
+
+        for (unsigned i = 0; (r = child_rule(parent, i)); i++)
+                if (xml_is(node, r->name))
+                        return r;
         return NULL;
 }
 
@@ -235,21 +176,20 @@ static bool check_text(const struct element_rule *rule, const xmlNode *node, GEr
         return true;
 }
 
-static bool check_element(const struct element_rule *rule, xmlNode *node, GError **error);
 
 static bool check_child(const struct element_rule *parent, xmlNode *node, GError **error)
 {
-        const struct element_rule *rule = find_element(parent->children, node);
+        const struct element_rule *rule = find_child_rule(parent, node);
         g_autofree char *shown = shown_name(node->ns, node->name);
 
         if (!rule)
                 return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
                                    "element <%s> in <%s> (line %ld) is not supported", shown, parent->name,
                                    xmlGetLineNo(node));
-        if (!(rule->flags & MANY) && xml_next(node, rule->name))
+        if (!(rule->flags & RULE_MANY) && xml_next(node, rule->name))
                 return domain_fail(error, DOMUS_ERROR_XML, "element <%s> in <%s> is given twice (line %ld)", rule->name,
                                    parent->name, xmlGetLineNo(xml_next(node, rule->name)));
-        return check_element(rule, node, error);
+        return domain_rules_check_element(rule, node, error);
 }
 
 /* Elements in an element: text between them is layout, anything but white space is a mistake. */
@@ -270,13 +210,13 @@ static bool check_children(const struct element_rule *rule, xmlNode *node, GErro
         return true;
 }
 
-static bool check_element(const struct element_rule *rule, xmlNode *node, GError **error)
+bool domain_rules_check_element(const struct element_rule *rule, xmlNode *node, GError **error)
 {
         if (!check_attrs(rule, node, error))
                 return false;
-        if (rule->flags & OPAQUE)
+        if (rule->flags & RULE_OPAQUE)
                 return true;
-        if (rule->flags & TEXT)
+        if (rule->flags & RULE_TEXT)
                 return check_text(rule, node, error);
         return check_children(rule, node, error);
 }
@@ -285,13 +225,15 @@ bool domain_rules_check(xmlNode *root, GError **error)
 {
         if (!xml_is(root, domain_rule.name))
                 return domain_fail(error, DOMUS_ERROR_XML, "unexpected root element <%s>, expecting <domain>", root->name);
-        return check_element(&domain_rule, root, error);
+        return domain_rules_check_element(&domain_rule, root, error);
 }
 
 /* Stable: for each row in turn, its elements go to the end. */
 static void sort_children(const struct element_rule *rule, xmlNode *node)
 {
-        for (const struct element_rule *r = rule->children; r && r->name; r++) {
+        const struct element_rule *r;
+
+        for (unsigned i = 0; (r = child_rule(rule, i)); i++) {
                 for (unsigned n = xml_count(node, r->name); n > 0; n--) {
                         xmlNode *c = xml_child(node, r->name);
 
@@ -305,24 +247,4 @@ static void sort_children(const struct element_rule *rule, xmlNode *node)
 void domain_rules_sort(xmlNode *root)
 {
         sort_children(&domain_rule, root);
-}
-
-static void drop_live_of_device(xmlNode *device)
-{
-        xmlNode *alias = xml_child(device, "alias");
-        g_autofree char *name = xml_attr(alias, "name");
-
-        if (alias && (!name || !g_str_has_prefix(name, "ua-")))
-                xml_remove(alias);
-        if (!xml_is(device, "serial") && !xml_is(device, "console"))
-                return;
-        xml_remove(xml_child(device, "source")); /* a pty has a path only while it exists */
-        xmlUnsetProp(device, (const xmlChar *)"tty");
-}
-
-void domain_drop_live(xmlNode *root)
-{
-        xmlUnsetProp(root, (const xmlChar *)"id");
-        for (xmlNode *d = xml_first_element(xml_child(root, "devices")); d; d = xml_next_element(d))
-                drop_live_of_device(d);
 }

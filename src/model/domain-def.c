@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "model/domain-def-private.h"
+#include "model/domain-device-private.h"
 
 #include <libxml/relaxng.h>
 #include <string.h>
@@ -46,6 +47,8 @@ DomusDomainDef *domus_domain_def_copy(const DomusDomainDef *def)
         for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++)
                 *strings[i] = g_strdup(*strings[i]);
         ret->doc = xmlCopyDoc(def->doc, 1);
+        ret->devices = NULL;
+        domain_devices_reload(ret);
         return ret;
 }
 
@@ -53,6 +56,8 @@ void domus_domain_def_free(DomusDomainDef *def)
 {
         if (!def)
                 return;
+        if (def->devices)
+                g_ptr_array_unref(def->devices);
         xmlFreeDoc(def->doc);
         g_free(def->name);
         g_free(def->title);

@@ -19,6 +19,8 @@ typedef enum { DOMUS_VIRT_DOMUS, DOMUS_VIRT_QEMU, DOMUS_VIRT_KVM } DomusVirtType
 
 typedef enum { DOMUS_ACTION_DESTROY, DOMUS_ACTION_RESTART, DOMUS_ACTION_PRESERVE, DOMUS_ACTION_RENAME_RESTART } DomusAction;
 
+typedef struct DomusDevice DomusDevice; /* domain-device.h */
+
 typedef struct {
         xmlDoc *doc;              /* owned; root is <domain> */
 
@@ -37,6 +39,7 @@ typedef struct {
         bool rtc_localtime;
         DomusAction on_poweroff, on_reboot, on_crash;
         unsigned n_serials;       /* <serial>/<console> of type pty: 0 or 1 for now */
+        GPtrArray *devices;       /* DomusDevice *, in the document's order */
 } DomusDomainDef;
 
 typedef enum {
