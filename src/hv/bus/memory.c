@@ -114,6 +114,13 @@ void *guest_memory_ptr(const struct guest_memory *mem, uint64_t gpa, uint64_t le
         return len <= region->size - off ? region->host + off : NULL;
 }
 
+void *guest_ram_ptr(const struct guest_memory *mem, uint64_t gpa, uint64_t len)
+{
+        const struct guest_region *region = find(mem, gpa);
+
+        return region && !region->readonly ? guest_memory_ptr(mem, gpa, len) : NULL;
+}
+
 /* The host address of gpa, with *n cut down to what lies in the same region; NULL if that is not RAM (or ROM, for reads). */
 static uint8_t *piece(const struct guest_memory *mem, uint64_t gpa, size_t *n, bool write)
 {

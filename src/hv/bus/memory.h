@@ -43,7 +43,9 @@ int guest_memory_add(struct guest_memory *mem, uint64_t gpa, uint64_t size, uint
 /* Host address of [gpa, gpa+len) if that lies wholly in one region, else NULL. The bytes can change under the
  * reader: copy once, then check, then use. */
 void *guest_memory_ptr(const struct guest_memory *mem, uint64_t gpa, uint64_t len);
-/* To be called after bytes were written through guest_memory_ptr while the guest runs, before it is told. */
+/* The same for memory that the guest may have a device write: NULL for ROM. */
+void *guest_ram_ptr(const struct guest_memory *mem, uint64_t gpa, uint64_t len);
+/* To be called after bytes were written through guest_ram_ptr while the guest runs, before it is told. */
 static inline void guest_memory_written(const struct guest_memory *mem, uint64_t gpa, uint64_t len)
 {
         if (mem->written && len)

@@ -12,6 +12,7 @@
 
 #define BAR_IS_IO 0x1u
 #define BAR_IS_64 0x4u
+#define HEADER_END 0x40u
 
 struct pci_bus {
         struct bus *bus;
@@ -130,7 +131,7 @@ void pci_device_set_intx(struct pci_device *dev, int level)
 
 void pci_device_init(struct pci_device *dev, const char *name, const struct pci_id *id)
 {
-        *dev = (struct pci_device){ .name = name };
+        *dev = (struct pci_device){ .name = name, .caps_end = HEADER_END };
         le16_store(dev->config + PCI_VENDOR_ID, id->vendor);
         le16_store(dev->config + PCI_DEVICE_ID, id->device);
         dev->config[PCI_REVISION] = id->revision;
@@ -143,6 +144,20 @@ void pci_device_init(struct pci_device *dev, const char *name, const struct pci_
         dev->writable[PCI_INTERRUPT_LINE] = 0xff;
         le16_store(dev->writable + PCI_COMMAND,
                 PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_OFF);
+}
+
+int pci_device_add_cap(struct pci_device *dev, uint8_t id, unsigned size)
+{
+        unsigned at = dev->caps_end;
+
+        if (size < 2 || size > PCI_CONFIG_SIZE - at)
+                return -ENOSPC;
+        dev->config[at] = id;
+        dev->config[dev->last_cap ? dev->last_cap + 1u : PCI_CAPABILITIES] = (uint8_t)at;
+        dev->config[PCI_STATUS] |= PCI_STATUS_CAPABILITIES;
+        dev->last_cap = (uint8_t)at;
+        dev->caps_end = ALIGN_UP(at + size, 4u);
+        return (int)at;
 }
 
 int pci_device_attach(struct pci_device *dev, struct pci_bus *pci, unsigned slot)
@@ -165,7 +180,7 @@ void pci_device_reset(struct pci_device *dev)
 {
         for (unsigned n = 0; n < PCI_BARS; n++)
                 unmap_bar(dev, &dev->bars[n]);
-        for (unsigned i = 0; i < 0x40; i++)
+        for (unsigned i = 0; i < PCI_CONFIG_SIZE; i++)
                 dev->config[i] &= (uint8_t)~dev->writable[i];
         pci_device_set_intx(dev, 0);
 }
@@ -193,6 +208,8 @@ uint32_t pci_config_read(struct pci_bus *pci, unsigned devfn, unsigned offset, u
 
         if (!dev || offset + size > PCI_CONFIG_SIZE)
                 return UINT32_MAX;
+        if (dev->reading)
+                dev->reading(dev, offset, size);
         for (unsigned i = 0; i < size; i++)
                 value |= (uint32_t)dev->config[offset + i] << (i * 8);
         return value;

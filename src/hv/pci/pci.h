@@ -23,11 +23,13 @@
 #define PCI_COMMAND_INTX_OFF 0x0400
 #define PCI_STATUS 0x06
 #define PCI_STATUS_INTX 0x08
+#define PCI_STATUS_CAPABILITIES 0x10
 #define PCI_REVISION 0x08
 #define PCI_CLASS 0x09 /* 3 bytes: interface, subclass, class */
 #define PCI_BAR0 0x10
 #define PCI_SUBSYSTEM_VENDOR 0x2c
 #define PCI_SUBSYSTEM 0x2e
+#define PCI_CAPABILITIES 0x34
 #define PCI_INTERRUPT_LINE 0x3c
 #define PCI_INTERRUPT_PIN 0x3d
 
@@ -53,6 +55,10 @@ struct pci_device {
         struct pci_bar bars[PCI_BARS];
         struct irq_line intx;
         bool intx_level;           /* what the device wants, whatever INTX_OFF says */
+        unsigned caps_end;         /* where the next capability goes */
+        uint8_t last_cap;          /* the one that ends the list; 0: none */
+        /* The guest is about to read size bytes at offset: what is not kept in config is put there. May be NULL. */
+        void (*reading)(struct pci_device *dev, unsigned offset, unsigned size);
         /* The guest wrote size bytes at offset (already in config). May be NULL. */
         void (*written)(struct pci_device *dev, unsigned offset, unsigned size);
 };
@@ -76,10 +82,13 @@ void pci_device_init(struct pci_device *dev, const char *name, const struct pci_
 /* BAR n decodes size bytes (PIO at least 4, MMIO at least 16; a 64-bit one takes n + 1 too) and reaches ops. Before attaching. */
 void pci_device_add_bar(struct pci_device *dev, unsigned n, enum pci_bar_kind kind, uint64_t size,
                         const struct bus_ops *ops, void *opaque);
+/* Appends a capability (chapter 6.7) of size bytes, the two of its header included, all zero and read-only but for the header. Before attaching. Its offset in
+ * config, or -ENOSPC. */
+int pci_device_add_cap(struct pci_device *dev, uint8_t id, unsigned size);
 /* -EBUSY: the slot is taken. */
 int pci_device_attach(struct pci_device *dev, struct pci_bus *pci, unsigned slot);
 void pci_device_detach(struct pci_device *dev);
-/* BARs unmapped, command register and INTx off. */
+/* BARs unmapped, what the guest wrote into config gone, INTx off. */
 void pci_device_reset(struct pci_device *dev);
 /* Raises or lowers the function's interrupt line, GSI PCI_GSI(slot, pin). */
 void pci_device_set_intx(struct pci_device *dev, int level);
