@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <string.h>
@@ -50,8 +51,9 @@ static const int fcntl_commands[] = {
         F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_ADD_SEALS, F_GET_SEALS,
 };
 
-/* What the console does with its pty. KVM's are let through as a whole: only its own descriptors know them. */
-static const unsigned ioctl_requests[] = { TCGETS, TCSETS, TCFLSH };
+/* What the console does with its pty, and network cards with their taps. KVM's are let through as a whole: only its own descriptors know
+ * them. */
+static const unsigned ioctl_requests[] = { TCGETS, TCSETS, TCFLSH, TUNGETIFF, TUNSETVNETHDRSZ, TUNSETOFFLOAD, TUNSETQUEUE };
 #define IOCTL_TYPE_MASK 0xff00u
 #define IOCTL_TYPE_KVM 0xae00u
 
