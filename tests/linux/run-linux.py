@@ -37,8 +37,8 @@ CPU = ['cpu', 'vecmath', 'matrix=--matrix-method,all', 'fp', 'hash', 'qsort', 'b
        'icache', 'flushcache', 'cacheline', 'lockbus', 'misaligned', 'mutex', 'judy', 'prefetch', 'stream', 'zero']
 VM = ['vm=--vm-method,all,--vm-bytes,128M', 'vm-addr', 'vm-rw', 'vm-segv', 'vm-splice', 'mmap=--mmap-bytes,64M', 'mmapaddr', 'mmapfixed',
       'mmapfork', 'mmapmany', 'mprotect', 'mremap=--mremap-bytes,64M', 'madvise', 'mincore', 'msync=--msync-bytes,64M',
-      'brk=--brk-bytes,200M', 'stack', 'stackmmap', 'shm', 'shm-sysv', 'tlb-shootdown', 'fault', 'userfaultfd', 'remap', 'munmap', 'memfd',
-      'pageswap', 'memrate=--memrate-bytes,64M', 'mlock', 'memthrash', 'bigheap=--bigheap-bytes,200M', 'pkey', 'numa', 'resources', 'null']
+      'brk', 'stack', 'stackmmap', 'shm', 'shm-sysv', 'tlb-shootdown', 'fault', 'userfaultfd', 'remap', 'munmap', 'memfd',
+      'pageswap', 'memrate=--memrate-bytes,64M', 'mlock', 'memthrash', 'bigheap', 'pkey', 'numa', 'resources', 'null']
 SYSCALL = ['syscall', 'fork', 'vfork', 'clone', 'exec', 'spawn', 'pthread', 'pipe', 'pipeherd', 'switch', 'futex', 'sem', 'sem-sysv', 'msg',
            'mq', 'poll', 'epoll', 'eventfd', 'timer', 'timerfd', 'hrtimers', 'itimer', 'alarm', 'nanosleep', 'clock', 'signal', 'signest',
            'sigfd', 'sigfpe', 'sigsegv', 'sigtrap', 'sigq', 'sigrt', 'sigsuspend', 'sigpending', 'sigchld', 'sigpipe', 'sigabrt', 'sock',
