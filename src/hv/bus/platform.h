@@ -8,6 +8,8 @@
 #define ACPI_PM1A_CNT 0x604       /* 2 bytes; SLP_TYP for S5 is 0 */
 #define ACPI_PM_TIMER 0x608       /* 4 bytes, 3.579545 MHz, 32 bits */
 #define ACPI_GPE0_BASE 0xafe0     /* 4 bytes: status, enable */
+#define ACPI_GPE_PCI 1            /* slots were filled or shall be emptied: see dev/pci-hotplug.h */
+#define PCI_HOTPLUG_BASE 0xae00   /* 12 bytes */
 #define ACPI_SMI_CMD 0xb2         /* write ACPI_ENABLE / ACPI_DISABLE */
 #define ACPI_ENABLE_VALUE 0xf1
 #define ACPI_DISABLE_VALUE 0xf0

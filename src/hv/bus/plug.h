@@ -19,11 +19,12 @@ struct plug;
 
 enum plug_event {
         PLUG_EVENT_RELEASED,  /* the guest let go of a device that it was asked to release, or the device has become idle after plug_ops.unplug */
-        PLUG_EVENT_IO_ERROR,  /* text: "enospc" or "eio"; the machine pauses if value is set, else it is only reported */
+        PLUG_EVENT_IO_ERROR,  /* text: "enospc", "eio", or "gone" for a back end that hung up; the machine pauses if value is set, else it is only reported */
         PLUG_EVENT_BALLOON,   /* value: bytes that the guest has now */
         PLUG_EVENT_TRAY,      /* value: 1 open, 0 closed, by the guest */
         PLUG_EVENT_PORT,      /* a virtio-serial port: value: 1 the guest opened it, 0 closed */
         PLUG_EVENT_THRESHOLD, /* value: the write threshold of a disk that was passed */
+        PLUG_EVENTS,
 };
 
 /* What a device gets from its machine; all of it outlives the device. */
@@ -34,7 +35,7 @@ struct plug_env {
         struct timer_loop *timers;
         struct watch_loop *watches;
         struct irq_sink *irqs;
-        /* Tells the machine something; the main thread acts on it later. */
+        /* Tells the machine something; the main thread acts on it later. Of several of one kind the last one is told; text: at most 15 characters, copied. Not before new() has returned. */
         void (*event)(void *opaque, struct plug *plug, enum plug_event event, uint64_t value, const char *text);
         /* The plugged device with that id, to hang below (a disk on its controller); NULL. */
         struct plug *(*find)(void *opaque, const char *id);
@@ -54,6 +55,8 @@ struct plug_ops {
         void (*stats)(struct plug *plug, plug_stat_fn fn, void *opaque);
         /* The machine was paused because of an I/O error and goes on: what failed is tried again. May be NULL. */
         void (*resume)(struct plug *plug);
+        /* The device shall go; not for PCI functions, where the guest is asked. True: it may be freed now; false: PLUG_EVENT_RELEASED follows. NULL: always true. */
+        bool (*unplug)(struct plug *plug);
         /* Waits for what is in flight, detaches from PCI or controller and frees. */
         void (*free)(struct plug *plug);
 };
@@ -69,7 +72,7 @@ struct plug {
 
 struct plug_driver {
         const char *name;     /* "virtio-blk" */
-        /* Takes its properties from props; those that are left are refused by the caller, which frees the device then. id is the device's, for logs. slot: PCI slot, or -1.
+        /* Takes its properties from props; those that are left are refused by the caller, which frees the device then. id is the device's, for logs, and outlives it. slot: PCI slot, or -1.
          * 0, or negative errno with *ret_error (malloced) a sentence that names what is wrong. */
         int (*new)(const struct plug_env *env, const char *id, int slot, struct props *props, struct plug **ret, char **ret_error);
         bool pci;             /* needs a slot */

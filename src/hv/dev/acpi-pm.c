@@ -72,6 +72,14 @@ void acpi_pm_power_button(struct device *dev)
         update(p);
 }
 
+void acpi_pm_gpe(struct device *dev, unsigned n)
+{
+        struct acpi_pm *p = container_of(dev, struct acpi_pm, device);
+
+        p->gpe[n / 8] |= (uint8_t)(1u << (n % 8));
+        update(p);
+}
+
 static uint8_t byte_of(uint16_t value, unsigned n)
 {
         return (uint8_t)(value >> (n * 8));

@@ -8,3 +8,5 @@
 int acpi_pm_new(const struct device_env *env, struct device **ret);
 /* The user pressed the power button. With the device lock held. */
 void acpi_pm_power_button(struct device *dev);
+/* General purpose event n (0..15) has happened. With the device lock held. */
+void acpi_pm_gpe(struct device *dev, unsigned n);

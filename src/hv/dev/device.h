@@ -33,6 +33,10 @@ struct device_env {
         void (*serial_output)(void *opaque, unsigned n, const uint8_t *buf, size_t len);
         /* Serial port n, after it refused input, has room again. With the device lock held. May be NULL. */
         void (*serial_ready)(void *opaque, unsigned n);
+        /* Raises a general purpose event; nothing without ACPI. With the device lock held. */
+        void (*gpe)(void *opaque, unsigned n);
+        /* The guest let go of the PCI slot: it is empty now as far as the guest is concerned. With the device lock held. */
+        void (*pci_ejected)(void *opaque, unsigned slot);
         void *opaque;
 };
 

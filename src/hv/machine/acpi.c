@@ -44,6 +44,9 @@
 #define RTC_IRQ 8
 #define PCI_SLOTS 32u
 #define PCI_LINKS 8u /* GSI 16..23 */
+#define PCI_FIRST_SLOT 1u /* that something may be plugged into */
+#define NOTIFY_DEVICE_CHECK 1
+#define NOTIFY_EJECT 3
 
 struct builder {
         uint8_t *buf; /* image of [LOADER_ACPI_BASE, +LOADER_ACPI_SIZE) */
@@ -197,6 +200,7 @@ static void write_board_resources(struct aml *a)
         aml_io(a, ACPI_PM_BASE, 0x40);
         aml_io(a, ACPI_GPE0_BASE, 4);
         aml_io(a, ACPI_SMI_CMD, 2);
+        aml_io(a, PCI_HOTPLUG_BASE, 12);
         aml_resources_end(a, crs);
         aml_end(a, device);
 }
@@ -216,6 +220,80 @@ static void write_pci_windows(struct aml *a)
         aml_resources_end(a, crs);
 }
 
+/* --- Slots that can be filled and emptied: see dev/pci-hotplug.h for the registers --- */
+
+static void slot_name(char name[8], unsigned slot)
+{
+        snprintf(name, 8, "S%03X", slot & 0xff);
+}
+
+static void write_slot(struct aml *a, unsigned slot)
+{
+        char name[8];
+        size_t device, method;
+
+        slot_name(name, slot);
+        device = aml_device(a, name);
+        aml_name(a, "_ADR");
+        aml_integer(a, slot << 16);
+        aml_name(a, "_SUN");
+        aml_integer(a, slot);
+        method = aml_method(a, "_EJ0", 1);
+        aml_store(a);
+        aml_integer(a, 1u << slot);
+        aml_reference(a, "PCEJ");
+        aml_end(a, method);
+        aml_end(a, device);
+}
+
+static void write_slot_notify(struct aml *a, unsigned local, unsigned slot, uint8_t value)
+{
+        size_t condition = aml_if_bit(a, local, 1u << slot);
+        char name[8];
+
+        slot_name(name, slot);
+        aml_notify(a, name, value);
+        aml_end(a, condition);
+}
+
+static void write_hotplug(struct aml *a)
+{
+        size_t fields, method;
+
+        aml_io_region(a, "PCHP", PCI_HOTPLUG_BASE, 12);
+        fields = aml_fields(a, "PCHP");
+        aml_field(a, "PCFI");
+        aml_field(a, "PCRQ");
+        aml_field(a, "PCEJ");
+        aml_end(a, fields);
+        for (unsigned slot = PCI_FIRST_SLOT; slot < PCI_SLOTS; slot++)
+                write_slot(a, slot);
+        method = aml_method(a, "PCNT", 0);
+        aml_store(a);
+        aml_reference(a, "PCFI");
+        aml_local(a, 0);
+        aml_store(a);
+        aml_reference(a, "PCRQ");
+        aml_local(a, 1);
+        for (unsigned slot = PCI_FIRST_SLOT; slot < PCI_SLOTS; slot++) {
+                write_slot_notify(a, 0, slot, NOTIFY_DEVICE_CHECK);
+                write_slot_notify(a, 1, slot, NOTIFY_EJECT);
+        }
+        aml_end(a, method);
+}
+
+static void write_events(struct aml *a)
+{
+        size_t scope = aml_scope(a, "\\_GPE"), method;
+        char name[8];
+
+        snprintf(name, sizeof(name), "_E%02X", ACPI_GPE_PCI);
+        method = aml_method(a, name, 0);
+        aml_call(a, "\\_SB_PCI0PCNT");
+        aml_end(a, method);
+        aml_end(a, scope);
+}
+
 static void write_pci(struct aml *a)
 {
         size_t device = aml_device(a, "PCI0");
@@ -231,6 +309,7 @@ static void write_pci(struct aml *a)
         write_isa_device(a, "COM1", "PNP0501", COM1_PORT, 8, COM1_IRQ);
         write_isa_device(a, "RTC0", "PNP0B00", RTC_PORT, 2, RTC_IRQ);
         write_board_resources(a);
+        write_hotplug(a);
         aml_end(a, device);
 }
 
@@ -243,6 +322,7 @@ static void write_namespace(struct aml *a, unsigned cpus)
                 write_link(a, i);
         write_pci(a);
         aml_end(a, scope);
+        write_events(a);
         write_s5(a);
 }
 

@@ -15,8 +15,19 @@
 #define OP_BUFFER 0x11
 #define OP_PACKAGE 0x12
 #define OP_METHOD 0x14
+#define OP_ROOT '\\'
+#define OP_MULTI_NAME 0x2f
 #define OP_EXT 0x5b
+#define OP_EXT_REGION 0x80
+#define OP_EXT_FIELD 0x81
 #define OP_EXT_DEVICE 0x82
+#define OP_LOCAL0 0x60
+#define OP_STORE 0x70
+#define OP_AND 0x7b
+#define OP_NOTIFY 0x86
+#define OP_IF 0xa0
+
+#define FIELD_DWORD_NO_LOCK_ZEROS 0x43 /* access by dwords, no lock, bits beside a written field are zeros */
 
 #define RES_IRQ_NO_FLAGS 0x22
 #define RES_IO 0x47
@@ -172,6 +183,72 @@ void aml_string(struct aml *a, const char *s)
 void aml_reference(struct aml *a, const char *name)
 {
         put_name(a, name);
+}
+
+void aml_io_region(struct aml *a, const char *name, uint16_t port, uint8_t len)
+{
+        put(a, OP_EXT, 1);
+        put(a, OP_EXT_REGION, 1);
+        put_name(a, name);
+        put(a, SPACE_IO, 1);
+        aml_integer(a, port);
+        aml_integer(a, len);
+}
+
+size_t aml_fields(struct aml *a, const char *region)
+{
+        size_t mark;
+
+        put(a, OP_EXT, 1);
+        put(a, OP_EXT_FIELD, 1);
+        mark = a->len;
+        put_name(a, region);
+        put(a, FIELD_DWORD_NO_LOCK_ZEROS, 1);
+        return mark;
+}
+
+void aml_field(struct aml *a, const char *name)
+{
+        put_name(a, name);
+        put(a, 32, 1); /* bits, as a PkgLength */
+}
+
+void aml_local(struct aml *a, unsigned n)
+{
+        put(a, OP_LOCAL0 + n, 1);
+}
+
+void aml_store(struct aml *a)
+{
+        put(a, OP_STORE, 1);
+}
+
+size_t aml_if_bit(struct aml *a, unsigned local, uint32_t mask)
+{
+        size_t mark;
+
+        put(a, OP_IF, 1);
+        mark = a->len;
+        put(a, OP_AND, 1);
+        aml_local(a, local);
+        aml_integer(a, mask);
+        put(a, 0, 1); /* the result is stored nowhere */
+        return mark;
+}
+
+void aml_notify(struct aml *a, const char *name, uint8_t value)
+{
+        put(a, OP_NOTIFY, 1);
+        put_name(a, name);
+        aml_integer(a, value);
+}
+
+void aml_call(struct aml *a, const char *path)
+{
+        put(a, OP_ROOT, 1);
+        put(a, OP_MULTI_NAME, 1);
+        put(a, strlen(path + 1) / 4, 1);
+        put_name(a, path + 1);
 }
 
 static unsigned hex_digit(char c)

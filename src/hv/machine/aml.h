@@ -35,6 +35,18 @@ void aml_reference(struct aml *a, const char *name);
 /* id: three capital letters and four hexadecimal digits, "PNP0A03". */
 void aml_eisa_id(struct aml *a, const char *id);
 
+/* Ports as a region, and the beginning of a list of its fields of 32 bits: aml_field for each, aml_end. */
+void aml_io_region(struct aml *a, const char *name, uint16_t port, uint8_t len);
+size_t aml_fields(struct aml *a, const char *region);
+void aml_field(struct aml *a, const char *name);
+
+/* Statements and expressions in methods. Local variable n, 0..7. */
+void aml_local(struct aml *a, unsigned n);
+void aml_store(struct aml *a);                      /* Store(what is written next, and after that) */
+size_t aml_if_bit(struct aml *a, unsigned local, uint32_t mask); /* If (And (LocalN, mask)) { ... aml_end */
+void aml_notify(struct aml *a, const char *name, uint8_t value);
+void aml_call(struct aml *a, const char *path);     /* of a method without arguments; segments without dots: "\\_SB_PCI0PCNT" */
+
 void aml_io(struct aml *a, uint16_t port, uint8_t len);             /* IO(Decode16, port, port, 1, len) */
 void aml_irq(struct aml *a, unsigned irq);                          /* IRQNoFlags() {irq} */
 void aml_interrupt(struct aml *a, uint32_t gsi);                    /* consumer, level, active high, shared */

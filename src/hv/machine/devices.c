@@ -7,6 +7,7 @@
 #include "hv/dev/acpi-pm.h"
 #include "hv/dev/debug-exit.h"
 #include "hv/dev/pci-host.h"
+#include "hv/dev/pci-hotplug.h"
 #include "hv/dev/reset.h"
 #include "hv/dev/rtc-cmos.h"
 #include "hv/dev/serial.h"
@@ -37,6 +38,7 @@ static const struct device_type {
         { "system-control", system_control_new },
         { "i8042", keyboard_controller_new },
         { "acpi-pm", acpi_pm_new, with_acpi, SLOT(acpi_pm) },
+        { "pci-hotplug", pci_hotplug_new, with_acpi, SLOT(pci_hotplug) },
         { "debug-exit", debug_exit_new, with_debug_exit },
         { "absent", absent_ports_new },
 };
@@ -71,6 +73,19 @@ static void serial_ready(void *opaque, unsigned n)
         machine_post(opaque, MACHINE_POST_SERIAL_READY << n);
 }
 
+static void gpe(void *opaque, unsigned n)
+{
+        struct machine *m = opaque;
+
+        if (m->acpi_pm)
+                acpi_pm_gpe(m->acpi_pm, n);
+}
+
+static void pci_ejected(void *opaque, unsigned slot)
+{
+        machine_plugs_ejected(opaque, slot);
+}
+
 int machine_devices_new(struct machine *m)
 {
         m->env = (struct device_env){
@@ -82,6 +97,8 @@ int machine_devices_new(struct machine *m)
                 .event = device_event,
                 .serial_output = serial_output,
                 .serial_ready = serial_ready,
+                .gpe = gpe,
+                .pci_ejected = pci_ejected,
                 .opaque = m,
         };
         m->env.ram_low = m->memory.ram_size < GUEST_LOW_RAM_END ? m->memory.ram_size : GUEST_LOW_RAM_END;

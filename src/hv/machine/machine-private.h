@@ -11,9 +11,11 @@
 #include <sys/rseq.h>
 #include <systemd/sd-event.h>
 
+#include "base/list.h"
 #include "hv/bus/bus.h"
 #include "hv/bus/irq.h"
 #include "hv/bus/memory.h"
+#include "hv/bus/plug.h"
 #include "hv/bus/timer.h"
 #include "hv/bus/watch.h"
 #include "hv/dev/device.h"
@@ -52,6 +54,7 @@ enum machine_post {
         MACHINE_POST_CRASHED = 1 << 2,
         MACHINE_POST_ERROR = 1 << 3,
         MACHINE_POST_DEBUG_EXIT = 1 << 4,
+        MACHINE_POST_PLUG = 1 << 7,
         MACHINE_POST_SERIAL_READY = 1 << 8, /* << n */
 };
 
@@ -78,7 +81,9 @@ struct machine {
         struct device_env env;
         struct device *devices[MACHINE_DEVICES_MAX]; /* in the order of the table in devices.c, NULL where left out */
         struct device *serials[MACHINE_SERIALS];
-        struct device *acpi_pm;
+        struct device *acpi_pm, *pci_hotplug;
+        struct plug_env plug_env;
+        struct list plugs; /* struct machine_plug */
 
         const struct engine_ops *engine;
         struct engine_vm *vm;
@@ -105,6 +110,15 @@ void machine_irqs_free(struct machine *m);
 int machine_devices_new(struct machine *m);
 void machine_devices_reset(struct machine *m); /* device lock held */
 void machine_devices_free(struct machine *m);
+
+/* --- plugs.c: devices that the user chooses --- */
+void machine_plugs_init(struct machine *m);
+void machine_plugs_start(struct machine *m);  /* after machine_devices_new */
+void machine_plugs_dispatch(struct machine *m); /* MACHINE_POST_PLUG; main thread */
+void machine_plugs_ejected(struct machine *m, unsigned slot); /* device lock held */
+void machine_plugs_resume(struct machine *m);
+void machine_plugs_reset(struct machine *m); /* device lock held */
+void machine_plugs_free(struct machine *m);
 
 /* --- vcpus.c: vCPUs and their threads --- */
 extern const struct engine_callbacks machine_engine_callbacks;

@@ -90,6 +90,8 @@ static int on_posted(sd_event_source *source, int fd, uint32_t revents, void *us
         for (unsigned n = 0; n < MACHINE_SERIALS; n++)
                 if ((posted & (MACHINE_POST_SERIAL_READY << n)) && m->config.serial_ready)
                         m->config.serial_ready(m->config.opaque, n);
+        if (posted & MACHINE_POST_PLUG)
+                machine_plugs_dispatch(m);
         handle_guest_events(m, posted);
         return 0;
 }
@@ -229,6 +231,7 @@ static int build(struct machine *m, sd_event *loop, const char **ret_error)
                 r = machine_devices_new(m);
         if (r < 0)
                 return r;
+        machine_plugs_start(m);
         *ret_error = "the CPUs cannot be made";
         r = machine_vcpus_new(m);
         if (r < 0)
@@ -250,6 +253,7 @@ static struct machine *alloc(const struct machine_config *config)
         pthread_mutex_init(&m->gate.lock, NULL);
         pthread_cond_init(&m->gate.changed, NULL);
         machine_irqs_init(m);
+        machine_plugs_init(m);
         m->cmdline = strdup(config->cmdline);
         if (!m->cmdline) {
                 machine_free(m);
@@ -292,6 +296,7 @@ void machine_free(struct machine *m)
         sd_event_source_disable_unref(m->timer_source);
         sd_event_source_disable_unref(m->watch_source);
         if (m->bus) {
+                machine_plugs_free(m);
                 machine_devices_free(m);
                 pci_bus_free(m->pci);
                 machine_irqs_free(m);
@@ -330,6 +335,7 @@ int machine_resume(struct machine *m)
 {
         if (m->state != MACHINE_PAUSED)
                 return -EBUSY;
+        machine_plugs_resume(m);
         run(m);
         return 0;
 }
@@ -343,9 +349,11 @@ int machine_reset(struct machine *m)
         machine_vcpus_stop(m);
         set_paused(m, true);
         /* What the guest asked for before is void now. */
-        atomic_fetch_and(&m->posted, ~(MACHINE_POST_SERIAL_READY - 1u));
-        guest_memory_zero(&m->memory);
+        atomic_fetch_and(&m->posted, ~(MACHINE_POST_PLUG - 1u));
         pthread_mutex_lock(&m->device_lock);
+        /* First: they may still write to memory. */
+        machine_plugs_reset(m);
+        guest_memory_zero(&m->memory);
         machine_irqs_reset(m);
         machine_devices_reset(m);
         pthread_mutex_unlock(&m->device_lock);

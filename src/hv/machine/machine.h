@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "hv/bus/plug.h"
 #include "hv/engine/engine.h"
 
 typedef struct sd_event sd_event;
@@ -51,6 +52,9 @@ struct machine_config {
         void (*serial_output)(void *opaque, unsigned n, const uint8_t *buf, size_t len);
         /* Serial port n, after machine_serial_input took less than offered, has room again. Main thread; may be NULL. */
         void (*serial_ready)(void *opaque, unsigned n);
+        /* What a plugged device said. PLUG_EVENT_RELEASED: it is gone, with all its descriptors. PLUG_EVENT_IO_ERROR with value: the machine is paused now if it was running.
+         * Main thread, without the device lock; may be NULL. */
+        void (*plug_event)(struct machine *m, const char *id, enum plug_event event, uint64_t value, const char *text, void *opaque);
 };
 
 /* Builds the machine and loads the kernel. On failure *ret_error gets a static or machine-independent sentence that names
@@ -71,6 +75,18 @@ int machine_exit_code(const struct machine *m); /* (value << 1) | 1 as QEMU's is
 
 /* Input for serial port n; returns how many bytes were taken (the FIFO may be full: try again after serial_ready). */
 size_t machine_serial_input(struct machine *m, unsigned n, const uint8_t *buf, size_t len);
+
+/* Devices that the user chooses (bus/plug.h). On failure *ret_error is a malloced sentence that names the device and what is wrong.
+ * Plugs one in; slot: PCI slot, -1: the first free one, or not a PCI device. A guest that runs is told. What of props was not taken (all of it after a failure) stays there. -EEXIST: the id
+ * is taken; -EBUSY: the slot is; -EOPNOTSUPP: a guest without ACPI cannot be told; -ENOENT: a property is unknown. */
+int machine_plug(struct machine *m, const char *driver, const char *id, int slot, struct props *props, char **ret_error);
+/* Asks the guest to let go of a PCI device; anything else, and what no guest uses, goes at once. PLUG_EVENT_RELEASED follows, or never if the guest does not want to; it can be asked again.
+ * -ENODEV: there is none; -EBUSY: another one is connected to it; -EOPNOTSUPP: no ACPI. */
+int machine_unplug(struct machine *m, const char *id, char **ret_error);
+/* Changes properties. -ENODEV; -ENOENT: a property is unknown or cannot be changed. */
+int machine_plug_set(struct machine *m, const char *id, struct props *props, char **ret_error);
+/* Calls fn for each figure, with the device lock held. -ENODEV. */
+int machine_plug_stats(struct machine *m, const char *id, plug_stat_fn fn, void *opaque);
 
 struct machine_vcpu_stats {
         uint64_t time_ns; /* host CPU time of the vCPU thread */

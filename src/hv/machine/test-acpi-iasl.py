@@ -32,7 +32,7 @@ def main():
             return 1
         dsl = pathlib.Path(d, 'dsdt.dsl').read_text()
         for text in ('EisaId ("PNP0A03")', 'Name (_S5, Package (0x04)', 'Name (_PRT, Package (0x80)', 'EisaId ("PNP0501")',
-                     'Device (CP3F)', 'WordBusNumber', 'Interrupt (ResourceConsumer, Level, ActiveHigh, Shared'):
+                     'Device (CP3F)', 'Device (S01F)', 'Method (_E01', 'Notify (S01F, 0x03)', 'WordBusNumber', 'Interrupt (ResourceConsumer, Level, ActiveHigh, Shared'):
             if text not in dsl:
                 print('not in the disassembly:', text)
                 return 1

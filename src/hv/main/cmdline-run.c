@@ -13,6 +13,7 @@
 #include "base/macros.h"
 #include "hv/engine/probe.h"
 #include "hv/machine/machine.h"
+#include "hv/main/cmdline-devices.h"
 #include "hv/main/commands.h"
 #include "hv/main/serial-feed.h"
 #include "hv/main/signals.h"
@@ -22,6 +23,7 @@ struct run {
         struct machine_config config;
         const char *kernel, *initrd, *engine;
         bool no_reboot;
+        struct cmdline_devices devices;
         sd_event *loop;
         struct signals *signals;
         struct machine *machine;
@@ -33,6 +35,7 @@ struct run {
 static int usage(void)
 {
         fputs("usage: domus-vm run --kernel FILE [--initrd FILE] [--append TEXT] [--memory SIZE] [--cpus N]\n"
+              "                    [--disk FILE[,KEY=VALUE...]] [--net tap=NAME|fd=N[,KEY=VALUE...]] [--device DRIVER[,KEY=VALUE...]]\n"
               "                    [--engine dbt|kvm|auto] [--translate-after N|never] [--code-cache SIZE] [--engine-check]\n"
               "                    [--debug-exit] [--no-reboot]\n",
                 stderr);
@@ -120,6 +123,12 @@ static int parse_option(struct run *run, int option)
         case 'x':
                 run->config.engine_check = true;
                 return 0;
+        case 'D':
+                return cmdline_device_add(&run->devices, optarg);
+        case 'b':
+                return cmdline_disk_add(&run->devices, optarg);
+        case 'N':
+                return cmdline_net_add(&run->devices, optarg);
         case 'd':
                 run->config.debug_exit = true;
                 return 0;
@@ -140,6 +149,9 @@ static int parse(struct run *run, int argc, char **argv)
                 { "debug-exit", no_argument, NULL, 'd' },    { "no-reboot", no_argument, NULL, 'n' },
                 { "translate-after", required_argument, NULL, 't' },
                 { "engine-check", no_argument, NULL, 'x' },
+                { "device", required_argument, NULL, 'D' },
+                { "disk", required_argument, NULL, 'b' },
+                { "net", required_argument, NULL, 'N' },
                 { "code-cache", required_argument, NULL, 's' }, { NULL, 0, NULL, 0 },
         };
         int c, r = 0;
@@ -216,6 +228,16 @@ static void on_event(struct machine *m, enum machine_event event, void *opaque)
         }
 }
 
+static void on_plug_event(struct machine *m, const char *id, enum plug_event event, uint64_t value, const char *text, void *opaque)
+{
+        if (event != PLUG_EVENT_IO_ERROR)
+                return;
+        log_error("device '%s': I/O failed: %s", id, text);
+        /* Nobody is there who could make room and let it go on. */
+        if (value)
+                sd_event_exit(((struct run *)opaque)->loop, 1);
+}
+
 /* Straight to standard output: here the terminal may hold the guest up, and nothing is lost. */
 static void on_output(void *opaque, unsigned n, const uint8_t *buf, size_t len)
 {
@@ -258,6 +280,8 @@ static int run_machine(struct run *run)
                 complain(error, strerror(-r));
                 return 1;
         }
+        if (cmdline_devices_plug(&run->devices, run->machine) < 0)
+                return 1;
         run->terminal.leave = leave;
         run->terminal.opaque = run;
         r = serial_feed_new(run->loop, STDIN_FILENO, run->machine, 0, &keys, &run->feed);
@@ -296,7 +320,7 @@ int command_run(int argc, char **argv)
                 .engine = "auto",
                 .config = {
                         .kvm_fd = -1, .kernel_fd = -1, .initrd_fd = -1, .cpus = 1, .memory = MiB(512), .cmdline = "",
-                        .acpi = true, .event = on_event, .serial_output = on_output, .serial_ready = on_serial_ready,
+                        .acpi = true, .event = on_event, .serial_output = on_output, .serial_ready = on_serial_ready, .plug_event = on_plug_event,
                         .opaque = &run,
                 },
         };
@@ -308,6 +332,7 @@ int command_run(int argc, char **argv)
                 complain("stopped", run.last_words);
         serial_feed_free(run.feed);
         machine_free(run.machine);
+        cmdline_devices_finish(&run.devices);
         signals_free(run.signals);
         sd_event_unref(run.loop);
         fd_close(run.config.kernel_fd);

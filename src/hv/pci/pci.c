@@ -171,6 +171,7 @@ int pci_device_attach(struct pci_device *dev, struct pci_bus *pci, unsigned slot
         pci->slots[slot] = dev;
         dev->bus = pci;
         dev->slot = slot;
+        dev->gone = false;
         if (pin)
                 dev->intx = (struct irq_line){ .sink = pci->irqs, .gsi = PCI_GSI(slot, pin - 1) };
         return 0;
@@ -194,11 +195,27 @@ void pci_device_detach(struct pci_device *dev)
         dev->bus = NULL;
 }
 
+bool pci_bus_has(const struct pci_bus *pci, unsigned slot)
+{
+        return slot < PCI_SLOTS && pci->slots[slot];
+}
+
+bool pci_bus_eject(struct pci_bus *pci, unsigned slot)
+{
+        if (!pci_bus_has(pci, slot))
+                return false;
+        pci_device_reset(pci->slots[slot]);
+        pci->slots[slot]->gone = true;
+        return true;
+}
+
 /* --- Configuration access --- */
 
 static struct pci_device *find(struct pci_bus *pci, unsigned devfn)
 {
-        return devfn % 8 == 0 && devfn / 8 < PCI_SLOTS ? pci->slots[devfn / 8] : NULL;
+        struct pci_device *dev = devfn % 8 == 0 && devfn / 8 < PCI_SLOTS ? pci->slots[devfn / 8] : NULL;
+
+        return dev && !dev->gone ? dev : NULL;
 }
 
 uint32_t pci_config_read(struct pci_bus *pci, unsigned devfn, unsigned offset, unsigned size)

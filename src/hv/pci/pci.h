@@ -54,6 +54,7 @@ struct pci_device {
         uint8_t writable[PCI_CONFIG_SIZE]; /* bits that the guest may change */
         struct pci_bar bars[PCI_BARS];
         struct irq_line intx;
+        bool gone;                 /* pci_bus_eject: the guest sees it no more */
         bool intx_level;           /* what the device wants, whatever INTX_OFF says */
         unsigned caps_end;         /* where the next capability goes */
         uint8_t last_cap;          /* the one that ends the list; 0: none */
@@ -73,6 +74,9 @@ struct pci_id {
 int pci_bus_new(struct bus *bus, struct irq_sink *irqs, struct pci_bus **ret);
 /* After all devices have been detached. */
 void pci_bus_free(struct pci_bus *pci);
+bool pci_bus_has(const struct pci_bus *pci, unsigned slot);
+/* The guest sees nothing in slot from now on; the function stays attached until its owner detaches it. False: nothing is there. */
+bool pci_bus_eject(struct pci_bus *pci, unsigned slot);
 /* Configuration access by the guest. offset + size stay within an aligned dword. No such function: all ones. */
 uint32_t pci_config_read(struct pci_bus *pci, unsigned devfn, unsigned offset, unsigned size);
 void pci_config_write(struct pci_bus *pci, unsigned devfn, unsigned offset, unsigned size, uint32_t value);

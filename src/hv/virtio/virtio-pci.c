@@ -80,6 +80,7 @@ struct virtio_pci {
         bool started;   /* ops.start was called and ops.stop was not */
         bool stopping;  /* the reset that the guest asked for waits for virtio_device_stopped */
         unsigned access_cap;
+        unsigned broken; /* times that the guest broke the rules */
         struct virtio_piece *pieces;
         struct virtio_queue queues[];
 };
@@ -119,7 +120,10 @@ void virtio_device_broken(struct virtio_device *dev, const char *what)
 
         if (vp->status & STATUS_NEEDS_RESET)
                 return;
-        log_warning("device %s: the guest broke the rules: %s; it does not work until it is reset", dev->name, what);
+        /* A guest that goes on like this does not fill the log: lines 1, 2, 4, 8, ... */
+        vp->broken++;
+        if ((vp->broken & (vp->broken - 1)) == 0)
+                log_warning("device %s: the guest broke the rules: %s; it does not work until it is reset", dev->name, what);
         dev->running = false;
         vp->status |= STATUS_NEEDS_RESET;
         virtio_config_changed(dev);
