@@ -22,6 +22,7 @@ struct DomusManager {
         uid_t vmm_uid;
         gid_t vmm_gid;
         DomusHost *host;       /* borrowed */
+        DomusPools *pools;     /* borrowed; NULL: none */
         DomusStore *store;
         GHashTable *by_uuid;   /* 16 bytes of the domain -> DomusDomain, which it holds a reference to */
         GHashTable *by_name;   /* the domain's name -> DomusDomain */

@@ -18,8 +18,10 @@
 #include "base/log.h"
 #include "daemon/domain.h"
 #include "libvirt-driver/server.h"
+#include "storage/pools.h"
 
 #define VMM_USER "domus"
+#define POOLS_START_MS 30000 /* so long the start of domains waits for pools */
 
 struct options {
         bool session;
@@ -242,6 +244,7 @@ static int add_signals(sd_event *loop)
         sigemptyset(&set);
         for (size_t i = 0; i < ARRAY_SIZE(ending); i++)
                 sigaddset(&set, ending[i]);
+        sigaddset(&set, SIGCHLD); /* sd-event waits for children by their pidfds */
         if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
                 return -errno;
         for (size_t i = 0; i < ARRAY_SIZE(ending); i++) {
@@ -289,20 +292,39 @@ static int serve(sd_event *loop, const struct options *o, DomusManager *manager)
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* Pools come before the domains that lie on them. */
+static DomusPools *start_pools(sd_event *loop, const DomusPaths *paths, GError **error)
+{
+        DomusPoolDirs dirs = {
+                .config_dir = paths->config_dir, .run_dir = paths->run_dir, .state_dir = paths->state_dir, .privileged = paths->privileged
+        };
+        DomusPools *pools = domus_pools_new(loop, &dirs, error);
+
+        if (pools)
+                domus_pools_autostart(pools, POOLS_START_MS);
+        return pools;
+}
+
 static int run(sd_event *loop, const struct options *o)
 {
         g_autoptr(GError) error = NULL;
         DomusHost *host = domus_host_new(o->paths.vmm_path, &error);
+        DomusPools *pools = NULL;
         DomusManager *manager = NULL;
         int status = EXIT_FAILURE;
 
         if (host) /* has logged which engine it is, and why */
+                pools = start_pools(loop, &o->paths, &error);
+        if (pools)
                 manager = domus_manager_new(loop, &o->paths, host, &error);
-        if (manager)
+        if (manager) {
+                domus_manager_set_pools(manager, pools);
                 status = serve(loop, o, manager);
-        else
+        } else {
                 log_error("%s", error->message);
+        }
         domus_manager_free(manager);
+        domus_pools_free(pools);
         domus_host_free(host);
         return status;
 }

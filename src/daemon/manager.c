@@ -9,6 +9,7 @@
 #include "base/macros.h"
 #include "daemon/domain-private.h"
 #include "daemon/vmspawn.h"
+#include "run/boot.h"
 
 /* --- Tables --- */
 
@@ -313,37 +314,12 @@ static int on_autostart(sd_event_source *source, void *userdata)
         return 0;
 }
 
-/* Different after each boot, and after each start of a container, whose /run may survive that. */
-static char *boot_stamp(void)
-{
-        uint64_t init_start = 0;
-        char *boot_id = NULL;
-        char *stamp;
-
-        if (file_read("/proc/sys/kernel/random/boot_id", 256, &boot_id, NULL) < 0)
-                boot_id = NULL;
-        domus_proc_start_time(1, &init_start);
-        stamp = g_strdup_printf("%.36s %" G_GUINT64_FORMAT "\n", boot_id ? boot_id : "", init_start);
-        free(boot_id);
-        return stamp;
-}
-
 /* Once per boot: a daemon that comes back does not start what was stopped meanwhile. */
 static void schedule_autostart(DomusManager *m)
 {
         g_autofree char *marker = g_build_filename(m->paths.run_dir, "autostarted", NULL);
-        g_autofree char *stamp = boot_stamp();
-        char *old = NULL;
-        int r = file_read(marker, 256, &old, NULL);
-        bool done = r == 0 && strcmp(old, stamp) == 0;
 
-        free(old);
-        if (done)
-                return;
-        r = file_replace(marker, stamp, strlen(stamp), 0600);
-        if (r < 0)
-                log_error("cannot write '%s', so nothing is autostarted: %s", marker, g_strerror(-r));
-        else
+        if (domus_first_of_boot(marker))
                 sd_event_add_defer(m->loop, &m->autostart, on_autostart, m);
 }
 
@@ -454,6 +430,16 @@ void domus_manager_free(DomusManager *m)
 sd_event *domus_manager_loop(DomusManager *m)
 {
         return m->loop;
+}
+
+void domus_manager_set_pools(DomusManager *m, DomusPools *pools)
+{
+        m->pools = pools;
+}
+
+DomusPools *domus_manager_pools(DomusManager *m)
+{
+        return m->pools;
 }
 
 DomusHost *domus_manager_host(DomusManager *m)

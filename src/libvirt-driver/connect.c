@@ -237,11 +237,6 @@ static void get_cpu_model_names(struct call *call, const void *p)
         call_reply(call, &ret);
 }
 
-static void get_storage_pool_capabilities(struct call *call, const void *args)
-{
-        call_reply_string(call, g_strdup("<storagepoolCapabilities/>\n"), NULL);
-}
-
 static const struct handler rows[] = {
         { REMOTE_PROC_AUTH_LIST, auth_list },
         /* Clients send their own internal bits along (of a user's session: start the daemon yourself); libvirtd looks at RO only. */
@@ -262,7 +257,6 @@ static const struct handler rows[] = {
         { REMOTE_PROC_CONNECT_GET_MAX_VCPUS, get_max_vcpus },
         { REMOTE_PROC_CONNECT_GET_SYSINFO, get_sysinfo },
         { REMOTE_PROC_CONNECT_GET_CPU_MODEL_NAMES, get_cpu_model_names },
-        { REMOTE_PROC_CONNECT_GET_STORAGE_POOL_CAPABILITIES, get_storage_pool_capabilities },
 };
 
 HANDLER_TABLE(connect_handlers, rows);

@@ -14,7 +14,7 @@ struct registration {
         int32_t event;           /* virDomainEventID and the like */
         int32_t callback;
         bool legacy;
-        bool filtered;           /* only for the domain with this uuid */
+        bool filtered;           /* only for the object with this uuid */
         uint8_t uuid[DOMUS_UUID_LEN];
 };
 
@@ -177,9 +177,22 @@ static void legacy_deregister_any(struct call *call, const void *p)
         }
 
 OBJECT_EVENTS(network, EVENT_NETWORK, VIR_NETWORK_EVENT_ID_LIFECYCLE)
-OBJECT_EVENTS(storage_pool, EVENT_POOL, VIR_STORAGE_POOL_EVENT_ID_REFRESH)
 OBJECT_EVENTS(node_device, EVENT_NODEDEV, VIR_NODE_DEVICE_EVENT_ID_UPDATE)
 OBJECT_EVENTS(secret, EVENT_SECRET, VIR_SECRET_EVENT_ID_VALUE_CHANGED)
+
+static void storage_pool_register(struct call *call, const void *p)
+{
+        const struct remote_connect_storage_pool_event_register_any_args *args = p;
+
+        register_callback(call, EVENT_POOL, args->event_id, VIR_STORAGE_POOL_EVENT_ID_REFRESH, args->pool ? args->pool->uuid : NULL);
+}
+
+static void storage_pool_deregister(struct call *call, const void *p)
+{
+        const struct remote_connect_storage_pool_event_deregister_any_args *args = p;
+
+        deregister_callback(call, EVENT_POOL, args->callback_id);
+}
 
 /* --- Telling --- */
 
@@ -275,6 +288,37 @@ void event_broadcast(const DomusEvent *ev, gpointer opaque)
 
                 for (guint i = 0; list && i < list->len; i++)
                         tell(client, &g_array_index(list, struct registration, i), &dom, ev);
+        }
+}
+
+/* --- Storage pools --- */
+
+static void tell_pool(struct client *client, const struct registration *r, const struct remote_storage_pool *pool, const DomusPoolEvent *ev)
+{
+        int32_t event = ev->refresh ? VIR_STORAGE_POOL_EVENT_ID_REFRESH : VIR_STORAGE_POOL_EVENT_ID_LIFECYCLE;
+        struct remote_storage_pool_event_lifecycle_msg lifecycle = { .callback_id = r->callback, .pool = *pool, .event = ev->event };
+        struct remote_storage_pool_event_refresh_msg refresh = { .callback_id = r->callback, .pool = *pool };
+
+        if (r->object != EVENT_POOL || r->event != event || (r->filtered && memcmp(r->uuid, pool->uuid, sizeof(r->uuid)) != 0))
+                return;
+        if (ev->refresh)
+                send_event(client, REMOTE_PROC_STORAGE_POOL_EVENT_REFRESH, &refresh);
+        else
+                send_event(client, REMOTE_PROC_STORAGE_POOL_EVENT_LIFECYCLE, &lifecycle);
+}
+
+void event_broadcast_pool(const DomusPoolEvent *ev, gpointer opaque)
+{
+        struct server *server = opaque;
+        struct remote_storage_pool pool = { .name = domus_pool_name(ev->pool) };
+
+        memcpy(pool.uuid, domus_pool_uuid(ev->pool), sizeof(pool.uuid));
+        list_foreach(l, &server->clients) {
+                struct client *client = list_entry(l, struct client, link);
+                const GArray *list = client->events.list;
+
+                for (guint i = 0; list && i < list->len; i++)
+                        tell_pool(client, &g_array_index(list, struct registration, i), &pool, ev);
         }
 }
 

@@ -187,6 +187,8 @@ struct server *server_new(DomusManager *manager, sd_event *loop, bool session)
         list_init(&s->clients);
         if (manager)
                 s->event_id = domus_manager_event_add(manager, event_broadcast, s);
+        if (manager && domus_manager_pools(manager))
+                domus_pools_set_listener(domus_manager_pools(manager), event_broadcast_pool, s);
         return s;
 }
 
@@ -196,6 +198,8 @@ void server_free(struct server *s)
                 return;
         if (s->event_id)
                 domus_manager_event_remove(s->manager, s->event_id);
+        if (s->manager && domus_manager_pools(s->manager))
+                domus_pools_set_listener(domus_manager_pools(s->manager), NULL, NULL);
         list_foreach_safe(l, tmp, &s->listeners)
                 listener_free(list_entry(l, struct listener, link));
         list_foreach_safe(l, tmp, &s->clients)

@@ -12,6 +12,9 @@
 /* Starts a stream for the call; answer the call with success right after. Owns fd (nonblocking), also on
  * failure. */
 bool stream_start(struct call *call, int fd, GError **error);
+/* The same with a socket that speaks the records of storage/transfer.h: one direction, with holes, and its end is known to have
+ * arrived. */
+bool stream_start_records(struct call *call, int fd, GError **error);
 /* A STREAM packet from the client; payload of n bytes. Packets of streams that are gone are dropped, as
  * they may cross with their end. */
 void stream_packet(struct client *client, const struct packet_header *h, const uint8_t *payload, size_t n);

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "model/storage-xml.h"
+
+#include <libxml/relaxng.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SCHEMAS "/usr/share/libvirt/schemas/"
+#define NAME_MAX_BYTES 240
+
+bool storage_xml_fail(GError **error, DomusError code, const char *fmt, ...)
+{
+        va_list ap;
+
+        va_start(ap, fmt);
+        if (error)
+                *error = g_error_new_valist(DOMUS_ERROR, code, fmt, ap);
+        va_end(ap);
+        return false;
+}
+
+/* --- What there may be --- */
+
+static const struct storage_rule *find_rule(const struct storage_rule *rules, const char *path)
+{
+        for (; rules->path; rules++)
+                if (strcmp(rules->path, path) == 0)
+                        return rules;
+        return NULL;
+}
+
+static bool check_attributes(const struct storage_rule *rule, const xmlNode *node, GError **error)
+{
+        g_auto(GStrv) known = g_strsplit(rule->attrs ? rule->attrs : "", "|", -1);
+
+        for (const xmlAttr *a = node->properties; a; a = a->next)
+                if (a->ns || !g_strv_contains((const char *const *)known, (const char *)a->name))
+                        return storage_xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                "attribute '%s' of element <%s> (line %ld) is not supported", a->name, node->name, xmlGetLineNo(node));
+        return true;
+}
+
+static bool check_node(const struct storage_rule *rules, const char *path, const xmlNode *node, GError **error);
+
+static bool check_child(const struct storage_rule *rules, const char *path, const xmlNode *child, GError **error)
+{
+        g_autofree char *below = g_strconcat(path, *path ? "/" : "", (const char *)child->name, NULL);
+        const struct storage_rule *rule = child->ns ? NULL : find_rule(rules, below);
+
+        if (!rule)
+                return storage_xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "element <%s> in <%s> (line %ld) is not supported", child->name,
+                        child->parent->name, xmlGetLineNo(child));
+        if (!(rule->flags & RULE_MANY) && xml_next(child, (const char *)child->name))
+                return storage_xml_fail(error, DOMUS_ERROR_XML, "element <%s> in <%s> is given twice (line %ld)", child->name,
+                        child->parent->name, xmlGetLineNo(child));
+        return check_node(rules, below, child, error);
+}
+
+static bool check_node(const struct storage_rule *rules, const char *path, const xmlNode *node, GError **error)
+{
+        const struct storage_rule *rule = find_rule(rules, path);
+
+        if (!check_attributes(rule, node, error))
+                return false;
+        if (rule->flags & RULE_OPAQUE)
+                return true;
+        for (const xmlNode *c = node->children; c; c = c->next) {
+                if (c->type == XML_ELEMENT_NODE) {
+                        if (!check_child(rules, path, c, error))
+                                return false;
+                } else if (c->type == XML_TEXT_NODE && !(rule->flags & RULE_TEXT) && !xmlIsBlankNode(c)) {
+                        return storage_xml_fail(error, DOMUS_ERROR_XML, "unexpected text in <%s> (line %ld)", node->name, xmlGetLineNo(c));
+                }
+        }
+        return true;
+}
+
+bool storage_rules_check(const struct storage_rule *rules, const xmlNode *root, GError **error)
+{
+        return check_node(rules, "", root, error);
+}
+
+static void collect_error(void *opaque, xmlError *e)
+{
+        GString *out = opaque;
+
+        if (out && out->len < 2000)
+                g_string_append_printf(out, "\nline %d: %s", e->line, g_strchomp(e->message));
+}
+
+static bool run_schema(xmlRelaxNG *schema, xmlDoc *doc, const char *path, GError **error)
+{
+        xmlRelaxNGValidCtxt *ctxt = xmlRelaxNGNewValidCtxt(schema);
+        g_autoptr(GString) details = g_string_new(NULL);
+        int r;
+
+        xmlRelaxNGSetValidStructuredErrors(ctxt, collect_error, details);
+        r = xmlRelaxNGValidateDoc(ctxt, doc);
+        xmlRelaxNGFreeValidCtxt(ctxt);
+        if (r != 0)
+                return storage_xml_fail(error, DOMUS_ERROR_XML_INVALID, "Unable to validate doc against %s%s", path, details->str);
+        return true;
+}
+
+bool storage_schema_check(xmlDoc *doc, const char *schema, GError **error)
+{
+        g_autofree char *path = g_strconcat(SCHEMAS, schema, NULL);
+        xmlRelaxNGParserCtxt *parser;
+        xmlRelaxNG *compiled;
+        bool ok = true;
+
+        if (access(path, R_OK) < 0)
+                return true; /* the table of what is supported is stricter anyway */
+        parser = xmlRelaxNGNewParserCtxt(path);
+        xmlRelaxNGSetParserStructuredErrors(parser, collect_error, NULL);
+        compiled = xmlRelaxNGParse(parser);
+        if (compiled)
+                ok = run_schema(compiled, doc, path, error);
+        xmlRelaxNGFree(compiled);
+        xmlRelaxNGFreeParserCtxt(parser);
+        return ok;
+}
+
+/* --- Pieces --- */
+
+xmlNode *storage_node(const xmlNode *node, const char *path)
+{
+        g_auto(GStrv) names = g_strsplit(path, "/", -1);
+
+        for (char **n = names; *n && node; n++)
+                node = xml_child(node, *n);
+        return (xmlNode *)node;
+}
+
+char *storage_text(const xmlNode *node, const char *path)
+{
+        char *text = xml_text(storage_node(node, path));
+
+        if (text && !*g_strstrip(text))
+                g_clear_pointer(&text, g_free);
+        return text;
+}
+
+bool storage_check_name(const char *what, const char *name, GError **error)
+{
+        const char *problem = NULL;
+
+        if (!name || !*name)
+                return storage_xml_fail(error, DOMUS_ERROR_XML, "the storage %s has no name", what);
+        if (strchr(name, '/'))
+                problem = "cannot contain '/'";
+        else if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+                problem = "cannot be a file's name";
+        else if (strlen(name) > NAME_MAX_BYTES)
+                problem = "is longer than 240 bytes";
+        for (const char *p = name; *p; p++)
+                if ((unsigned char)*p < ' ' || *p == 127)
+                        problem = "contains a control character";
+        return !problem || storage_xml_fail(error, DOMUS_ERROR_XML, "the storage %s name '%s' %s", what, name, problem);
+}
+
+/* Bytes of a unit, 0 if there is no such: "KB" and the like are decimal, "K" and "KiB" binary. */
+static uint64_t unit_bytes(const char *unit)
+{
+        static const char prefixes[] = "KMGTPE";
+        const char *prefix;
+        uint64_t base, bytes = 1;
+
+        if (g_ascii_strcasecmp(unit, "b") == 0 || g_ascii_strcasecmp(unit, "bytes") == 0)
+                return 1;
+        prefix = *unit ? strchr(prefixes, g_ascii_toupper(*unit)) : NULL;
+        if (!prefix)
+                return 0;
+        if (!unit[1] || g_ascii_strcasecmp(unit + 1, "ib") == 0)
+                base = 1024;
+        else if (g_ascii_strcasecmp(unit + 1, "b") == 0)
+                base = 1000;
+        else
+                return 0;
+        for (const char *p = prefixes; p <= prefix; p++)
+                bytes *= base;
+        return bytes;
+}
+
+bool storage_parse_size(const xmlNode *node, uint64_t *ret, GError **error)
+{
+        g_autofree char *text = xml_text(node), *unit = xml_attr(node, "unit");
+        uint64_t scale = unit ? unit_bytes(unit) : 1, n;
+
+        if (!scale)
+                return storage_xml_fail(error, DOMUS_ERROR_XML, "unknown unit '%s' of element <%s>", unit, node->name);
+        if (!xml_parse_uint(text, UINT64_MAX, &n))
+                return storage_xml_fail(error, DOMUS_ERROR_XML, "value '%s' of element <%s> is no size", text, node->name);
+        if (n > (uint64_t)INT64_MAX / scale)
+                return storage_xml_fail(error, DOMUS_ERROR_XML, "value '%s' of element <%s> is too large", text, node->name);
+        *ret = n * scale;
+        return true;
+}
+
+static bool parse_id(const xmlNode *node, const char *name, int64_t *ret, GError **error)
+{
+        g_autofree char *text = storage_text(node, name);
+        uint64_t n;
+
+        *ret = -1;
+        if (!text || strcmp(text, "-1") == 0)
+                return true;
+        if (!xml_parse_uint(text, UINT32_MAX - 1, &n))
+                return storage_xml_fail(error, DOMUS_ERROR_XML, "value '%s' of element <%s> is no id", text, name);
+        *ret = (int64_t)n;
+        return true;
+}
+
+bool storage_parse_permissions(const xmlNode *node, DomusPermissions *ret, GError **error)
+{
+        g_autofree char *mode = storage_text(node, "mode");
+        guint64 m;
+
+        ret->mode = -1;
+        if (mode && (!g_ascii_string_to_unsigned(mode, 8, 0, 07777, &m, NULL)))
+                return storage_xml_fail(error, DOMUS_ERROR_XML, "malformed octal mode '%s'", mode);
+        if (mode)
+                ret->mode = (int)m;
+        return parse_id(node, "owner", &ret->uid, error) && parse_id(node, "group", &ret->gid, error);
+}
+
+void storage_append_size(GString *out, const char *name, uint64_t bytes)
+{
+        g_string_append_printf(out, "  <%s unit='bytes'>%" G_GUINT64_FORMAT "</%s>\n", name, bytes, name);
+}
+
+void storage_append_permissions(GString *out, const DomusPermissions *p, unsigned indent)
+{
+        g_autofree char *space = g_strnfill(indent, ' ');
+
+        if (p->mode < 0 && p->uid < 0 && p->gid < 0)
+                return;
+        g_string_append_printf(out, "%s<permissions>\n", space);
+        if (p->mode >= 0)
+                g_string_append_printf(out, "%s  <mode>0%o</mode>\n", space, (unsigned)p->mode);
+        if (p->uid >= 0)
+                g_string_append_printf(out, "%s  <owner>%" G_GINT64_FORMAT "</owner>\n", space, p->uid);
+        if (p->gid >= 0)
+                g_string_append_printf(out, "%s  <group>%" G_GINT64_FORMAT "</group>\n", space, p->gid);
+        g_string_append_printf(out, "%s</permissions>\n", space);
+}
