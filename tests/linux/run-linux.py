@@ -45,7 +45,7 @@ SYSCALL = ['syscall', 'fork', 'vfork', 'clone', 'exec', 'spawn', 'pthread', 'pip
            'sockpair', 'udp', 'splice', 'tee', 'vdso', 'x86syscall', 'usersyscall', 'seccomp', 'ptrace', 'kill', 'wait', 'zombie', 'yield',
            'schedpolicy', 'affinity', 'membarrier', 'rseq', 'getrandom', 'get', 'dup', 'open', 'close', 'fstat', 'dentry', 'dir', 'rename',
            'link', 'symlink', 'seek', 'hdd=--hdd-bytes,32M', 'iomix=--iomix-bytes,32M', 'io-uring', 'aio', 'sysbadaddr', 'enosys',
-           'sysinval', 'nice', 'session', 'set', 'procfs', 'personality', 'context', 'uprobe', 'bad-altstack']
+           'nice', 'session', 'set', 'procfs', 'personality', 'context', 'uprobe', 'bad-altstack']
 SHORT = ['cpu', 'vm=--vm-bytes,64M', 'vecmath', 'fp-error', 'switch', 'fork', 'futex', 'sigsegv', 'tlb-shootdown', 'mmap=--mmap-bytes,32M',
          'timer', 'opcode', 'lockbus']
 

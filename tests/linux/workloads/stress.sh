@@ -15,7 +15,7 @@ for one in "$@"; do
         limit=unlimited
         case $name in brk | bigheap) limit=600000 ;; esac
         # shellcheck disable=SC2086
-        (ulimit -v $limit; exec stress-ng --quiet --verify --oomable --timeout "$seconds" --temp-path "$PWD" "--$name" "$workers" ${args//,/ }) >log 2>&1
+        (ulimit -v $limit; exec stress-ng --quiet --verify --oomable --timeout "$seconds" "--$name" "$workers" ${args//,/ }) >log 2>&1
         case $? in
         0) [ $((SECONDS - start)) -le $((seconds * 2 + 3)) ] || echo "took $((SECONDS - start)) s: $name" ;;
         3 | 4) echo "skipped: $name: $(tail -n 1 log)" ;;
