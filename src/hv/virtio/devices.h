@@ -5,4 +5,5 @@
 
 #include "hv/bus/plug.h"
 
+extern const struct plug_driver virtio_balloon_driver;
 extern const struct plug_driver virtio_net_driver;
