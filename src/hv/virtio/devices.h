@@ -7,3 +7,5 @@
 
 extern const struct plug_driver virtio_balloon_driver;
 extern const struct plug_driver virtio_net_driver;
+extern const struct plug_driver virtio_serial_driver;
+extern const struct plug_driver virtio_serialport_driver;
