@@ -199,7 +199,7 @@ static void test_receive(void)
         CHECK(guest_used(&t.g, &t.rx, &head, &len));
         CHECK_EQ(len, HEADER + 80);
         CHECK_EQ(*guest_ptr(&t.g, gpa + HEADER + 70), 0x33);
-        CHECK_EQ(stat(&t, "rx-errs"), 1);
+        CHECK_EQ(stat(&t, "rx-errors"), 1);
         CHECK_EQ(stat(&t, "rx-packets"), 2);
         CHECK_EQ(stat(&t, "rx-bytes"), 180);
         end(&t);
@@ -351,7 +351,7 @@ static void test_link(void)
         guest_kick(&t.g, &t.tx);
         CHECK(read(t.peer, buf, sizeof(buf)) < 0);
         CHECK_EQ(used(&t, &t.tx), 1);
-        CHECK_EQ(stat(&t, "tx-drop"), 1);
+        CHECK_EQ(stat(&t, "tx-dropped"), 1);
         peer_sends(&t, own_mac, 1, 60);
         add_rx(&t, 2000);
         guest_kick(&t.g, &t.rx);
@@ -362,7 +362,7 @@ static void test_link(void)
         run(&t);
         /* What came while it was down stays lost. */
         CHECK_EQ(used(&t, &t.rx), 0);
-        CHECK_EQ(stat(&t, "rx-drop"), 1);
+        CHECK_EQ(stat(&t, "rx-dropped"), 1);
         peer_sends(&t, own_mac, 2, 60);
         run(&t);
         CHECK_EQ(used(&t, &t.rx), 1);

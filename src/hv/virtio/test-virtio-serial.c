@@ -68,12 +68,11 @@ struct port_props {
         const char *name;
         int nr; /* -1: not given */
         bool console, listen;
-        int fd, fd2;
+        int fd, hold;
 };
 
 static int try_port(struct serial_test *t, const struct port_props *p, struct plug **ret)
 {
-        int fds[] = { p->fd, p->fd2 };
         struct props props = { 0 };
         char *error = NULL;
         int r;
@@ -85,7 +84,9 @@ static int try_port(struct serial_test *t, const struct port_props *p, struct pl
                 CHECK(props_add_number(&props, "nr", (unsigned)p->nr) == 0);
         CHECK(props_add_bool(&props, "console", p->console) == 0);
         CHECK(props_add_bool(&props, "listen", p->listen) == 0);
-        CHECK(props_add_fds(&props, "fd", fds, p->fd2 > 0 ? 2 : 1) == 0);
+        CHECK(props_add_fds(&props, "fd", &p->fd, 1) == 0);
+        if (p->hold > 0)
+                CHECK(props_add_fds(&props, "hold", &p->hold, 1) == 0);
         r = virtio_serialport_driver.new(&t->g.env, "port", -1, &props, ret, &error);
         CHECK((r < 0) == (error != NULL));
         free(error);
@@ -421,7 +422,7 @@ static void test_console(void)
 
         begin(&t);
         CHECK(openpty(&master, &slave, NULL, &(struct termios){ .c_cflag = CREAD | CS8 }, NULL) == 0);
-        port = add_port(&t, &(struct port_props){ .nr = 0, .console = true, .fd = master, .fd2 = dup(slave) });
+        port = add_port(&t, &(struct port_props){ .nr = 0, .console = true, .fd = master, .hold = dup(slave) });
         CHECK(fd_set_nonblock(slave, true) == 0);
         start(&t);
         tell(&t, UINT32_MAX, DEVICE_READY, 1);

@@ -40,7 +40,8 @@ enum { QUEUE_INFLATE, QUEUE_DEFLATE, QUEUE_STATS, N_QUEUES = 5 };
 #define STATS_AT_ONCE 32u
 
 static const char *const stat_names[] = {
-        "swap-in", "swap-out", "major-fault", "minor-fault", "unused", "available", "usable", "disk-caches", "hugetlb-pgalloc", "hugetlb-pgfail",
+        "swap-in", "swap-out", "major-faults", "minor-faults", "free-memory", "total-memory", "available-memory", "disk-caches", "hugetlb-allocations",
+        "hugetlb-failures",
 };
 #define N_STATS ARRAY_SIZE(stat_names)
 

@@ -142,7 +142,7 @@ static bool finish_spill(struct vnet_pair *pair, struct virtio_queue *q)
 
         while (rx->spill_pos < rx->spill_end) {
                 if (rx->n_held == held_max(pair->net)) {
-                        pair->net->rx_stats.errs++;
+                        pair->net->rx_stats.errors++;
                         rx->spill_end = 0;
                         return true;
                 }
@@ -163,7 +163,7 @@ static bool wanted(struct vnet *net, const struct iovec *iov, size_t len)
         uint8_t mac[VNET_MAC_SIZE];
 
         if (len < off + VNET_ETHERNET_HEADER) {
-                net->rx_stats.errs++;
+                net->rx_stats.errors++;
                 return false;
         }
         copy_from(iov, off, mac, sizeof(mac));
@@ -181,7 +181,7 @@ static ssize_t receive_one(struct vnet_pair *pair, struct virtio_queue *q)
         size_t len;
 
         if (r == -EMSGSIZE) {
-                net->rx_stats.errs++;
+                net->rx_stats.errors++;
                 return 0;
         }
         if (r < 0)
@@ -274,7 +274,7 @@ void vnet_rx_discard(struct vnet_pair *pair)
 
                 if (r < 0 && r != -EMSGSIZE)
                         break;
-                pair->net->rx_stats.drop++;
+                pair->net->rx_stats.dropped++;
         }
 }
 

@@ -23,9 +23,9 @@ static void count(struct vnet *net, int r, size_t len)
                 stats->packets++;
                 stats->bytes += len;
         } else if (r == -EINVAL || r == -EMSGSIZE) {
-                stats->errs++;
+                stats->errors++;
         } else {
-                stats->drop++;
+                stats->dropped++;
         }
 }
 

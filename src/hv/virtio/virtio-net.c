@@ -257,7 +257,7 @@ static void stat(plug_stat_fn fn, void *opaque, const char *dir, const struct vn
         const struct {
                 const char *name;
                 uint64_t value;
-        } figures[] = { { "bytes", stats->bytes }, { "packets", stats->packets }, { "errs", stats->errs }, { "drop", stats->drop } };
+        } figures[] = { { "bytes", stats->bytes }, { "packets", stats->packets }, { "errors", stats->errors }, { "dropped", stats->dropped } };
         char name[32];
 
         for (unsigned i = 0; i < ARRAY_SIZE(figures); i++) {
@@ -309,6 +309,7 @@ struct net_props {
         const char *mac;
         unsigned mtu, queues;
         bool offloads;
+        unsigned boot_index; /* nobody boots from a network yet */
 };
 
 static bool parse_mac(const char *s, uint8_t mac[VNET_MAC_SIZE])
@@ -333,6 +334,8 @@ static int take_props(struct vnet *net, struct props *props, struct net_props *p
                 return plug_fail(ret_error, -EINVAL, "\"mtu\" of %s is not from %u to %u", net->id, MTU_MIN, MTU_MAX);
         if (props_take_unsigned(props, "queues", NETDEV_QUEUES_MAX, &p->queues) == -EINVAL)
                 return plug_fail(ret_error, -EINVAL, "\"queues\" of %s is not from 1 to %u", net->id, NETDEV_QUEUES_MAX);
+        if (props_take_unsigned(props, "boot-index", UINT32_MAX, &p->boot_index) == -EINVAL)
+                return plug_fail(ret_error, -EINVAL, "\"boot-index\" of %s is no number", net->id);
         if (props_take_bool(props, "link", &net->link) == -EINVAL || props_take_bool(props, "offloads", &p->offloads) == -EINVAL)
                 return plug_fail(ret_error, -EINVAL, "\"link\" and \"offloads\" of %s are booleans", net->id);
         return 0;

@@ -47,7 +47,7 @@
 struct vnet;
 
 struct vnet_stats {
-        uint64_t bytes, packets, errs, drop;
+        uint64_t bytes, packets, errors, dropped;
 };
 
 /* Addresses of one kind that the guest wants: those of the table, or all, if there were too many for it. */

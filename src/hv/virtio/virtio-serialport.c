@@ -2,7 +2,7 @@
 /* A port of virtio-serial, and whom it leads to on the host: somebody connected, one after another that connects to a listening socket, or a pty.
  *
  * Properties: "bus" s (the controller's id), "nr" u (which port; not given: the first free one, for which 0 is left to consoles), "name" s, "console" b, "fd" (a connected
- * stream socket, or a pty's master, behind which its slave can be given: then the master never hangs up), "listen" b ("fd" is a listening socket).
+ * stream socket, or a pty's master), "hold" (the pty's slave: while it is held the master does not hang up), "listen" b ("fd" is a listening socket).
  *
  * Flow control: what the host sends stays with the host until the guest's program has the port open and buffers there. What the guest sends stays in its queue until the host
  * takes it; without anybody on the host it is thrown away. A console is different: a guest's kernel waits for its console, spinning, so its output is taken at once into a backlog. */
@@ -419,27 +419,26 @@ static const struct plug_ops port_plug_ops = {
 static int take_host(struct vport *port, const struct plug_env *env, struct props *props, char **ret_error)
 {
         bool listen = false;
-        int fds[2] = { -1, -1 };
-        size_t n = 0;
-        int type = 0, listens = 0, r;
+        int fd = -1, type = 0, listens = 0, r;
         socklen_t size = sizeof(type);
 
         if (props_take_bool(props, "listen", &listen) == -EINVAL)
                 return plug_fail(ret_error, -EINVAL, "\"listen\" of %s is no boolean", port->id);
-        if (props_take_fds(props, "fd", fds, ARRAY_SIZE(fds), &n) < 0 || n == 0)
-                return plug_fail(ret_error, -EINVAL, "\"fd\" of %s is not one descriptor, or a pty's two", port->id);
-        port->keep_fd = fds[1];
-        *(listen ? &port->listen_fd : &port->fd) = fds[0];
-        port->is_socket = getsockopt(fds[0], SOL_SOCKET, SO_TYPE, &type, &size) == 0;
+        if (props_take_fd(props, "fd", &fd) < 0)
+                return plug_fail(ret_error, -EINVAL, "\"fd\" of %s is not one descriptor", port->id);
+        *(listen ? &port->listen_fd : &port->fd) = fd;
+        if (props_take_fd(props, "hold", &port->keep_fd) == -EINVAL)
+                return plug_fail(ret_error, -EINVAL, "\"hold\" of %s is not one descriptor", port->id);
+        port->is_socket = getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0;
         if ((listen || port->is_socket) && type != SOCK_STREAM)
                 return plug_fail(ret_error, -EINVAL, "\"fd\" of %s is no stream socket", port->id);
-        if (listen && (getsockopt(fds[0], SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0 || !listens))
+        if (listen && (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0 || !listens))
                 return plug_fail(ret_error, -EINVAL, "\"fd\" of %s is no listening socket", port->id);
-        r = fd_set_nonblock(fds[0], true);
+        r = fd_set_nonblock(fd, true);
         if (r == 0 && listen)
-                r = watch_add(env->watches, &port->listen_watch, fds[0], EPOLLIN, on_client, port);
+                r = watch_add(env->watches, &port->listen_watch, fd, EPOLLIN, on_client, port);
         else if (r == 0)
-                r = watch_add(env->watches, &port->watch, fds[0], 0, on_ready, port);
+                r = watch_add(env->watches, &port->watch, fd, 0, on_ready, port);
         return r < 0 ? plug_fail(ret_error, r, "\"fd\" of %s: %s", port->id, strerror(-r)) : 0;
 }
 
@@ -478,6 +477,8 @@ static int take_description(struct vport *port, const struct vserial *bus, struc
         r = props_take_unsigned(props, "nr", UINT32_MAX, &port->nr);
         if (r == -EINVAL || port->nr >= bus->n_ports)
                 return plug_fail(ret_error, -ERANGE, "controller %s has no port for %s: it has %u", bus->id, port->id, bus->n_ports);
+        if (name && !*name)
+                name = NULL;
         port->name = name ? strdup(name) : NULL;
         if (name && !port->name)
                 return -ENOMEM;
