@@ -212,9 +212,11 @@
 /* of virtio-net (seen from the guest): */
 #define VM_DEVSTAT_RX_BYTES "rx-bytes"
 #define VM_DEVSTAT_RX_PACKETS "rx-packets"
+#define VM_DEVSTAT_RX_ERRORS "rx-errors"
 #define VM_DEVSTAT_RX_DROPPED "rx-dropped"
 #define VM_DEVSTAT_TX_BYTES "tx-bytes"
 #define VM_DEVSTAT_TX_PACKETS "tx-packets"
+#define VM_DEVSTAT_TX_ERRORS "tx-errors"
 #define VM_DEVSTAT_TX_DROPPED "tx-dropped"
 /* of virtio-balloon; those from the guest only where it has reported them (virtio 1.2, 5.5.6.3), bytes but for faults and times: */
 #define VM_DEVSTAT_ACTUAL "actual"    /* bytes that the guest has now */

@@ -172,6 +172,21 @@ int guest_write(const struct guest_memory *mem, uint64_t gpa, const void *buf, s
         return 0;
 }
 
+int guest_memory_discard(struct guest_memory *mem, uint64_t gpa, uint64_t len)
+{
+        const struct guest_region *region = find(mem, gpa);
+        int r = 0;
+
+        if (!guest_ram_ptr(mem, gpa, len) || mem->memfd < 0)
+                return -EFAULT;
+        if (gpa % GUEST_PAGE || len % GUEST_PAGE || len == 0)
+                return -EINVAL;
+        if (fallocate(mem->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(region->offset + (gpa - region->gpa)), (off_t)len) < 0)
+                r = -errno;
+        guest_memory_written(mem, gpa, len);
+        return r;
+}
+
 void guest_memory_zero(struct guest_memory *mem)
 {
         if (mem->memfd < 0 ||

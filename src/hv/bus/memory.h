@@ -54,5 +54,7 @@ static inline void guest_memory_written(const struct guest_memory *mem, uint64_t
 /* Copy to and from guest RAM, across regions; -EFAULT (nothing or a part copied) if any byte is not RAM. */
 int guest_read(const struct guest_memory *mem, uint64_t gpa, void *buf, size_t len);
 int guest_write(const struct guest_memory *mem, uint64_t gpa, const void *buf, size_t len);
+/* Gives the memory behind [gpa, gpa+len), whole pages, back to the host: it reads as zeros from now on. The engine is told. -EFAULT: not RAM; others: it may be as it was. */
+int guest_memory_discard(struct guest_memory *mem, uint64_t gpa, uint64_t len);
 /* Zeroes all RAM, giving the pages back to the host (reset). */
 void guest_memory_zero(struct guest_memory *mem);

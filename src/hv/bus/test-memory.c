@@ -49,6 +49,39 @@ static void test_small(void)
         CHECK_EQ(mem.n_regions, 0);
 }
 
+static uint64_t written_gpa, written_len;
+
+static void on_written(void *opaque, uint64_t gpa, uint64_t len)
+{
+        written_gpa = gpa;
+        written_len = len;
+}
+
+static void test_discard(void)
+{
+        static uint8_t rom[4096];
+        struct guest_memory mem;
+        char buf[4];
+
+        CHECK_EQ(guest_memory_init(&mem, MiB(2)), 0);
+        CHECK_EQ(guest_memory_add(&mem, MiB(2), sizeof(rom), rom, true), 0);
+        mem.written = on_written;
+        memset(mem.regions[0].host, 0x55, 0x5000);
+        CHECK_EQ(guest_memory_discard(&mem, 0x1000, 0x2000), 0);
+        CHECK_EQ(written_gpa, 0x1000);
+        CHECK_EQ(written_len, 0x2000);
+        CHECK_EQ(guest_read(&mem, 0xffe, buf, 4), 0);
+        CHECK(memcmp(buf, "\x55\x55\0\0", 4) == 0);
+        CHECK_EQ(guest_read(&mem, 0x2ffe, buf, 4), 0);
+        CHECK(memcmp(buf, "\0\0\x55\x55", 4) == 0);
+        CHECK_EQ(guest_memory_discard(&mem, 0x1001, 0x1000), -EINVAL);
+        CHECK_EQ(guest_memory_discard(&mem, 0x1000, 0), -EINVAL);
+        CHECK_EQ(guest_memory_discard(&mem, MiB(2) - 0x1000, 0x2000), -EFAULT);
+        CHECK_EQ(guest_memory_discard(&mem, MiB(2), 0x1000), -EFAULT);
+        CHECK_EQ(guest_memory_discard(&mem, UINT64_MAX & ~0xfffull, 0x1000), -EFAULT);
+        guest_memory_finish(&mem);
+}
+
 /* 5 GiB, of which nothing is touched but the edges. */
 static void test_large(void)
 {
@@ -72,6 +105,7 @@ static void test_large(void)
 int main(void)
 {
         test_small();
+        test_discard();
         test_large();
         return 0;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/macros.h"
 #include "hv/bus/check.h"
 #include "hv/bus/plug.h"
 #include "hv/virtio/virtio.h"
