@@ -39,6 +39,7 @@ struct block {
         uint64_t size;
         unsigned logical, physical;
         bool readonly, can_discard, write_through, unsafe;
+        bool vague_errors; /* the back end cannot tell a full disk from others */
         bool direct; /* the cache mode wants the host's page cache avoided */
         enum detect_zeroes detect_zeroes;
         enum block_action rerror, werror;

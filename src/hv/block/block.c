@@ -201,12 +201,13 @@ static void account(struct block *b, const struct block_request *request)
                 note_write(b, request);
 }
 
+/* Better a guest that waits once too often than one whose writes are lost because a disk is full. */
 static enum block_action action_for(const struct block *b, const struct block_request *request, int error)
 {
         enum block_action action = request->op == BLOCK_READ ? b->rerror : b->werror;
 
         if (action == BLOCK_ENOSPC)
-                return error == ENOSPC || error == EDQUOT ? BLOCK_STOP : BLOCK_REPORT;
+                return error == ENOSPC || error == EDQUOT || b->vague_errors ? BLOCK_STOP : BLOCK_REPORT;
         return action;
 }
 

@@ -8,7 +8,7 @@
 #include "hv/block/backend.h"
 #include "hv/bus/plug.h"
 
-static const struct block_backend *const backends[] = { &block_backend_raw };
+static const struct block_backend *const backends[] = { &block_backend_raw, &block_backend_vhost_user };
 
 /* --- Properties --- */
 
