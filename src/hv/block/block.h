@@ -45,6 +45,7 @@ struct block_env {
         struct timer_loop *timers;
         struct watch_loop *watches;
         const struct guest_memory *memory; /* for back ends that share it */
+        bool readonly;                     /* the device never writes */
         /* A request failed and waits for block_retry, the guest shall be paused (stop), or it goes on and was or was not told. error: positive errno. */
         void (*error)(void *opaque, bool stop, int error);
         /* The image has another size now. May be NULL. */
@@ -55,7 +56,7 @@ struct block_env {
 };
 
 /* Takes the image's properties from props: fd or vhost-user, readonly b, cache s (none, writeback, writethrough, directsync, unsafe), io s (a hint), discard b, detect-zeroes s (off, on, unmap),
- * logical-block-size u, physical-block-size u, iotune a{st} (limits.h), rerror and werror s (report, stop, ignore, enospc), threshold t. Errors as for struct plug_driver's new. */
+ * logical-block-size u, physical-block-size u, iotune a{st} (limits.h), rerror and werror s (report, stop, ignore, enospc), threshold t, size t (what the guest sees of it; 0: all). Errors as for struct plug_driver's new. */
 int block_new(const struct block_env *env, struct props *props, struct block **ret, char **ret_error);
 /* Is there a property in props that chooses a back end? */
 bool block_is_given(const struct props *props);
@@ -89,5 +90,5 @@ struct block_stats {
         uint64_t highest; /* offset behind the last byte written */
 };
 const struct block_stats *block_stats(const struct block *b);
-/* All figures under the names of vmproto.h: rd-, wr-, fl-, unmap- with ops, bytes and time (ns), errs, allocation, size. */
+/* All figures under the names of vmproto.h. */
 void block_report(const struct block *b, void (*fn)(void *opaque, const char *name, uint64_t value), void *opaque);

@@ -112,6 +112,7 @@ static int take_props(struct block *b, struct props *props, char **ret_error)
 {
         int r = take_bool(props, "readonly", &b->readonly, ret_error);
 
+        b->readonly |= b->env.readonly;
         if (r == 0)
                 r = take_bool(props, "discard", &b->can_discard, ret_error);
         if (r == 0)
@@ -159,6 +160,20 @@ static void on_timer(void *opaque)
         block_let_through(opaque);
 }
 
+/* The guest may see less than the whole image. */
+static int limit_size(struct block *b, struct props *props, char **ret_error)
+{
+        uint64_t size = 0;
+        int r = take_number(props, "size", &size, ret_error);
+
+        if (r < 0 || size == 0)
+                return r;
+        if (size > b->size || size % b->logical)
+                return plug_fail(ret_error, -EINVAL, "size is beyond the image's end or not a multiple of its blocks");
+        b->size = size;
+        return 0;
+}
+
 static int open_image(struct block *b, struct props *props, char **ret_error)
 {
         const struct block_backend *backend = find_backend(props);
@@ -173,6 +188,9 @@ static int open_image(struct block *b, struct props *props, char **ret_error)
         if (r < 0)
                 return r;
         b->backend = backend;
+        r = limit_size(b, props, ret_error);
+        if (r < 0)
+                return r;
         if (b->physical < b->logical)
                 b->physical = b->logical;
         return 0;
@@ -293,18 +311,18 @@ void block_report(const struct block *b, void (*fn)(void *opaque, const char *na
 
         for (unsigned i = 0; i < BLOCK_OPS; i++)
                 errors += s->errors[i];
-        fn(opaque, "rd-ops", s->ops[BLOCK_READ]);
+        fn(opaque, "rd-req", s->ops[BLOCK_READ]);
         fn(opaque, "rd-bytes", s->bytes[BLOCK_READ]);
         fn(opaque, "rd-time", s->time_ns[BLOCK_READ]);
-        fn(opaque, "wr-ops", s->ops[BLOCK_WRITE] + s->ops[BLOCK_WRITE_ZEROES]);
+        fn(opaque, "wr-req", s->ops[BLOCK_WRITE] + s->ops[BLOCK_WRITE_ZEROES]);
         fn(opaque, "wr-bytes", s->bytes[BLOCK_WRITE] + s->bytes[BLOCK_WRITE_ZEROES]);
         fn(opaque, "wr-time", s->time_ns[BLOCK_WRITE] + s->time_ns[BLOCK_WRITE_ZEROES]);
-        fn(opaque, "fl-ops", s->ops[BLOCK_FLUSH]);
-        fn(opaque, "fl-time", s->time_ns[BLOCK_FLUSH]);
-        fn(opaque, "unmap-ops", s->ops[BLOCK_DISCARD]);
+        fn(opaque, "flush-req", s->ops[BLOCK_FLUSH]);
+        fn(opaque, "flush-time", s->time_ns[BLOCK_FLUSH]);
+        fn(opaque, "unmap-req", s->ops[BLOCK_DISCARD]);
         fn(opaque, "unmap-bytes", s->bytes[BLOCK_DISCARD]);
         fn(opaque, "unmap-time", s->time_ns[BLOCK_DISCARD]);
-        fn(opaque, "errs", errors);
-        fn(opaque, "allocation", s->highest);
+        fn(opaque, "errors", errors);
+        fn(opaque, "wr-highest", s->highest);
         fn(opaque, "size", b->size);
 }

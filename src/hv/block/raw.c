@@ -471,8 +471,6 @@ static int check_file(struct block *b, struct raw *raw, char **ret_error)
                 return plug_fail(ret_error, -EINVAL, "the image is not open for writing, and the disk is not read-only");
         if (!b->logical)
                 b->logical = SECTOR;
-        if (!b->physical && st.st_blksize >= (blksize_t)ALIGN_MAX)
-                b->physical = ALIGN_MAX;
         if (b->readonly)
                 b->can_discard = false;
         r = measure(b, raw);

@@ -11,10 +11,15 @@
 #include "hv/bus/plug.h"
 #include "hv/dev/pci-hotplug.h"
 #include "hv/machine/machine-private.h"
+#include "hv/virtio/virtio-disks.h"
 #include "hv/virtio/virtio-rng.h"
 
 static const struct plug_driver *const drivers[] = {
+        &scsi_cd_driver,
+        &scsi_disk_driver,
+        &virtio_blk_driver,
         &virtio_rng_driver,
+        &virtio_scsi_driver,
 };
 
 /* What a device said last of each kind of event and the main thread has not heard yet. */

@@ -46,6 +46,8 @@ enum {
 
 /* 2 GiB */
 #define SPACE_SECTORS_MAX (1u << 22)
+/* File systems give space back in units of this size, or several of them. */
+#define SPACE_UNIT 4096u
 
 enum { TYPE_IN = 0, TYPE_OUT = 1, TYPE_FLUSH = 4, TYPE_GET_ID = 8, TYPE_DISCARD = 11, TYPE_WRITE_ZEROES = 13 };
 enum { STATUS_OK = 0, STATUS_IOERR = 1, STATUS_UNSUPP = 2 };
@@ -340,7 +342,7 @@ static void fill_config(struct virtio_blk *blk, unsigned queues)
         le16_store(config + CONFIG_NUM_QUEUES, (uint16_t)queues);
         le32_store(config + CONFIG_MAX_DISCARD_SECTORS, SPACE_SECTORS_MAX);
         le32_store(config + CONFIG_MAX_DISCARD_SEG, 1);
-        le32_store(config + CONFIG_DISCARD_ALIGNMENT, physical / SECTOR);
+        le32_store(config + CONFIG_DISCARD_ALIGNMENT, (physical > SPACE_UNIT ? physical : SPACE_UNIT) / SECTOR);
         le32_store(config + CONFIG_MAX_ZEROES_SECTORS, SPACE_SECTORS_MAX);
         le32_store(config + CONFIG_MAX_ZEROES_SEG, 1);
         config[CONFIG_ZEROES_MAY_UNMAP] = block_can_discard(blk->block);
