@@ -9,13 +9,12 @@
 #include "vmproto/vmproto.h"
 
 #define ERROR_FAILED "org.domus.VM1.Error.Failed"
-#define ERROR_STATE "org.domus.VM1.Error.WrongState"
 
 /* Answers with an error that names the state if a machine operation was refused for it. */
 static int reply_result(struct server *s, sd_bus_message *m, int r, sd_bus_error *error)
 {
         if (r == -EBUSY)
-                return sd_bus_error_setf(error, ERROR_STATE, "not possible while the machine is %s", s->state);
+                return sd_bus_error_setf(error, VM_ERROR_WRONG_STATE, "not possible while the machine is %s", s->state);
         if (r == -EOPNOTSUPP)
                 return sd_bus_error_set(error, ERROR_FAILED, "the machine has no ACPI, so no power button");
         if (r < 0)
@@ -25,7 +24,7 @@ static int reply_result(struct server *s, sd_bus_message *m, int r, sd_bus_error
 
 static int check_machine(struct server *s, sd_bus_error *error)
 {
-        return s->machine ? 0 : sd_bus_error_set(error, ERROR_STATE, "the machine is not configured");
+        return s->machine ? 0 : sd_bus_error_set(error, VM_ERROR_WRONG_STATE, "the machine is not configured");
 }
 
 static int method_configure(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -34,7 +33,7 @@ static int method_configure(sd_bus_message *m, void *userdata, sd_bus_error *err
         int r;
 
         if (s->machine)
-                return sd_bus_error_set(error, ERROR_STATE, "the machine is configured already");
+                return sd_bus_error_set(error, VM_ERROR_WRONG_STATE, "the machine is configured already");
         serve_config_finish(&s->config);
         r = serve_config_read(&s->config, m, error);
         if (r >= 0)
@@ -256,7 +255,16 @@ const sd_bus_vtable serve_vtable[] = {
         METHOD(VM_SET_ACTION, "ss", "", method_set_action),
         METHOD(VM_GET_STATUS, "", "a{sv}", method_get_status),
         METHOD(VM_GET_STATS, "", "a{sv}", method_get_stats),
+        METHOD(VM_ADD_DEVICE, "a{sv}", "", serve_add_device),
+        METHOD(VM_REMOVE_DEVICE, "s", "", serve_remove_device),
+        METHOD(VM_SET_DEVICE, "sa{sv}", "", serve_set_device),
+        METHOD(VM_GET_DEVICE_STATS, "s", "a{sv}", serve_get_device_stats),
         SD_BUS_SIGNAL(VM_STATE_CHANGED, "ss", 0),
         SD_BUS_SIGNAL(VM_REBOOTED, "", 0),
+        SD_BUS_SIGNAL(VM_DEVICE_REMOVED, "s", 0),
+        SD_BUS_SIGNAL(VM_DEVICE_ERROR, "ss", 0),
+        SD_BUS_SIGNAL(VM_BALLOON_CHANGED, "t", 0),
+        SD_BUS_SIGNAL(VM_TRAY_CHANGED, "sb", 0),
+        SD_BUS_SIGNAL(VM_PORT_OPENED, "sb", 0),
         SD_BUS_VTABLE_END,
 };

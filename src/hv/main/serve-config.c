@@ -122,6 +122,7 @@ static const struct field {
         FIELD(VM_CFG_RTC_LOCALTIME, "b", rtc_localtime, read_bool),
         FIELD(VM_CFG_DEBUG_EXIT, "b", debug_exit, read_bool),
         FIELD(VM_CFG_SERIAL, "a(hh)", serials, read_serial),
+        FIELD(VM_CFG_DEVICES, "aa{sv}", devices, serve_devices_read),
         FIELD(VM_CFG_ON_POWEROFF, "s", on_poweroff, read_action),
         FIELD(VM_CFG_ON_REBOOT, "s", on_reboot, read_action),
         FIELD(VM_CFG_ON_CRASH, "s", on_crash, read_action),
@@ -160,6 +161,7 @@ void serve_config_finish(struct serve_config *c)
         fd_close(c->kvm_fd);
         fd_close(c->kernel_fd);
         fd_close(c->initrd_fd);
+        serve_devices_finish(&c->devices);
         for (unsigned i = 0; i < SERVE_SERIALS; i++) {
                 fd_close(c->serials[i].master);
                 fd_close(c->serials[i].slave);

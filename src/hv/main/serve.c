@@ -186,7 +186,7 @@ static int make_machine(struct server *s, const struct engine_ops *engine, const
                 .engine = engine, .kvm_fd = c->kvm_fd, .cpus = c->cpus, .memory = c->memory,
                 .kernel_fd = c->kernel_fd, .initrd_fd = c->initrd_fd, .cmdline = c->cmdline, .uuid = c->uuid,
                 .rtc_localtime = c->rtc_localtime, .debug_exit = c->debug_exit, .acpi = c->acpi,
-                .event = on_machine_event, .serial_output = on_serial_output, .serial_ready = on_serial_ready,
+                .event = on_machine_event, .plug_event = serve_plug_event, .serial_output = on_serial_output, .serial_ready = on_serial_ready,
                 .opaque = s,
         };
         int r;
@@ -202,6 +202,16 @@ static int make_machine(struct server *s, const struct engine_ops *engine, const
         return r;
 }
 
+static void unmake_machine(struct server *s)
+{
+        for (unsigned i = 0; i < SERVE_SERIALS; i++)
+                if (s->machine && s->consoles[i])
+                        console_disconnect(s->consoles[i]);
+        machine_free(s->machine);
+        s->machine = NULL;
+        free_consoles(s);
+}
+
 int serve_configure(struct server *s, sd_bus_error *error)
 {
         const struct engine_ops *engine;
@@ -215,14 +225,15 @@ int serve_configure(struct server *s, sd_bus_error *error)
                 s->confined = sandbox_filter() == 0;
         r = make_machine(s, engine, &why);
         if (r < 0) {
-                for (unsigned i = 0; i < SERVE_SERIALS; i++)
-                        if (s->machine && s->consoles[i])
-                                console_disconnect(s->consoles[i]);
-                machine_free(s->machine);
-                s->machine = NULL;
-                free_consoles(s);
                 log_error("%s (%s)", why, strerror(-r));
-                return sd_bus_error_setf(error, "org.domus.VM1.Error.Failed", "%s (%s)", why, strerror(-r));
+                sd_bus_error_setf(error, "org.domus.VM1.Error.Failed", "%s (%s)", why, strerror(-r));
+        } else {
+                r = serve_devices_plug(&s->config.devices, s->machine, error);
+                serve_devices_finish(&s->config.devices);
+        }
+        if (r < 0) {
+                unmake_machine(s);
+                return r;
         }
         log_info("machine '%s' configured: %u CPUs, %llu MiB, engine %s", s->config.name, s->config.cpus,
                 (unsigned long long)(s->config.memory >> 20), s->config.engine);

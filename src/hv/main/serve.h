@@ -8,6 +8,7 @@
 
 #include "hv/machine/machine.h"
 #include "hv/main/console.h"
+#include "hv/main/serve-devices.h"
 
 #define SERVE_SERIALS 2
 
@@ -20,6 +21,7 @@ struct serve_config {
         unsigned cpus;
         uint64_t memory;
         bool acpi, rtc_localtime, debug_exit;
+        struct serve_devices devices; /* until they are plugged in */
         unsigned n_serials;
         struct {
                 int master, slave;

@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""usage: run-devices.py DOMUS-VM
+
+Devices that are plugged into a Debian kernel's guest and out of it, through domus-vm's control socket. Exit 77: skipped."""
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+here = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(here))
+try:
+    from vm import VM, Error, Fd, U32
+except ImportError as e:
+    print(f'SKIP: {e} (package python3-gi)')
+    sys.exit(77)
+
+MODULES = ['virtio/virtio_ring', 'virtio/virtio', 'virtio/virtio_pci_legacy_dev', 'virtio/virtio_pci_modern_dev', 'virtio/virtio_pci',
+           'char/hw_random/virtio-rng']
+PROMPT = 'domus-guest# '
+
+
+def make_initrd(tree, out):
+    test = pathlib.Path(out).with_suffix('.sh')
+    names = ' '.join(pathlib.Path(m).name for m in MODULES)
+    test.write_text(f'#!/bin/sh\nfor m in {names}; do busybox insmod /lib/modules/$m.ko; done\nstty -F /dev/ttyS0 -onlcr\n')
+    test.chmod(0o755)
+    files = [f'{test}=/etc/domus-test'] + [f'{tree}/modules/kernel/drivers/{m}.ko=/lib/modules/{pathlib.Path(m).name}.ko' for m in MODULES]
+    subprocess.run([str(here / 'make-initramfs'), tree, out] + files, check=True)
+
+
+def refused(vm, text, method, *args):
+    try:
+        vm.call(method, *args)
+    except Error as e:
+        assert text in str(e), f'{method} says: {e}'
+        return e.name
+    raise AssertionError(f'{method} {args} was not refused')
+
+
+def rng(id, **props):
+    return {'driver': 'virtio-rng', 'id': id, **{k.replace('_', '-'): v for k, v in props.items()}}
+
+
+def descriptors(vm):
+    return len(os.listdir(f'/proc/{vm.process.pid}/fd'))
+
+
+def check_descriptors(vm, wanted):
+    """A message's own go soon after its reply."""
+    end = time.monotonic() + 5
+    while descriptors(vm) != wanted:
+        assert time.monotonic() < end, f'{descriptors(vm)} descriptors, not {wanted}'
+        time.sleep(0.02)
+
+
+def test_hotplug(start):
+    vm = start(devices=[rng('rng0', slot=U32(4))])
+    vm.call('Start', False)
+    vm.expect(PROMPT)
+    assert '/virtio0' in vm.shell('ls -l /sys/bus/virtio/devices')
+    assert 'virtio_rng.0' in vm.shell('cat /sys/class/misc/hw_random/rng_current')
+    assert vm.shell('dd if=/dev/hwrng bs=1000 count=10 2>/dev/null | wc -c') == '10000'
+
+    before = descriptors(vm)
+    with open('/dev/urandom', 'rb') as source:
+        vm.add('virtio-rng', 'rng1', slot=U32(7), fd=Fd(source.fileno()), rate_bytes=4096, rate_period=U32(100))
+    check_descriptors(vm, before + 1)
+    vm.shell('while [ ! -e /sys/bus/pci/devices/0000:00:07.0/virtio1 ]; do usleep 50000; done')
+    assert vm.shell('cat /sys/bus/pci/devices/0000:00:07.0/device') == '0x1044'
+    vm.shell('while ! grep -q virtio_rng.1 /sys/class/misc/hw_random/rng_available; do usleep 50000; done')
+    vm.shell('echo virtio_rng.1 >/sys/class/misc/hw_random/rng_current')
+    # 40 KiB at 40 KiB/s; the first period's are there at once.
+    took = float(vm.shell("s=$(cut -d' ' -f1 /proc/uptime); dd if=/dev/hwrng of=/dev/null bs=1024 count=40 2>/dev/null; "
+                          "e=$(cut -d' ' -f1 /proc/uptime); echo \"$e $s\" | awk '{ print $1 - $2 }'"))
+    assert 0.6 < took < 2, took
+
+    # What is wrong is named, nothing is left behind.
+    refused(vm, "device 'rng0': there is a device with this id already", 'AddDevice', rng('rng0', slot=U32(9)))
+    refused(vm, "device 'x': PCI slot 4 is taken", 'AddDevice', rng('x', slot=U32(4)))
+    refused(vm, "device 'x': there is no PCI slot 32", 'AddDevice', rng('x', slot=U32(32)))
+    with open('/dev/urandom', 'rb') as source:
+        assert refused(vm, "device 'x': unknown property 'colour'", 'AddDevice', rng('x', fd=Fd(source.fileno()), colour='red')).endswith('NoProperty')
+        refused(vm, "device 'x': there is no driver 'virtio-hamster'", 'AddDevice', {'driver': 'virtio-hamster', 'id': 'x', 'fd': Fd(source.fileno())})
+    refused(vm, "'rate-period'", 'AddDevice', rng('x', rate_period=U32(0)))
+    refused(vm, "needs a 'driver'", 'AddDevice', {'id': 'x'})
+    assert refused(vm, "device 'y': there is no such device", 'RemoveDevice', 'y').endswith('NoDevice')
+    assert refused(vm, "'y'", 'GetDeviceStats', 'y').endswith('NoDevice')
+    assert refused(vm, "device 'rng0'", 'SetDevice', 'rng0', {'rate-bytes': 1}).endswith('NoProperty')
+    check_descriptors(vm, before + 1)
+
+    vm.remove('rng1')
+    vm.wait_signal('DeviceRemoved', 'rng1')
+    check_descriptors(vm, before)
+    vm.shell('[ ! -e /sys/bus/pci/devices/0000:00:07.0 ]')
+    # The slot can be filled again; the guest may let go by itself.
+    vm.add('virtio-rng', 'rng2', slot=U32(7))
+    vm.shell('while [ ! -e /sys/bus/pci/devices/0000:00:07.0/virtio1 ]; do usleep 50000; done')
+    vm.shell('echo 0 >/sys/bus/pci/slots/7/power')
+    vm.wait_signal('DeviceRemoved', 'rng2')
+
+    # A reset ends the guest that was asked.
+    vm.call('Pause')
+    vm.remove('rng0')
+    vm.call('Reset')
+    vm.wait_signal('DeviceRemoved', 'rng0')
+    vm.call('Resume')
+    vm.expect(PROMPT)
+    vm.shell('[ ! -e /sys/bus/pci/devices/0000:00:04.0 ]')
+    dmesg = vm.shell('dmesg')
+    assert 'BUG' not in dmesg and 'WARNING' not in dmesg, dmesg
+    assert vm.close() == 0
+
+
+def test_many_times(start):
+    """Each slot, again and again, while the guest reads."""
+    vm = start(cpus=2)
+    vm.call('Start', False)
+    vm.expect(PROMPT)
+    vm.shell('(while :; do dd if=/dev/hwrng of=/dev/null bs=512 count=64 2>/dev/null || usleep 10000; done) & :')
+    before = descriptors(vm)
+    for i in range(3):
+        for slot in range(1, 32):
+            vm.add('virtio-rng', f'rng{slot}', slot=U32(slot))
+        vm.shell('while [ $(ls /sys/bus/virtio/drivers/virtio_rng | grep -c virtio) != 31 ]; do usleep 50000; done')
+        for slot in range(1, 32):
+            vm.remove(f'rng{slot}')
+        for slot in range(1, 32):
+            vm.wait_signal('DeviceRemoved')
+        vm.shell('[ $(ls /sys/bus/pci/devices | wc -l) = 1 ]')
+    check_descriptors(vm, before)
+    dmesg = vm.shell('dmesg')
+    assert 'BUG' not in dmesg and 'WARNING' not in dmesg, dmesg
+    assert vm.close() == 0
+
+
+def test_no_acpi(start):
+    vm = start(acpi=False, devices=[rng('rng0', slot=U32(4))])
+    vm.add('virtio-rng', 'early')
+    vm.remove('early')
+    vm.wait_signal('DeviceRemoved', 'early')
+    vm.call('Start', True)
+    refused(vm, "device 'x': the machine has no ACPI", 'AddDevice', rng('x'))
+    refused(vm, "device 'rng0': the machine has no ACPI", 'RemoveDevice', 'rng0')
+    assert vm.close() == 0
+
+
+def test_bad_configuration(start):
+    for device, text in (rng('a', rate_bytes='much'), "device 'a': property 'rate-bytes'"), (rng('a', slot=U32(0)), 'slot 0 is taken'), (rng('a', slot='four'), 'devices'):
+        try:
+            start(devices=[device]).close()
+        except Error as e:
+            assert text in str(e), str(e)
+        else:
+            raise AssertionError(f'{device} was taken')
+
+
+def main():
+    domus_vm = sys.argv[1]
+    only = sys.argv[2:]
+    tree = subprocess.run([str(here / 'fetch-kernel')], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    with tempfile.TemporaryDirectory() as d:
+        initrd = f'{d}/initrd.img'
+        make_initrd(tree, initrd)
+        for name, test in list(globals().items()):
+            if name.startswith('test_') and (not only or name in only):
+                test(lambda **more: VM(domus_vm, f'{tree}/vmlinuz', initrd, cmdline='console=ttyS0 quiet', **more))
+                print(f'{name}: passed', flush=True)
+
+
+main()
