@@ -12,12 +12,15 @@
 #include "hv/dev/pci-hotplug.h"
 #include "hv/machine/machine-private.h"
 #include "hv/virtio/devices.h"
-#include "hv/virtio/virtio-rng.h"
 
 static const struct plug_driver *const drivers[] = {
+        &scsi_cd_driver,
+        &scsi_disk_driver,
         &virtio_balloon_driver,
+        &virtio_blk_driver,
         &virtio_net_driver,
         &virtio_rng_driver,
+        &virtio_scsi_driver,
         &virtio_serial_driver,
         &virtio_serialport_driver,
 };

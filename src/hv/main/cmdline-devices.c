@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -133,6 +135,24 @@ static int add_tap(struct parser *p, const char *name)
         return props_add_fds(&p->device->props, "fds", &fd, 1);
 }
 
+/* The server's socket, connected. */
+static int add_vhost_user(struct parser *p, const char *path)
+{
+        struct sockaddr_un addr = { .sun_family = AF_UNIX };
+        int fd;
+
+        if (strlen(path) >= sizeof(addr.sun_path))
+                return complain("vhost-user: the path is too long: %s", path);
+        strcpy(addr.sun_path, path);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+                complain("vhost-user %s: %m", path);
+                fd_close(fd);
+                return -EINVAL;
+        }
+        return props_add_fds(&p->device->props, "vhost-user", &fd, 1);
+}
+
 static int add_iotune(struct parser *p, const char *key, const char *value)
 {
         struct prop_entry *entry = &p->iotune[p->n_iotune];
@@ -171,6 +191,8 @@ static int parse_pair(struct parser *p, const char *key, const char *value)
         }
         if (strcmp(key, "fd") == 0 || strcmp(key, "fds") == 0)
                 return add_fds(p, key, value);
+        if (strcmp(key, "vhost-user") == 0)
+                return add_vhost_user(p, value);
         if (strcmp(key, "tap") == 0)
                 return add_tap(p, value);
         if (strncmp(key, IOTUNE, strlen(IOTUNE)) == 0)

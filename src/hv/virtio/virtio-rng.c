@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "hv/virtio/virtio-rng.h"
+#include "hv/virtio/devices.h"
 
 #include <errno.h>
 #include <stdlib.h>
