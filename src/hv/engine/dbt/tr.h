@@ -21,8 +21,9 @@
  * No guest register has changed when a lookup misses: the instruction's handler then does all of it. So every fault, MMIO access and
  * write to a page with code is the executor's.
  *
- * Jumps within a page are linked: the owner patches the jump of the exit when the successor is translated. Returns, indirect jumps and those to
- * other pages go through the jump cache, which maps linear addresses to code, a table for each mode.
+ * Jumps within a page are linked: the owner patches the jump of the exit when the successor is translated. Returns, indirect jumps, those to
+ * other pages, and those to the last bytes of a page, where an instruction may begin that goes on in the next page, go through the jump cache, which maps
+ * linear addresses to code, a table for each mode.
  *
  * The entry of a block looks at v->request; links that lead forward in the page skip that, as no loop is made of them alone. A block that is dropped, by
  * whichever vCPU, sets DBT_REQ_CODE, so that its owner leaves translated code, at the latest at the next look, and takes the links to it away. Only
