@@ -685,7 +685,7 @@ static void decode_again(struct dbt_vcpu *v, const struct dbt_block *b, struct d
         *ret = *b;
         ret->n = 0;
         for (unsigned at = 0; at < b->size; at += ret->insn[ret->n++].length)
-                dbt_decode(v, bytes + at, b->size - at, &ret->insn[ret->n]);
+                tr_decode_known(v, b, at, &ret->insn[ret->n]);
         to = (uint8_t *)dbt_block_bytes(ret);
         for (unsigned k = 0; k < b->size; k++)
                 to[k] = bytes[k];

@@ -269,6 +269,8 @@ const uint8_t *tr_out(struct dbt_vcpu *v, const uint8_t *at);
 const uint8_t *tr_tlb_missed(struct dbt_vcpu *v, uint64_t difference, uint64_t entry, const uint8_t *at, enum tr_miss how);
 /* The instruction at that offset of the translated block's bytes. Good until the next call. */
 const struct dbt_insn *dbt_tr_insn(struct dbt_vcpu *v, const struct dbt_block *b, unsigned at);
+/* Decodes the instruction at that offset of a translated block's bytes, which has been decoded before. */
+void tr_decode_known(struct dbt_vcpu *v, const struct dbt_block *b, unsigned at, struct dbt_insn *ret);
 /* Blocks are about to be evicted. */
 void dbt_tr_forget_decoded(struct dbt_vcpu *v);
 
