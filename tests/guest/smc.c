@@ -110,6 +110,38 @@ static void test_remap(void)
         CHECK(((fn)code)() == 77);
 }
 
+/* An instruction over a page end that runs hot, and jumps to it from both pages, while the second page changes: by its mapping and by a write. */
+static void test_remap_second(void)
+{
+        uint8_t *second[2] = { page_alloc(), page_alloc() };
+        uint8_t *start = (uint8_t *)ALIAS + 4096 - 3, around[16];
+
+        map(ALIAS, (uintptr_t)code, PTE_P | PTE_W);
+        for (unsigned i = 0; i < 2; i++) {
+                map(ALIAS + 4096, (uintptr_t)second[i], PTE_P | PTE_W);
+                write_return(start, 0x01010101u * (i + 1));
+        }
+        memcpy(around, (uint8_t[]){ 0xe9, 0, 0, 0, 0 }, 5); /* jmp start, from the first page */
+        memcpy(around + 1, &(uint32_t){ 4096 - 3 - 64 - 5 }, 4);
+        memcpy((uint8_t *)ALIAS + 64, around, 5);
+        for (unsigned i = 0; i < 400; i++) {
+                uint32_t want = (i & 1 ? 0x02020202u : 0x01010101u) & 0xffff0000u;
+
+                map(ALIAS + 4096, (uintptr_t)second[i & 1], PTE_P | PTE_W);
+                for (unsigned k = 0; k < 20; k++) {
+                        if ((((fn)(uintptr_t)start)() & 0xffff0000u) != want || (((fn)(ALIAS + 64))() & 0xffff0000u) != want)
+                                fail("an instruction over a page end came from the wrong page");
+                }
+        }
+        for (uint32_t i = 0; i < 200; i++) {
+                start[4] = (uint8_t)i;
+                serialize();
+                for (unsigned k = 0; k < 3; k++)
+                        if ((((fn)(ALIAS + 64))() >> 24) != i)
+                                fail("an instruction over a page end has old bytes");
+        }
+}
+
 /* Data beside code on one page: writes must go through and the code stay right. */
 static void test_mixed_page(void)
 {
@@ -167,6 +199,7 @@ void guest_main(void)
         RUN(test_next_instruction);
         RUN(test_other_writes);
         RUN(test_remap);
+        RUN(test_remap_second);
         RUN(test_mixed_page);
         RUN(test_cross_cpu);
 }

@@ -536,7 +536,8 @@ bool dbt_block_replace(struct dbt_vcpu *v, struct dbt_block *b, struct dbt_block
         pthread_mutex_lock(&v->vm->code_lock);
         same = !b->dead;
         if (same) {
-                struct dbt_code_page *page[2] = { page_find(d, block_gpa(b) & DBT_PAGE_MASK), NULL };
+                struct dbt_code_page *page[2] = { page_find(d, block_gpa(b) & DBT_PAGE_MASK),
+                                                  b->second == DBT_NO_PAGE ? NULL : page_find(d, b->second) };
 
                 kill(d, b);
                 block_publish(d, hot, page);

@@ -216,7 +216,9 @@ struct dbt_code_page *dbt_cache_page(struct dbt_decode *d);
 
 /* --- decode-quick.c ----------------------------------------------------------------------------------------------- */
 
-/* dbt_decode for an instruction like one that was learned; 0: there is none. Keeps the guest's vector state where it is. */
+/* dbt_decode for an instruction like one that was learned; 0: there is none, or avail is less than DBT_QUICK_MIN. Keeps the guest's vector state where
+ * it is. */
+#define DBT_QUICK_MIN 16
 unsigned dbt_decode_quick(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, struct dbt_insn *ret);
 /* i is a valid instruction that was decoded from bytes by way of z. */
 void dbt_decode_learn(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, const ZydisDecodedInstruction *z, const struct dbt_insn *i);

@@ -8,8 +8,7 @@
 
 #include "hv/engine/dbt/block.h"
 
-/* Bytes that scan may read. */
-#define SCAN_MAX 16
+/* Bytes that scan may read are DBT_QUICK_MIN. */
 #define PREFIXES_MAX 4
 
 /* What scan finds out. */
@@ -171,7 +170,7 @@ unsigned dbt_decode_quick(struct dbt_vcpu *v, const uint8_t *bytes, unsigned ava
         const struct dbt_example *x;
         struct scan s;
 
-        if (!(v->mode & DBT_MODE_CS64) || avail < SCAN_MAX || !scan(bytes, &s))
+        if (!(v->mode & DBT_MODE_CS64) || avail < DBT_QUICK_MIN || !scan(bytes, &s))
                 return 0;
         x = slot(v, s.key);
         if (x->key != s.key || !x->insn.length)
@@ -188,7 +187,7 @@ void dbt_decode_learn(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, 
         struct dbt_insn again = *i;
         struct scan s;
 
-        if (!(v->mode & DBT_MODE_CS64) || avail < SCAN_MAX || !scan(bytes, &s) || s.disp != x.disp || z->raw.imm[1].size)
+        if (!(v->mode & DBT_MODE_CS64) || avail < DBT_QUICK_MIN || !scan(bytes, &s) || s.disp != x.disp || z->raw.imm[1].size)
                 return;
         if (!s.imm_in_key) {
                 x.imm = z->raw.imm[0].size / 8;

@@ -131,7 +131,7 @@ static struct dbt_block *warm_up(struct dbt_vcpu *v, struct dbt_block *b)
         if (likely(++b->runs < v->translate_after))
                 return b;
         b->runs = 0;
-        if (!dbt_tr_can(v->mode) || b->second != DBT_NO_PAGE)
+        if (!dbt_tr_can(v->mode))
                 return b;
         dbt_tr_translate(v, b);
         return dbt_block_lookup(v);

@@ -90,10 +90,11 @@ static void exit_within_page(struct gen *g, const struct gen_exit *x)
                 tr_put(g->e, bytes[k]);
 }
 
+/* What begins at the page's very end may go on in the next page: the jump cache leads there as long as that page is the one it was. */
 void gen_emit_exit(struct gen *g, const struct gen_exit *x)
 {
         tr_set_jump(g->e, x->jump);
-        if (x->offset >= 0 && x->offset < (int64_t)DBT_PAGE_SIZE) {
+        if (x->offset >= 0 && x->offset <= (int64_t)DBT_PAGE_SIZE - ZYDIS_MAX_INSTRUCTION_LENGTH) {
                 exit_within_page(g, x);
                 return;
         }

@@ -193,6 +193,23 @@ const uint8_t *tr_tlb_missed(struct dbt_vcpu *v, uint64_t difference, uint64_t e
         return tr_tlb_entry(v, lin, m->span, how & 1) ? at - m->back : at + sizeof(*m);
 }
 
+/* By example where possible, which looks at more bytes than the last instructions have behind them: these are 0, and part of no instruction. */
+void tr_decode_known(struct dbt_vcpu *v, const struct dbt_block *b, unsigned at, struct dbt_insn *ret)
+{
+        const uint8_t *bytes = dbt_block_bytes(b) + at;
+        unsigned left = b->size - at;
+        uint8_t padded[DBT_QUICK_MIN];
+
+        if (left >= sizeof(padded)) {
+                dbt_decode(v, bytes, left, ret);
+                return;
+        }
+        for (unsigned k = 0; k < sizeof(padded); k++)
+                padded[k] = k < left ? bytes[k] : 0;
+        if (!dbt_decode_quick(v, padded, sizeof(padded), ret))
+                dbt_decode(v, bytes, left, ret);
+}
+
 const struct dbt_insn *dbt_tr_insn(struct dbt_vcpu *v, const struct dbt_block *b, unsigned at)
 {
         struct tr_decoded *d = &v->translator->decoded[(((uintptr_t)b / DBT_BLOCK_ALIGN) + at) % TR_DECODED];
@@ -205,7 +222,7 @@ const struct dbt_insn *dbt_tr_insn(struct dbt_vcpu *v, const struct dbt_block *b
         } else if (d->block) {
                 dbt_native_release(v, &d->insn);
         }
-        dbt_decode(v, dbt_block_bytes(b) + at, b->size - at, &d->insn);
+        tr_decode_known(v, b, at, &d->insn);
         d->block = b;
         d->at = at;
         return &d->insn;

@@ -133,6 +133,9 @@ static void emit_index(struct tr_emit *e, const struct dbt_tr *t)
         CODE(e, 0x5a);
         with_base(e, 0x3b, TR_RCX, TR_RAX, offsetof(struct dbt_block, key));
         tr_jcc_to(e, TR_CC_NE, t->leave_jump); /* no mode of translated code has the key 0 of where there is none */
+        CODE(e, 0x48, 0x83, 0x78, offsetof(struct dbt_block, second), 0xff); /* cmp qword [rax + second], -1 */
+        _Static_assert(DBT_NO_PAGE == ~0ULL && offsetof(struct dbt_block, second) < 128, "immediate and displacement of 8 bits");
+        tr_jcc_to(e, TR_CC_NE, t->leave_jump);
 }
 
 /* In: RAX where to go on. Out: RAX the code of the block there; leaves if it has none. dbt_block_lookup for translated code. */
@@ -682,7 +685,7 @@ static void decode_again(struct dbt_vcpu *v, const struct dbt_block *b, struct d
         *ret = *b;
         ret->n = 0;
         for (unsigned at = 0; at < b->size; at += ret->insn[ret->n++].length)
-                dbt_decode(v, bytes + at, b->size - at, &ret->insn[ret->n]);
+                tr_decode_known(v, b, at, &ret->insn[ret->n]);
         to = (uint8_t *)dbt_block_bytes(ret);
         for (unsigned k = 0; k < b->size; k++)
                 to[k] = bytes[k];
@@ -735,6 +738,11 @@ void dbt_tr_convert(struct dbt_vcpu *v)
                 b->apart = false; /* it could not be decoded: another time */
 }
 
+static uint32_t jump_slot(uint64_t lin)
+{
+        return (uint32_t)((uint32_t)lin * DBT_JUMP_HASH) >> (32 - DBT_JUMP_BITS);
+}
+
 void dbt_tr_sample(struct dbt_vcpu *v, struct dbt_block *b)
 {
         int mode = tr_jump_mode(v, v->mode);
@@ -753,7 +761,7 @@ void dbt_tr_sample(struct dbt_vcpu *v, struct dbt_block *b)
         if (!now || mode < 0)
                 return;
         jumps = &v->jumps[mode];
-        slot = (uint32_t)((uint32_t)rip * DBT_JUMP_HASH) >> (32 - DBT_JUMP_BITS);
+        slot = jump_slot(rip);
         if (jumps->rip[slot] == rip)
                 jumps->code[slot] = now->code;
 }
@@ -762,10 +770,24 @@ void dbt_tr_sample(struct dbt_vcpu *v, struct dbt_block *b)
 
 typedef enum tr_exit (*tr_enter)(struct dbt_vcpu *v, const void *code);
 
+/* A block with bytes of a second page, which is the right one now: until a mapping changes, the jump cache leads to it. */
+static void enter_crossing(struct dbt_vcpu *v, const struct dbt_block *b)
+{
+        int mode = tr_jump_mode(v, v->mode);
+        uint64_t rip = dbt_rip_linear(v);
+
+        if (mode < 0)
+                return;
+        v->jumps[mode].rip[jump_slot(rip)] = rip;
+        v->jumps[mode].code[jump_slot(rip)] = b->code;
+}
+
 enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b)
 {
         enum tr_exit exit;
 
+        if (unlikely(b->second != DBT_NO_PAGE))
+                enter_crossing(v, b);
         v->tr_page = dbt_rip_linear(v) & DBT_PAGE_MASK;
         v->tr_flags = dbt_flags_ax(v);
         v->tr_link = NULL;

@@ -21,8 +21,9 @@
  * No guest register has changed when a lookup misses: the instruction's handler then does all of it. So every fault, MMIO access and
  * write to a page with code is the executor's.
  *
- * Jumps within a page are linked: the owner patches the jump of the exit when the successor is translated. Returns, indirect jumps and those to
- * other pages go through the jump cache, which maps linear addresses to code, a table for each mode.
+ * Jumps within a page are linked: the owner patches the jump of the exit when the successor is translated. Returns, indirect jumps, those to
+ * other pages, and those to the last bytes of a page, where an instruction may begin that goes on in the next page, go through the jump cache, which maps
+ * linear addresses to code, a table for each mode.
  *
  * The entry of a block looks at v->request; links that lead forward in the page skip that, as no loop is made of them alone. A block that is dropped, by
  * whichever vCPU, sets DBT_REQ_CODE, so that its owner leaves translated code, at the latest at the next look, and takes the links to it away. Only
@@ -268,6 +269,8 @@ const uint8_t *tr_out(struct dbt_vcpu *v, const uint8_t *at);
 const uint8_t *tr_tlb_missed(struct dbt_vcpu *v, uint64_t difference, uint64_t entry, const uint8_t *at, enum tr_miss how);
 /* The instruction at that offset of the translated block's bytes. Good until the next call. */
 const struct dbt_insn *dbt_tr_insn(struct dbt_vcpu *v, const struct dbt_block *b, unsigned at);
+/* Decodes the instruction at that offset of a translated block's bytes, which has been decoded before. */
+void tr_decode_known(struct dbt_vcpu *v, const struct dbt_block *b, unsigned at, struct dbt_insn *ret);
 /* Blocks are about to be evicted. */
 void dbt_tr_forget_decoded(struct dbt_vcpu *v);
 
