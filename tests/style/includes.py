@@ -9,6 +9,7 @@ import sys
 ALLOWED = {
     'base': [],
     'vmproto': ['base'],
+    'bootloader': ['base'],
     'model': ['base'],
     'run': ['base', 'model'],
     'net': ['base', 'model', 'run'],
@@ -38,6 +39,7 @@ EXTRA = {'daemon/main.c': ['libvirt-driver'], 'hv/engine/dbt/test-system.c': ['h
 FORBIDDEN = {
     'hv': ['glib', 'libxml/', 'libvirt/'],
     'base': ['glib', 'libxml/', 'libvirt/', 'systemd/'],
+    'bootloader': ['glib', 'libxml/', 'libvirt/', 'systemd/'],
     'model': ['systemd/', 'libvirt/'],
 }
 
