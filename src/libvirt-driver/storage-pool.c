@@ -61,10 +61,11 @@ static void done_pool(DomusPool *p, const GError *error, gpointer opaque)
 
 /* --- Finding --- */
 
-static void reply_pool(struct call *call, DomusPool *p, GError *error)
+/* The error by its address, so that the function that sets it may be called in the argument list. */
+static void reply_pool(struct call *call, DomusPool *p, GError **error)
 {
-        done_pool(p, error, call);
-        g_clear_error(&error);
+        done_pool(p, *error, call);
+        g_clear_error(error);
 }
 
 static void lookup_by_name(struct call *call, const void *p)
@@ -74,7 +75,7 @@ static void lookup_by_name(struct call *call, const void *p)
         GError *error = NULL;
 
         if (pools)
-                reply_pool(call, domus_pools_lookup_name(pools, args->name, &error), error);
+                reply_pool(call, domus_pools_lookup_name(pools, args->name, &error), &error);
 }
 
 static void lookup_by_uuid(struct call *call, const void *p)
@@ -84,7 +85,7 @@ static void lookup_by_uuid(struct call *call, const void *p)
         GError *error = NULL;
 
         if (pools)
-                reply_pool(call, domus_pools_lookup_uuid(pools, args->uuid, &error), error);
+                reply_pool(call, domus_pools_lookup_uuid(pools, args->uuid, &error), &error);
 }
 
 static void lookup_by_target_path(struct call *call, const void *p)
@@ -94,7 +95,7 @@ static void lookup_by_target_path(struct call *call, const void *p)
         GError *error = NULL;
 
         if (pools)
-                reply_pool(call, domus_pools_lookup_target(pools, args->path, &error), error);
+                reply_pool(call, domus_pools_lookup_target(pools, args->path, &error), &error);
 }
 
 static void lookup_by_volume(struct call *call, const void *p)
@@ -104,7 +105,7 @@ static void lookup_by_volume(struct call *call, const void *p)
         GError *error = NULL;
 
         if (pools)
-                reply_pool(call, domus_pools_lookup_name(pools, args->vol.pool, &error), error);
+                reply_pool(call, domus_pools_lookup_name(pools, args->vol.pool, &error), &error);
 }
 
 /* --- Lists --- */
@@ -219,7 +220,7 @@ static void define_xml(struct call *call, const void *p)
         GError *error = NULL;
 
         if (pools)
-                reply_pool(call, domus_pools_define(pools, args->xml, args->flags, &error), error);
+                reply_pool(call, domus_pools_define(pools, args->xml, args->flags, &error), &error);
 }
 
 static void create_xml(struct call *call, const void *p)

@@ -53,10 +53,11 @@ static void done_volume(DomusVolume *v, const GError *error, gpointer opaque)
 
 /* --- Finding --- */
 
-static void reply_volume(struct call *call, DomusVolume *v, GError *error)
+/* The error by its address, so that the function that sets it may be called in the argument list. */
+static void reply_volume(struct call *call, DomusVolume *v, GError **error)
 {
-        done_volume(v, error, call);
-        g_clear_error(&error);
+        done_volume(v, *error, call);
+        g_clear_error(error);
 }
 
 static void lookup_by_name(struct call *call, const void *p)
@@ -66,7 +67,7 @@ static void lookup_by_name(struct call *call, const void *p)
         GError *error = NULL;
 
         if (pool)
-                reply_volume(call, domus_pool_lookup_volume(pool, args->name, &error), error);
+                reply_volume(call, domus_pool_lookup_volume(pool, args->name, &error), &error);
 }
 
 static void lookup_by_key(struct call *call, const void *p)
@@ -76,7 +77,7 @@ static void lookup_by_key(struct call *call, const void *p)
         GError *error = NULL;
 
         if (pools)
-                reply_volume(call, domus_pools_lookup_volume_key(pools, args->key, &error), error);
+                reply_volume(call, domus_pools_lookup_volume_key(pools, args->key, &error), &error);
 }
 
 static void lookup_by_path(struct call *call, const void *p)
@@ -86,7 +87,7 @@ static void lookup_by_path(struct call *call, const void *p)
         GError *error = NULL;
 
         if (pools)
-                reply_volume(call, domus_pools_lookup_volume_path(pools, args->path, &error), error);
+                reply_volume(call, domus_pools_lookup_volume_path(pools, args->path, &error), &error);
 }
 
 /* --- Lists --- */
@@ -280,12 +281,12 @@ static void wipe_pattern(struct call *call, const void *p)
 
 /* --- Content --- */
 
-static void start_stream(struct call *call, int fd, GError *error)
+static void start_stream(struct call *call, int fd, GError **error)
 {
         if (fd < 0)
-                call_fail_take(call, error);
+                call_fail_take(call, *error);
         else
-                call_reply_bool(call, stream_start_records(call, fd, &error), &error);
+                call_reply_bool(call, stream_start_records(call, fd, error), error);
 }
 
 static void upload(struct call *call, const void *p)
@@ -296,7 +297,7 @@ static void upload(struct call *call, const void *p)
 
         if (v)
                 start_stream(call, domus_volume_upload(v, args->offset, args->length, args->flags & VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM, &error),
-                        error);
+                        &error);
 }
 
 static void download(struct call *call, const void *p)
@@ -307,7 +308,7 @@ static void download(struct call *call, const void *p)
 
         if (v)
                 start_stream(call, domus_volume_download(v, args->offset, args->length, args->flags & VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM, &error),
-                        error);
+                        &error);
 }
 
 #define CREATE_FLAGS (VIR_STORAGE_VOL_CREATE_PREALLOC_METADATA | VIR_STORAGE_VOL_CREATE_VALIDATE)
@@ -331,7 +332,7 @@ static const struct handler rows[] = {
         { REMOTE_PROC_STORAGE_VOL_DOWNLOAD, download, VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM },
         { REMOTE_PROC_STORAGE_VOL_WIPE, wipe },
         { REMOTE_PROC_STORAGE_VOL_WIPE_PATTERN, wipe_pattern },
-        { REMOTE_PROC_STORAGE_VOL_RESIZE, resize },
+        { REMOTE_PROC_STORAGE_VOL_RESIZE, resize, RESIZE_FLAGS },
 };
 
 HANDLER_TABLE(storage_vol_handlers, rows);

@@ -92,7 +92,8 @@ void domus_pool_source_append(GString *out, const DomusPoolSource *source)
 {
         g_string_append(out, "  <source>\n");
         append_one(out, "host", "name", source->host);
-        append_one(out, "device", "path", source->device);
+        for (const char *const *d = source->devices; d && *d; d++)
+                append_one(out, "device", "path", *d);
         append_one(out, "dir", "path", source->dir);
         if (source->name)
                 xml_append(out, "    <name>%s</name>\n", source->name);

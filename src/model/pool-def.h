@@ -79,7 +79,8 @@ char *domus_pool_capabilities(const bool available[DOMUS_POOL_TYPES]);
 
 /* A source that find-storage-pool-sources found; all but name may be NULL. */
 typedef struct {
-        const char *host, *dir, *device, *name, *format;
+        const char *host, *dir, *name, *format;
+        const char *const *devices; /* NULL-terminated */
 } DomusPoolSource;
 /* Into a <sources> document, begun and ended by the caller. */
 void domus_pool_source_append(GString *out, const DomusPoolSource *source);

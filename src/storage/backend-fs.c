@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "storage/block.h"
 #include "storage/file.h"
 
 /* --- Mounting --- */
@@ -94,28 +95,6 @@ static bool stop(const StorageCancel *c, const DomusPoolDef *def, GError **error
 
 /* --- Making --- */
 
-/* What is on the device, "" for nothing that blkid(8) knows. */
-static bool probe_device(const StorageCancel *c, const char *device, char **ret, GError **error)
-{
-        const char *argv[] = { "lsblk", "--nodeps", "--noheadings", "--output", "FSTYPE,PTTYPE", "--", device, NULL };
-
-        if (access(device, F_OK) < 0)
-                return storage_fail_errno(error, errno, "cannot use the source device '%s'", device);
-        if (!storage_run(c, argv, NULL, 0, ret, error))
-                return false;
-        g_strstrip(*ret);
-        return true;
-}
-
-static bool check_empty(const StorageCancel *c, const DomusPoolDef *def, const char *device, GError **error)
-{
-        g_autofree char *found = NULL;
-
-        if (!probe_device(c, device, &found, error))
-                return false;
-        return !*found || storage_fail(error, DOMUS_ERROR_STORAGE_POOL_BUILT, "device '%s' of pool '%s' holds '%s' already", device, def->name, found);
-}
-
 static bool make_file_system(const StorageCancel *c, const DomusPoolDef *def, bool force, GError **error)
 {
         g_autofree char *program = g_strconcat("mkfs.", def->format, NULL);
@@ -140,7 +119,7 @@ static bool build(const StorageCancel *c, const DomusPoolDef *def, unsigned flag
                 return false;
         if (def->type != DOMUS_POOL_FS || !(flags & (VIR_STORAGE_POOL_BUILD_OVERWRITE | VIR_STORAGE_POOL_BUILD_NO_OVERWRITE)))
                 return true;
-        return (overwrite || check_empty(c, def, def->devices->pdata[0], error)) && make_file_system(c, def, overwrite, error);
+        return (overwrite || storage_block_check_empty(c, def, def->devices->pdata[0], error)) && make_file_system(c, def, overwrite, error);
 }
 
 static bool destroy(const StorageCancel *c, const DomusPoolDef *def, unsigned flags, GError **error)
@@ -171,7 +150,7 @@ static bool find_exports(const StorageCancel *c, const char *host, GString *out,
         return true;
 }
 
-static const char *const fs_programs[] = { "mount", "umount", "lsblk", NULL };
+static const char *const fs_programs[] = { "mount", "umount", "blkid", NULL };
 static const char *const netfs_programs[] = { "mount", "umount", "showmount", NULL };
 
 const DomusPoolBackend storage_backend_fs = {

@@ -5,7 +5,8 @@
 
 static const DomusPoolBackend *const backends[DOMUS_POOL_TYPES] = {
         [DOMUS_POOL_DIR] = &storage_backend_dir,         [DOMUS_POOL_FS] = &storage_backend_fs,
-        [DOMUS_POOL_NETFS] = &storage_backend_netfs,
+        [DOMUS_POOL_NETFS] = &storage_backend_netfs,     [DOMUS_POOL_LOGICAL] = &storage_backend_logical,
+        [DOMUS_POOL_DISK] = &storage_backend_disk,       [DOMUS_POOL_ISCSI] = &storage_backend_iscsi,
 };
 
 const DomusPoolBackend *storage_backend(DomusPoolType type)
@@ -29,8 +30,6 @@ static bool program_exists(const char *name)
 
 bool storage_backend_usable(const DomusPoolBackend *b, bool privileged, GError **error)
 {
-        if (!b)
-                return storage_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "storage pools of this type are not supported yet");
         const char *type = domus_pool_type_to_string(b->type);
 
         if (b->needs_privilege && !privileged)

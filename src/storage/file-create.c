@@ -84,8 +84,6 @@ static bool fill_raw(const StorageCancel *c, int fd, const DomusPoolDef *def, co
 
         if (flags & VIR_STORAGE_VOL_CREATE_PREALLOC_METADATA)
                 return storage_fail(error, DOMUS_ERROR_INVALID_ARG, "metadata preallocation is not supported for raw volumes");
-        if (vol->backing_path)
-                return storage_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "a backing store is not supported for raw volumes");
         if (!check_room(def, vol, n, error) || !allocate(c, fd, vol->path, n, error))
                 return false;
         return ftruncate(fd, (off_t)vol->capacity) == 0 ||
@@ -227,6 +225,8 @@ static bool check_backing(DomusVolumeDef *vol, GError **error)
 
         if (!vol->backing_path)
                 return true;
+        if (strcmp(vol->format, "qcow2") != 0)
+                return storage_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "a backing store is not supported for format '%s'", vol->format);
         if (vol->backing_path[0] != '/')
                 return storage_fail(error, DOMUS_ERROR_XML, "the path of the backing store '%s' is not absolute", vol->backing_path);
         if (!domus_image_probe(vol->backing_path, vol->backing_format, &image, error))

@@ -20,8 +20,6 @@ static bool check_options(const DomusVolumeDef *vol, unsigned flags, GError **er
 {
         if (!storage_image_format_known(vol->format) || strcmp(vol->format, "luks") == 0)
                 return storage_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "making volumes in format '%s' is not supported", vol->format);
-        if (!is_qcow2(vol) && vol->backing_path)
-                return storage_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "a backing store is not supported for format '%s'", vol->format);
         if (!is_qcow2(vol) && (vol->compat || vol->cluster_size || vol->lazy_refcounts || vol->extended_l2))
                 return storage_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
                         "elements <compat>, <clusterSize> and <features> are not supported for format '%s'", vol->format);
