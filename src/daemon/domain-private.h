@@ -24,6 +24,7 @@ struct DomusManager {
         DomusHost *host;       /* borrowed */
         DomusPools *pools;     /* borrowed; NULL: none */
         DomusStore *store;
+        DomusNetworks *networks;
         GHashTable *by_uuid;   /* 16 bytes of the domain -> DomusDomain, which it holds a reference to */
         GHashTable *by_name;   /* the domain's name -> DomusDomain */
         int next_id;

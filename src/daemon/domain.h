@@ -15,6 +15,7 @@
 #include "daemon/host.h"
 #include "model/domain-def.h"
 #include "model/error.h"
+#include "net/networks.h"
 #include "storage/pools.h"
 
 typedef struct DomusManager DomusManager;
@@ -40,6 +41,7 @@ DomusManager *domus_manager_new(sd_event *loop, const DomusPaths *paths, DomusHo
 void domus_manager_free(DomusManager *m);
 sd_event *domus_manager_loop(DomusManager *m);
 DomusHost *domus_manager_host(DomusManager *m);
+DomusNetworks *domus_manager_networks(DomusManager *m);
 /* Where domains find their volumes; borrowed, must outlive the manager. NULL until it is set. */
 void domus_manager_set_pools(DomusManager *m, DomusPools *pools);
 DomusPools *domus_manager_pools(DomusManager *m);

@@ -303,8 +303,10 @@ static void report_autostart(DomusDomain *d, const GError *error, gpointer name)
 static int on_autostart(sd_event_source *source, void *userdata)
 {
         DomusManager *m = userdata;
-        g_autoptr(GPtrArray) list =
-                domus_manager_list(m, VIR_CONNECT_LIST_DOMAINS_AUTOSTART | VIR_CONNECT_LIST_DOMAINS_INACTIVE);
+        g_autoptr(GPtrArray) list = NULL;
+
+        domus_networks_autostart(m->networks); /* domains may be on them */
+        list = domus_manager_list(m, VIR_CONNECT_LIST_DOMAINS_AUTOSTART | VIR_CONNECT_LIST_DOMAINS_INACTIVE);
 
         for (unsigned i = 0; i < list->len; i++) {
                 DomusDomain *d = list->pdata[i];
@@ -366,6 +368,19 @@ static void copy_paths(DomusPaths *to, const DomusPaths *from)
         };
 }
 
+static bool make_networks(DomusManager *m, GError **error)
+{
+        const DomusNetworksConfig config = {
+                .config_dir = m->paths.config_dir,
+                .run_dir = m->paths.run_dir,
+                .state_dir = m->paths.state_dir,
+                .privileged = m->drop_rights, /* the system's daemon, as root */
+        };
+
+        m->networks = domus_networks_new(m->loop, &config, error);
+        return m->networks != NULL;
+}
+
 static bool prepare(DomusManager *m, GError **error)
 {
         g_autofree char *vm_dir = g_build_filename(m->paths.run_dir, "vm", NULL);
@@ -374,7 +389,7 @@ static bool prepare(DomusManager *m, GError **error)
                 !make_dir(m->paths.log_dir, 0700, error))
                 return false;
         m->store = domus_store_new(m->paths.config_dir, error);
-        return m->store && domus_store_load(m->store, add_loaded, m, error);
+        return m->store && make_networks(m, error) && domus_store_load(m->store, add_loaded, m, error);
 }
 
 DomusManager *domus_manager_new(sd_event *loop, const DomusPaths *paths, DomusHost *host, GError **error)
@@ -420,6 +435,7 @@ void domus_manager_free(DomusManager *m)
                 domus_domain_detach(list->pdata[i]);
         g_hash_table_unref(m->by_name);
         g_hash_table_unref(m->by_uuid);
+        domus_networks_free(m->networks);
         domus_store_free(m->store);
         domus_events_finish(&m->events);
         sd_event_unref(m->loop);
@@ -445,6 +461,11 @@ DomusPools *domus_manager_pools(DomusManager *m)
 DomusHost *domus_manager_host(DomusManager *m)
 {
         return m->host;
+}
+
+DomusNetworks *domus_manager_networks(DomusManager *m)
+{
+        return m->networks;
 }
 
 unsigned domus_manager_event_add(DomusManager *m, DomusEventFn fn, gpointer opaque)

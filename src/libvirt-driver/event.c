@@ -6,6 +6,9 @@
 #include "libvirt-driver/client.h"
 #include "libvirt-driver/handlers.h"
 
+/* Of libvirt 9.8. */
+#define NETWORK_EVENT_ID_METADATA_CHANGE 1
+
 enum event_object { EVENT_DOMAIN, EVENT_NETWORK, EVENT_POOL, EVENT_NODEDEV, EVENT_SECRET };
 
 /* One callback of a client's. Those of the old style have no id of their own; the id of the event serves. */
@@ -176,7 +179,20 @@ static void legacy_deregister_any(struct call *call, const void *p)
                 deregister_callback(call, object, args->callback_id);                                       \
         }
 
-OBJECT_EVENTS(network, EVENT_NETWORK, VIR_NETWORK_EVENT_ID_LIFECYCLE)
+static void network_register(struct call *call, const void *p)
+{
+        const struct remote_connect_network_event_register_any_args *args = p;
+
+        register_callback(call, EVENT_NETWORK, args->event_id, NETWORK_EVENT_ID_METADATA_CHANGE, args->net ? args->net->uuid : NULL);
+}
+
+static void network_deregister(struct call *call, const void *p)
+{
+        const struct remote_connect_network_event_deregister_any_args *args = p;
+
+        deregister_callback(call, EVENT_NETWORK, args->callback_id);
+}
+
 OBJECT_EVENTS(node_device, EVENT_NODEDEV, VIR_NODE_DEVICE_EVENT_ID_UPDATE)
 OBJECT_EVENTS(secret, EVENT_SECRET, VIR_SECRET_EVENT_ID_VALUE_CHANGED)
 
@@ -319,6 +335,38 @@ void event_broadcast_pool(const DomusPoolEvent *ev, gpointer opaque)
 
                 for (guint i = 0; list && i < list->len; i++)
                         tell_pool(client, &g_array_index(list, struct registration, i), &pool, ev);
+        }
+}
+
+/* --- Networks --- */
+
+static void tell_network(struct client *client, const struct registration *r, const struct remote_network *net, const DomusNetworkEvent *ev)
+{
+        int32_t id = ev->kind == DOMUS_NETWORK_EVENT_METADATA ? NETWORK_EVENT_ID_METADATA_CHANGE : VIR_NETWORK_EVENT_ID_LIFECYCLE;
+
+        if (r->object != EVENT_NETWORK || r->event != id || (r->filtered && memcmp(r->uuid, net->uuid, sizeof(r->uuid)) != 0))
+                return;
+        if (ev->kind == DOMUS_NETWORK_EVENT_METADATA)
+                send_event(client, REMOTE_PROC_NETWORK_EVENT_CALLBACK_METADATA_CHANGE,
+                        &(struct remote_network_event_callback_metadata_change_msg){
+                                .callback_id = r->callback, .net = *net, .type = ev->a, .nsuri = ev->text });
+        else
+                send_event(client, REMOTE_PROC_NETWORK_EVENT_LIFECYCLE,
+                        &(struct remote_network_event_lifecycle_msg){ .callback_id = r->callback, .net = *net, .event = ev->a });
+}
+
+void event_broadcast_network(const DomusNetworkEvent *ev, gpointer opaque)
+{
+        struct server *server = opaque;
+        struct remote_network net = { .name = domus_network_name(ev->network) };
+
+        memcpy(net.uuid, domus_network_uuid(ev->network), sizeof(net.uuid));
+        list_foreach(l, &server->clients) {
+                struct client *client = list_entry(l, struct client, link);
+                const GArray *list = client->events.list;
+
+                for (guint i = 0; list && i < list->len; i++)
+                        tell_network(client, &g_array_index(list, struct registration, i), &net, ev);
         }
 }
 

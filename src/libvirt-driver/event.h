@@ -6,6 +6,7 @@
 #include <glib.h>
 
 #include "daemon/domain.h"
+#include "net/networks.h"
 #include "storage/pools.h"
 
 struct client;
@@ -21,5 +22,7 @@ struct client_events {
 void client_events_clear(struct client_events *e);
 /* DomusEventFn; opaque: the server. */
 void event_broadcast(const DomusEvent *event, gpointer opaque);
+/* DomusNetworkEventFn; opaque: the server. */
+void event_broadcast_network(const DomusNetworkEvent *event, gpointer opaque);
 /* DomusPoolEventFn; opaque: the server. */
 void event_broadcast_pool(const DomusPoolEvent *event, gpointer opaque);

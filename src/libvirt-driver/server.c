@@ -185,8 +185,10 @@ struct server *server_new(DomusManager *manager, sd_event *loop, bool session)
         s->session = session;
         list_init(&s->listeners);
         list_init(&s->clients);
-        if (manager)
+        if (manager) {
                 s->event_id = domus_manager_event_add(manager, event_broadcast, s);
+                domus_networks_set_event_fn(domus_manager_networks(manager), event_broadcast_network, s);
+        }
         if (manager && domus_manager_pools(manager))
                 domus_pools_set_listener(domus_manager_pools(manager), event_broadcast_pool, s);
         return s;
@@ -196,8 +198,10 @@ void server_free(struct server *s)
 {
         if (!s)
                 return;
-        if (s->event_id)
+        if (s->event_id) {
                 domus_manager_event_remove(s->manager, s->event_id);
+                domus_networks_set_event_fn(domus_manager_networks(s->manager), NULL, NULL);
+        }
         if (s->manager && domus_manager_pools(s->manager))
                 domus_pools_set_listener(domus_manager_pools(s->manager), NULL, NULL);
         list_foreach_safe(l, tmp, &s->listeners)

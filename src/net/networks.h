@@ -125,6 +125,7 @@ GPtrArray *domus_networks_neighbours_by_mac(DomusNetworks *n, const uint8_t *mac
 typedef struct {
         uint8_t uuid[DOMUS_UUID_LEN];
         DomusNetworkPortDef *def; /* with plug and bandwidth as they are */
+        unsigned guarantee;       /* its number on the bridge; 0: no floor */
 } DomusNetworkPort;
 
 /* flags: virNetworkPortCreateFlags. The port takes part in bandwidth and is listed; the caller connects a device with its plug. */
@@ -180,8 +181,8 @@ bool domus_networks_release_tap(DomusNetworks *n, const char *device, const char
 bool domus_networks_set_link(DomusNetworks *n, const char *device, bool up, GError **error);
 /* Replaces the limits of the interface; empty: none. */
 bool domus_networks_set_bandwidth(DomusNetworks *n, const char *device, const DomusBandwidth *bandwidth, GError **error);
-/* To another network or bridge while the guest runs; the device keeps its name and descriptors, the port its uuid if both are networks. On failure everything is
- * as before. */
+/* To another network or bridge while the guest runs; the device keeps its name and descriptors; domus_networks_port_of tells its new port. On failure
+ * everything is as before. */
 bool domus_networks_move_tap(DomusNetworks *n, const char *device, const DomusTapRequest *request, GError **error);
 /* The port that a device of ours has at a network, for the domain's XML; NULL: none. g_free. */
 char *domus_networks_port_of(DomusNetworks *n, const char *device);
