@@ -9,31 +9,9 @@
 #define DESTROY_SECONDS 3
 #define GRACEFUL_SECONDS 15
 
-/* Finishes the job if the domain does not run. */
-static bool job_requires_active(DomusDomainJob *job)
-{
-        g_autoptr(GError) error = NULL;
-
-        if (domus_domain_require_active(job->domain, &error))
-                return true;
-        domus_domain_job_finish(job, error);
-        return false;
-}
-
-/* Ends the job with what a call returned. One that met a VM at its end is told so. */
-static void finish(DomusDomainJob *job, const GError *error)
-{
-        const DomusDomain *d = job->domain;
-
-        if (error && error->code == DOMUS_ERROR_INTERNAL && (!d->vm || domus_vm_has_exited(d->vm)))
-                domus_domain_job_fail(job, DOMUS_ERROR_OPERATION_INVALID, "domain is not running");
-        else
-                domus_domain_job_finish(job, error);
-}
-
 static void on_reply(sd_bus_message *reply, const GError *error, gpointer opaque)
 {
-        finish(opaque, error);
+        domus_domain_job_finish_call(opaque, error);
 }
 
 static void call(DomusDomainJob *job, const char *method, DomusVmReply reply)
@@ -49,14 +27,14 @@ static void on_paused(sd_bus_message *reply, const GError *error, gpointer opaqu
 
         if (!error)
                 domus_domain_note_paused(job->domain);
-        finish(job, error);
+        domus_domain_job_finish_call(job, error);
 }
 
 static void run_suspend(DomusJob *j)
 {
         DomusDomainJob *job = (DomusDomainJob *)j;
 
-        if (!job_requires_active(job))
+        if (!domus_domain_job_requires_active(job))
                 return;
         if (job->domain->state == VIR_DOMAIN_PAUSED)
                 domus_domain_job_finish(job, NULL);
@@ -77,14 +55,14 @@ static void on_resumed(sd_bus_message *reply, const GError *error, gpointer opaq
 
         if (!error)
                 domus_domain_note_running(job->domain);
-        finish(job, error);
+        domus_domain_job_finish_call(job, error);
 }
 
 static void run_resume(DomusJob *j)
 {
         DomusDomainJob *job = (DomusDomainJob *)j;
 
-        if (!job_requires_active(job))
+        if (!domus_domain_job_requires_active(job))
                 return;
         if (job->domain->state == VIR_DOMAIN_RUNNING)
                 domus_domain_job_fail(job, DOMUS_ERROR_OPERATION_INVALID, "domain is already running");
@@ -128,7 +106,7 @@ static void run_shutdown(DomusJob *j)
         DomusDomainJob *job = (DomusDomainJob *)j;
         DomusDomain *d = job->domain;
 
-        if (!job_requires_active(job))
+        if (!domus_domain_job_requires_active(job))
                 return;
         if (d->reboot_wanted) { /* an earlier reboot that the guest did not follow */
                 d->reboot_wanted = false;
@@ -154,7 +132,7 @@ static void on_reboot_armed(sd_bus_message *reply, const GError *error, gpointer
         DomusDomain *d = job->domain;
 
         if (error) {
-                finish(job, error);
+                domus_domain_job_finish_call(job, error);
                 return;
         }
         d->reboot_wanted = true;
@@ -169,7 +147,7 @@ static void run_reboot(DomusJob *j)
         DomusDomain *d = job->domain;
         sd_bus_message *m;
 
-        if (!job_requires_active(job))
+        if (!domus_domain_job_requires_active(job))
                 return;
         if (d->live->on_reboot == DOMUS_ACTION_DESTROY || d->live->on_reboot == DOMUS_ACTION_PRESERVE) {
                 press_button(job);
@@ -199,14 +177,14 @@ static void on_reset(sd_bus_message *reply, const GError *error, gpointer opaque
 
         if (!error)
                 domus_domain_emit(job->domain, DOMUS_EVENT_REBOOT, 0, NULL);
-        finish(job, error);
+        domus_domain_job_finish_call(job, error);
 }
 
 static void run_reset(DomusJob *j)
 {
         DomusDomainJob *job = (DomusDomainJob *)j;
 
-        if (job_requires_active(job))
+        if (domus_domain_job_requires_active(job))
                 call(job, VM_RESET, on_reset);
 }
 
@@ -219,7 +197,7 @@ static void run_inject_nmi(DomusJob *j)
 {
         DomusDomainJob *job = (DomusDomainJob *)j;
 
-        if (job_requires_active(job))
+        if (domus_domain_job_requires_active(job))
                 call(job, VM_INJECT_NMI, on_reply);
 }
 
@@ -238,7 +216,7 @@ static void run_destroy(DomusJob *j)
 
         if (job->was_active && !domus_domain_is_active(job->domain))
                 domus_domain_job_finish(job, NULL);
-        else if (job_requires_active(job))
+        else if (domus_domain_job_requires_active(job))
                 domus_domain_stop(job->domain, job, VIR_DOMAIN_SHUTOFF_DESTROYED, VIR_DOMAIN_EVENT_STOPPED_DESTROYED,
                         graceful ? GRACEFUL_SECONDS : DESTROY_SECONDS, !graceful);
 }

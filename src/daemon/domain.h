@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <systemd/sd-event.h>
 
+#include "daemon/domain-hooks.h"
 #include "daemon/host.h"
 #include "model/domain-def.h"
 #include "model/error.h"
@@ -35,8 +36,8 @@ typedef struct {
         bool privileged;
 } DomusPaths;
 
-/* Loads the definitions, finds running VMs again, then autostarts (once per boot of the daemon's run_dir). */
-DomusManager *domus_manager_new(sd_event *loop, const DomusPaths *paths, DomusHost *host, GError **error);
+/* hooks: copied; NULL: neither storage nor networks. Loads the definitions, finds running VMs again, then autostarts (once per boot of the daemon's run_dir). */
+DomusManager *domus_manager_new(sd_event *loop, const DomusPaths *paths, DomusHost *host, const DomusDomainHooks *hooks, GError **error);
 /* VMs go on running. */
 void domus_manager_free(DomusManager *m);
 sd_event *domus_manager_loop(DomusManager *m);
@@ -65,13 +66,22 @@ typedef enum {
         DOMUS_EVENT_LIFECYCLE,  /* a: virDomainEventType, b: its detail */
         DOMUS_EVENT_REBOOT,
         DOMUS_EVENT_METADATA,   /* a: virDomainMetadataType, text: namespace uri or NULL */
+        DOMUS_EVENT_DEVICE_ADDED, /* text: alias; of the next three, too */
+        DOMUS_EVENT_DEVICE_REMOVED,
+        DOMUS_EVENT_DEVICE_REMOVAL_FAILED,
+        DOMUS_EVENT_TRAY,       /* a: virDomainEventTrayChangeReason */
+        DOMUS_EVENT_IO_ERROR,   /* text: alias, path: the image or "", a: virDomainEventIOErrorAction, reason: "eio", "enospc" */
+        DOMUS_EVENT_BALLOON,    /* value: KiB */
+        DOMUS_EVENT_AGENT,      /* a: virConnectDomainEventAgentLifecycleState, b: its reason */
+        DOMUS_EVENT_BLOCK_THRESHOLD, /* text: target, path: the image, value: the threshold, excess */
 } DomusEventKind;
 
 typedef struct {
         DomusEventKind kind;
         DomusDomain *domain;    /* still complete, also for UNDEFINED */
         int a, b;
-        const char *text;
+        const char *text, *path, *reason;
+        uint64_t value, excess;
 } DomusEvent;
 
 typedef void (*DomusEventFn)(const DomusEvent *event, gpointer opaque);
@@ -120,6 +130,14 @@ char *domus_domain_get_metadata(DomusDomain *d, int type, const char *uri, unsig
 bool domus_domain_set_memory(DomusDomain *d, uint64_t kib, unsigned flags, GError **error);     /* virDomainMemoryModFlags */
 bool domus_domain_set_vcpus(DomusDomain *d, unsigned n, unsigned flags, GError **error);        /* virDomainVcpuFlags */
 bool domus_domain_set_action(DomusDomain *d, unsigned type, unsigned action, unsigned flags, GError **error); /* virDomainLifecycle* */
+
+/* --- Devices; xml: one device element; flags: virDomainDeviceModifyFlags --- */
+
+void domus_domain_attach_device(DomusDomain *d, const char *xml, unsigned flags, DomusDone done, gpointer opaque);
+/* Of a running domain: the guest is asked; it may take its time, or not do it. DOMUS_EVENT_DEVICE_REMOVED tells when it has. */
+void domus_domain_detach_device(DomusDomain *d, const char *xml, unsigned flags, DomusDone done, gpointer opaque);
+void domus_domain_detach_alias(DomusDomain *d, const char *alias, unsigned flags, DomusDone done, gpointer opaque);
+void domus_domain_update_device(DomusDomain *d, const char *xml, unsigned flags, DomusDone done, gpointer opaque);
 
 typedef struct {
         uint64_t time_ns;

@@ -37,7 +37,7 @@ static void open_manager(Fixture *f)
 {
         g_autoptr(GError) error = NULL;
 
-        f->m = domus_manager_new(f->loop, &f->paths, NULL, &error);
+        f->m = domus_manager_new(f->loop, &f->paths, NULL, NULL, &error);
         g_assert_no_error(error);
         domus_manager_event_add(f->m, on_event, f);
 }
