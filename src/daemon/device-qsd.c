@@ -20,9 +20,8 @@
 
 #define PROGRAM "qemu-storage-daemon"
 #define SOCKET_FD "3" /* in the child */
-#define REPLY_SECONDS 10
 
-/* --- Its files: DIR/ALIAS.pid, ALIAS.sock, ALIAS.qmp --- */
+/* --- Its files: DIR/ALIAS.pid, ALIAS.sock --- */
 
 static char *own_file(const DomusDomain *d, const char *alias, const char *suffix)
 {
@@ -49,7 +48,7 @@ static void write_pid(const DomusDomain *d, const char *alias, pid_t pid)
 /* Its number may have become another process's. */
 void domus_qsd_stop(DomusDomain *d, const char *alias)
 {
-        static const char *const suffixes[] = { ".pid", ".sock", ".qmp" };
+        static const char *const suffixes[] = { ".pid", ".sock" };
         g_autofree char *path = own_file(d, alias, ".pid");
         uint64_t recorded = 0, start = 0;
         char *text = NULL, *end = NULL;
@@ -166,15 +165,13 @@ static void add_words(GPtrArray *argv, ...)
 /* The image and what is below it, and nothing of it can be executed; the process has no rights but to read and write those, whoever owns them. */
 static void add_sandbox(GPtrArray *argv, const DomusDomain *d, const DomusDisk *disk, const char *path, char **backing)
 {
-        g_autofree char *dir = domus_domain_run_dir(d);
         g_autofree char *uid = g_strdup_printf("--reuid=%u", (unsigned)d->manager->vmm_uid);
         g_autofree char *gid = g_strdup_printf("--regid=%u", (unsigned)d->manager->vmm_gid);
 
         if (!d->manager->drop_rights)
                 return;
         add_words(argv, "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--as-pid-1", "--ro-bind", "/usr", "/usr", "--symlink", "usr/lib",
-                "/lib", "--symlink", "usr/lib64", "/lib64", "--symlink", "usr/bin", "/bin", "--proc", "/proc", "--dev", "/dev", "--bind", dir, dir,
-                NULL);
+                "/lib", "--symlink", "usr/lib64", "/lib64", "--symlink", "usr/bin", "/bin", "--proc", "/proc", "--dev", "/dev", NULL);
         if (path)
                 add_words(argv, "--unshare-net", disk->type == DOMUS_DISK_BLOCK ? "--dev-bind" : disk->readonly ? "--ro-bind" : "--bind", path, path,
                         NULL);
@@ -191,8 +188,6 @@ static GPtrArray *make_arguments(const DomusDomain *d, const DomusDevice *device
 {
         const DomusDisk *disk = &device->disk;
         GPtrArray *argv = g_ptr_array_new_with_free_func(g_free);
-        g_autofree char *qmp = own_file(d, device->alias, ".qmp");
-        g_autofree char *chardev = g_strdup_printf("socket,id=qmp,server=on,wait=off,path=%s", qmp);
         g_autofree char *file = protocol_node(disk, path);
         g_autofree char *format = format_node(disk);
         g_autofree char *export = g_strdup_printf("vhost-user-blk,id=disk,node-name=disk,addr.type=fd,addr.str=" SOCKET_FD
@@ -201,8 +196,6 @@ static GPtrArray *make_arguments(const DomusDomain *d, const DomusDevice *device
 
         add_sandbox(argv, d, disk, path, backing);
         add_words(argv, PROGRAM, "--blockdev", file, "--blockdev", format, "--export", export, NULL);
-        if (strlen(qmp) < 108)
-                add_words(argv, "--chardev", chardev, "--monitor", "chardev=qmp", NULL);
         g_ptr_array_add(argv, NULL);
         return argv;
 }

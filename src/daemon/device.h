@@ -54,5 +54,3 @@ bool domus_device_settle_format(const DomusManager *m, DomusDomainDef *def, cons
 int domus_qsd_start(DomusDomain *d, const DomusDevice *disk, const char *path, GError **error);
 /* Harmless if there is none. */
 void domus_qsd_stop(DomusDomain *d, const char *alias);
-/* Asks it to make the image, which has that alias, size bytes large. */
-bool domus_qsd_resize(DomusDomain *d, const char *alias, uint64_t size, GError **error);

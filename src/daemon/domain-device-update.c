@@ -153,8 +153,8 @@ static bool change_host_side(DomusDomain *d, const DomusInterface *old, const Do
         if (old->link_down != new->link_down && hooks->set_link &&
                 !hooks->set_link(hooks->opaque, old->target, !new->link_down, error))
                 return false;
-        if ((old->bandwidth || new->bandwidth) && hooks->set_bandwidth &&
-                !hooks->set_bandwidth(hooks->opaque, old->target, new->bandwidth, error))
+        if (!domus_bandwidth_equal(&old->bandwidth, &new->bandwidth) && hooks->set_bandwidth &&
+                !hooks->set_bandwidth(hooks->opaque, old->target, &new->bandwidth, error))
                 return false;
         return true;
 }

@@ -53,8 +53,7 @@ typedef struct {
                          DomusHookTap *ret, GError **error);
         void (*release_tap)(gpointer opaque, const char *device, const char *port_uuid);
         bool (*set_link)(gpointer opaque, const char *device, bool up, GError **error);
-        /* bandwidth: the element, or NULL for no limits. */
-        bool (*set_bandwidth)(gpointer opaque, const char *device, const xmlNode *bandwidth, GError **error);
+        bool (*set_bandwidth)(gpointer opaque, const char *device, const DomusBandwidth *bandwidth, GError **error);
         /* To where interface says; the device stays the same. */
         bool (*move_tap)(gpointer opaque, const char *device, const uint8_t *domain_uuid, const char *domain_name,
                          const DomusInterface *interface, GError **error);

@@ -168,6 +168,11 @@ void domus_domain_note_balloon(DomusDomain *d, uint64_t bytes);
 void domus_domain_note_tray(DomusDomain *d, const char *alias, bool open);
 void domus_domain_note_port(DomusDomain *d, const char *alias, bool open);
 
+/* domain-device-tune.c */
+
+/* The running guest shall have that much memory. */
+void domus_domain_set_balloon(DomusDomain *d, uint64_t kib, DomusDone done, gpointer opaque);
+
 /* domain-start.c */
 
 void domus_domain_run_start(DomusJob *job);

@@ -127,7 +127,7 @@ bool domus_domain_rename(DomusDomain *d, const char *new_name, GError **error);
 bool domus_domain_set_metadata(DomusDomain *d, int type, const char *text, const char *key, const char *uri, unsigned flags,
                                GError **error);
 char *domus_domain_get_metadata(DomusDomain *d, int type, const char *uri, unsigned flags, GError **error);
-bool domus_domain_set_memory(DomusDomain *d, uint64_t kib, unsigned flags, GError **error);     /* virDomainMemoryModFlags */
+void domus_domain_set_memory(DomusDomain *d, uint64_t kib, unsigned flags, DomusDone done, gpointer opaque); /* virDomainMemoryModFlags */
 bool domus_domain_set_vcpus(DomusDomain *d, unsigned n, unsigned flags, GError **error);        /* virDomainVcpuFlags */
 bool domus_domain_set_action(DomusDomain *d, unsigned type, unsigned action, unsigned flags, GError **error); /* virDomainLifecycle* */
 
@@ -138,6 +138,39 @@ void domus_domain_attach_device(DomusDomain *d, const char *xml, unsigned flags,
 void domus_domain_detach_device(DomusDomain *d, const char *xml, unsigned flags, DomusDone done, gpointer opaque);
 void domus_domain_detach_alias(DomusDomain *d, const char *alias, unsigned flags, DomusDone done, gpointer opaque);
 void domus_domain_update_device(DomusDomain *d, const char *xml, unsigned flags, DomusDone done, gpointer opaque);
+
+/* disk: target or path. groups: which values of iotune are given; others stay, but those of a group that is given and 0 end the limit. */
+enum {
+        DOMUS_IOTUNE_BYTES = 1 << 0, DOMUS_IOTUNE_IOPS = 1 << 1, DOMUS_IOTUNE_BYTES_MAX = 1 << 2, DOMUS_IOTUNE_IOPS_MAX = 1 << 3,
+        DOMUS_IOTUNE_BYTES_MAX_LENGTH = 1 << 4, DOMUS_IOTUNE_IOPS_MAX_LENGTH = 1 << 5, DOMUS_IOTUNE_SIZE = 1 << 6,
+};
+void domus_domain_set_iotune(DomusDomain *d, const char *disk, const DomusIotune *iotune, unsigned groups, unsigned flags, DomusDone done,
+                             gpointer opaque);
+void domus_domain_block_resize(DomusDomain *d, const char *disk, uint64_t bytes, DomusDone done, gpointer opaque);
+/* interface: device name or MAC. */
+void domus_domain_set_bandwidth(DomusDomain *d, const char *interface, const DomusBandwidth *bandwidth, unsigned flags, DomusDone done, gpointer opaque);
+void domus_domain_set_stats_period(DomusDomain *d, int seconds, unsigned flags, DomusDone done, gpointer opaque);
+
+/* by_alias: alias -> counters by vmproto's names, for domus_device_counter; of devices that did not answer there are none, and error (borrowed) is the
+ * last reason. Valid during the call. */
+typedef void (*DomusDeviceStatsDone)(GHashTable *by_alias, const GError *error, gpointer opaque);
+/* Of the disks, the balloon and the interfaces without a device on the host; alias: of this one alone. done may be called before this returns. */
+void domus_domain_device_stats(DomusDomain *d, const char *alias, DomusDeviceStatsDone done, gpointer opaque);
+/* False, and *ret as it was, where there is no such counter. */
+bool domus_device_counter(GHashTable *by_alias, const char *alias, const char *name, uint64_t *ret);
+
+typedef struct {
+        uint64_t capacity, allocation, physical; /* bytes; virDomainBlockInfo */
+} DomusDiskInfo;
+
+bool domus_domain_disk_info(DomusDomain *d, const DomusDevice *disk, DomusDiskInfo *ret, GError **error);
+/* Of a file or device, NULL: none. */
+const char *domus_domain_disk_path(const DomusDomain *d, const DomusDevice *disk);
+int domus_domain_disk_error(const DomusDomain *d, const DomusDevice *disk); /* virDomainDiskErrorCode */
+/* Seen from the guest; by_alias: as above, for interfaces without a device on the host. */
+bool domus_domain_interface_counters(DomusDomain *d, const DomusDevice *interface, GHashTable *by_alias, DomusHookTapStats *ret, GError **error);
+/* Array of DomusHookAddress *. */
+GPtrArray *domus_domain_interface_addresses(DomusDomain *d, const DomusDevice *interface, bool arp, GError **error);
 
 typedef struct {
         uint64_t time_ns;

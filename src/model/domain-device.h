@@ -6,6 +6,7 @@
  * A view belongs to its definition and points into it: it is valid until the definition is changed by a function of this header or freed. Strings
  * are NULL where the document says nothing. A device of a definition always has the address that the guest finds it at. */
 
+#include "model/bandwidth.h"
 #include "model/domain-def.h"
 
 typedef enum {
@@ -88,7 +89,7 @@ typedef struct {
         bool isolated;
         unsigned mtu;                    /* 0: not given */
         unsigned queues;                 /* 0: not given */
-        const xmlNode *bandwidth;        /* <bandwidth>, or NULL */
+        DomusBandwidth bandwidth;
         const char *port_uuid;           /* network, live only */
 } DomusInterface;
 
@@ -169,8 +170,7 @@ void domus_domain_def_set_iotune(DomusDomainDef *def, DomusDevice *disk, const D
 void domus_domain_def_set_interface_live(DomusDomainDef *def, DomusDevice *interface, const char *target, const char *bridge,
         const char *port_uuid);
 void domus_domain_def_set_link(DomusDomainDef *def, DomusDevice *interface, bool up);
-/* xml: <bandwidth>, or NULL for none. */
-bool domus_domain_def_set_bandwidth(DomusDomainDef *def, DomusDevice *interface, const char *xml, GError **error);
+void domus_domain_def_set_bandwidth(DomusDomainDef *def, DomusDevice *interface, const DomusBandwidth *bandwidth);
 void domus_domain_def_set_channel_path(DomusDomainDef *def, DomusDevice *channel, const char *path);
 /* Live copy: <target … state='connected'/>. */
 void domus_domain_def_set_channel_state(DomusDomainDef *def, DomusDevice *channel, bool connected);
