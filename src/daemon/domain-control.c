@@ -82,7 +82,7 @@ void domus_domain_resume(DomusDomain *d, DomusDone done, gpointer opaque)
 G_STATIC_ASSERT((int)VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN == (int)VIR_DOMAIN_REBOOT_ACPI_POWER_BTN);
 G_STATIC_ASSERT((int)VIR_DOMAIN_SHUTDOWN_PARAVIRT == (int)VIR_DOMAIN_REBOOT_PARAVIRT);
 
-/* The flags of shutdown and reboot agree. Several modes mean: whichever is possible. Only the power button is. */
+/* The flags of shutdown and reboot agree. Several modes mean: whichever is possible; the power button always is. */
 static GError *check_mode(unsigned flags)
 {
         const unsigned known = VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN | VIR_DOMAIN_SHUTDOWN_GUEST_AGENT |
@@ -90,10 +90,16 @@ static GError *check_mode(unsigned flags)
 
         if (flags & ~known)
                 return g_error_new(DOMUS_ERROR, DOMUS_ERROR_INVALID_ARG, "unsupported flags (0x%x)", flags & ~known);
-        if (flags && !(flags & VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
+        if (flags && !(flags & (VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN | VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)))
                 return g_error_new_literal(DOMUS_ERROR, DOMUS_ERROR_OPERATION_UNSUPPORTED,
-                        "only the mode 'acpi' is supported here");
+                        "only the modes 'acpi' and 'agent' are supported here");
         return NULL;
+}
+
+/* The agent is asked where nothing else is, or where it is asked for and there is one. */
+static bool by_agent(const DomusDomain *d, unsigned flags)
+{
+        return (flags & VIR_DOMAIN_SHUTDOWN_GUEST_AGENT) && (!(flags & VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN) || domus_domain_has_agent(d));
 }
 
 static void press_button(DomusDomainJob *job)
@@ -122,6 +128,8 @@ void domus_domain_shutdown(DomusDomain *d, unsigned flags, DomusDone done, gpoin
 
         if (error)
                 domus_done_error(done, opaque, error);
+        else if (by_agent(d, flags))
+                domus_domain_agent_shutdown(d, false, done, opaque);
         else
                 domus_domain_submit(d, run_shutdown, false, flags, NULL, done, opaque);
 }
@@ -165,6 +173,8 @@ void domus_domain_reboot(DomusDomain *d, unsigned flags, DomusDone done, gpointe
 
         if (error)
                 domus_done_error(done, opaque, error);
+        else if (by_agent(d, flags))
+                domus_domain_agent_shutdown(d, true, done, opaque);
         else
                 domus_domain_submit(d, run_reboot, false, flags, NULL, done, opaque);
 }

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "base/list.h"
+#include "daemon/agent.h"
 #include "daemon/console.h"
 #include "daemon/domain-hooks.h"
 #include "daemon/domain.h"
@@ -16,7 +17,6 @@
 #include "daemon/vmprocess.h"
 
 typedef struct DomusDomainJob DomusDomainJob;
-typedef struct DomusAgent DomusAgent; /* agent.h */
 
 struct DomusManager {
         sd_event *loop;
@@ -76,6 +76,7 @@ struct DomusDomain {
         sd_event_source *removal_timer;
         GHashTable *disk_errors; /* alias -> virDomainDiskErrorCode, as a pointer */
         DomusAgent *agent;      /* NULL: not in use */
+        int agent_timeout;      /* s, or virDomainAgentResponseTimeoutValues */
 };
 
 /* domain.c */
@@ -167,6 +168,12 @@ void domus_domain_note_device_error(DomusDomain *d, const char *alias, const cha
 void domus_domain_note_balloon(DomusDomain *d, uint64_t bytes);
 void domus_domain_note_tray(DomusDomain *d, const char *alias, bool open);
 void domus_domain_note_port(DomusDomain *d, const char *alias, bool open);
+
+/* domain-agent.c */
+
+bool domus_domain_has_agent(const DomusDomain *d);
+/* By the guest's own tools; success is that the agent has not refused. */
+void domus_domain_agent_shutdown(DomusDomain *d, bool reboot, DomusDone done, gpointer opaque);
 
 /* domain-device-tune.c */
 

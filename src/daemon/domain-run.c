@@ -296,6 +296,7 @@ static void release_resources(DomusDomain *d)
         g_autofree char *dir = domus_domain_run_dir(d);
 
         d->kill_timer = sd_event_source_disable_unref(d->kill_timer);
+        g_clear_pointer(&d->agent, domus_agent_free);
         domus_devices_release_all(d);
         g_clear_pointer(&d->console, domus_console_free);
         g_clear_pointer(&d->vm, domus_vm_free);

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <systemd/sd-event.h>
 
+#include "daemon/agent.h"
 #include "daemon/domain-hooks.h"
 #include "daemon/host.h"
 #include "model/domain-def.h"
@@ -171,6 +172,14 @@ int domus_domain_disk_error(const DomusDomain *d, const DomusDevice *disk); /* v
 bool domus_domain_interface_counters(DomusDomain *d, const DomusDevice *interface, GHashTable *by_alias, DomusHookTapStats *ret, GError **error);
 /* Array of DomusHookAddress *. */
 GPtrArray *domus_domain_interface_addresses(DomusDomain *d, const DomusDevice *interface, bool arp, GError **error);
+
+/* --- The guest agent. Errors: ARGUMENT_UNSUPPORTED: none is configured; AGENT_UNRESPONSIVE; INTERNAL: what it says --- */
+
+/* json: a command as the client wrote it; timeout: s, 0 or less: the domain's. reply may be called before these return. */
+void domus_domain_agent_text(DomusDomain *d, const char *json, int timeout, DomusAgentReply reply, gpointer opaque);
+/* arguments: taken over; may be NULL. */
+void domus_domain_agent_call(DomusDomain *d, const char *name, JsonObject *arguments, DomusAgentReply reply, gpointer opaque);
+bool domus_domain_set_agent_timeout(DomusDomain *d, int seconds, GError **error); /* or virDomainAgentResponseTimeoutValues */
 
 typedef struct {
         uint64_t time_ns;

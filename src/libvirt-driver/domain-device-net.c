@@ -3,6 +3,7 @@
 #include <libvirt/libvirt.h>
 #include <string.h>
 
+#include "libvirt-driver/agent.h"
 #include "libvirt-driver/handlers.h"
 #include "libvirt-driver/params.h"
 #include "model/bandwidth.h"
@@ -215,7 +216,7 @@ static void interface_addresses(struct call *call, const void *p)
         if (!d)
                 return;
         if (args->source == VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT)
-                call_fail_new(call, DOMUS_ERROR_ARGUMENT_UNSUPPORTED, "there is no guest agent to ask");
+                domus_domain_agent_call(d, "guest-network-get-interfaces", NULL, agent_put_interfaces, call);
         else if (args->source > VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP)
                 call_fail_new(call, DOMUS_ERROR_ARGUMENT_UNSUPPORTED, "Unknown IP address data source %u", args->source);
         else
