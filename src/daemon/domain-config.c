@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "daemon/domain-private.h"
+#include "model/domain-device.h"
 #include "vmproto/vmproto.h"
 
 #define TRANSIENT_TEXT "transient domains do not have any persistent config"
@@ -153,29 +154,40 @@ static bool check_memory(const DomusDomainDef *def, uint64_t kib, bool maximum, 
         return !problem;
 }
 
-bool domus_domain_set_memory(DomusDomain *d, uint64_t kib, unsigned flags, GError **error)
+static bool set_memory_config(DomusDomain *d, uint64_t kib, bool maximum, GError **error)
 {
-        bool maximum = flags & VIR_DOMAIN_MEM_MAXIMUM;
         g_autoptr(DomusDomainDef) def = NULL;
         uint64_t max, current;
-        bool live, config;
 
-        if (!domus_domain_resolve_impact(d, flags, &live, &config, error))
-                return false;
-        if (live && maximum) {
-                g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_INVALID,
-                        "cannot resize the maximum memory on an active domain");
-                return false;
-        }
-        if (live)
-                return refuse_live("memory", error);
         if (!check_memory(d->config, kib, maximum, error))
                 return false;
         def = domus_domain_def_copy(d->config);
         max = maximum ? kib : def->memory_max;
         current = maximum ? MIN(def->memory_current, kib) : kib;
-        return domus_domain_def_set_memory(def, max, current, error) &&
-               domus_domain_save_config(d, g_steal_pointer(&def), error);
+        return domus_domain_def_set_memory(def, max, current, error) && domus_domain_save_config(d, g_steal_pointer(&def), error);
+}
+
+void domus_domain_set_memory(DomusDomain *d, uint64_t kib, unsigned flags, DomusDone done, gpointer opaque)
+{
+        bool maximum = flags & VIR_DOMAIN_MEM_MAXIMUM;
+        GError *error = NULL;
+        bool live, config;
+
+        if (domus_domain_resolve_impact(d, flags, &live, &config, &error) && live && maximum)
+                g_set_error(&error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_INVALID, "cannot resize the maximum memory on an active domain");
+        if (!error && live && kib == 0)
+                g_set_error(&error, DOMUS_ERROR, DOMUS_ERROR_INVALID_ARG, "the memory size must be greater than zero");
+        if (!error && live && !domus_domain_def_balloon(d->live))
+                g_set_error(&error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_INVALID,
+                        "the memory of a running domain can be changed by its balloon only, and it has none");
+        if (!error && config)
+                set_memory_config(d, kib, maximum, &error);
+        if (error)
+                domus_done_error(done, opaque, error);
+        else if (live)
+                domus_domain_set_balloon(d, kib, done, opaque);
+        else
+                done(d, NULL, opaque);
 }
 
 static bool check_vcpus(DomusDomain *d, unsigned n, bool maximum, GError **error)

@@ -9,31 +9,9 @@
 #define DESTROY_SECONDS 3
 #define GRACEFUL_SECONDS 15
 
-/* Finishes the job if the domain does not run. */
-static bool job_requires_active(DomusDomainJob *job)
-{
-        g_autoptr(GError) error = NULL;
-
-        if (domus_domain_require_active(job->domain, &error))
-                return true;
-        domus_domain_job_finish(job, error);
-        return false;
-}
-
-/* Ends the job with what a call returned. One that met a VM at its end is told so. */
-static void finish(DomusDomainJob *job, const GError *error)
-{
-        const DomusDomain *d = job->domain;
-
-        if (error && error->code == DOMUS_ERROR_INTERNAL && (!d->vm || domus_vm_has_exited(d->vm)))
-                domus_domain_job_fail(job, DOMUS_ERROR_OPERATION_INVALID, "domain is not running");
-        else
-                domus_domain_job_finish(job, error);
-}
-
 static void on_reply(sd_bus_message *reply, const GError *error, gpointer opaque)
 {
-        finish(opaque, error);
+        domus_domain_job_finish_call(opaque, error);
 }
 
 static void call(DomusDomainJob *job, const char *method, DomusVmReply reply)
@@ -49,14 +27,14 @@ static void on_paused(sd_bus_message *reply, const GError *error, gpointer opaqu
 
         if (!error)
                 domus_domain_note_paused(job->domain);
-        finish(job, error);
+        domus_domain_job_finish_call(job, error);
 }
 
 static void run_suspend(DomusJob *j)
 {
         DomusDomainJob *job = (DomusDomainJob *)j;
 
-        if (!job_requires_active(job))
+        if (!domus_domain_job_requires_active(job))
                 return;
         if (job->domain->state == VIR_DOMAIN_PAUSED)
                 domus_domain_job_finish(job, NULL);
@@ -77,14 +55,14 @@ static void on_resumed(sd_bus_message *reply, const GError *error, gpointer opaq
 
         if (!error)
                 domus_domain_note_running(job->domain);
-        finish(job, error);
+        domus_domain_job_finish_call(job, error);
 }
 
 static void run_resume(DomusJob *j)
 {
         DomusDomainJob *job = (DomusDomainJob *)j;
 
-        if (!job_requires_active(job))
+        if (!domus_domain_job_requires_active(job))
                 return;
         if (job->domain->state == VIR_DOMAIN_RUNNING)
                 domus_domain_job_fail(job, DOMUS_ERROR_OPERATION_INVALID, "domain is already running");
@@ -104,7 +82,7 @@ void domus_domain_resume(DomusDomain *d, DomusDone done, gpointer opaque)
 G_STATIC_ASSERT((int)VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN == (int)VIR_DOMAIN_REBOOT_ACPI_POWER_BTN);
 G_STATIC_ASSERT((int)VIR_DOMAIN_SHUTDOWN_PARAVIRT == (int)VIR_DOMAIN_REBOOT_PARAVIRT);
 
-/* The flags of shutdown and reboot agree. Several modes mean: whichever is possible. Only the power button is. */
+/* The flags of shutdown and reboot agree. Several modes mean: whichever is possible; the power button always is. */
 static GError *check_mode(unsigned flags)
 {
         const unsigned known = VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN | VIR_DOMAIN_SHUTDOWN_GUEST_AGENT |
@@ -112,10 +90,16 @@ static GError *check_mode(unsigned flags)
 
         if (flags & ~known)
                 return g_error_new(DOMUS_ERROR, DOMUS_ERROR_INVALID_ARG, "unsupported flags (0x%x)", flags & ~known);
-        if (flags && !(flags & VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
+        if (flags && !(flags & (VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN | VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)))
                 return g_error_new_literal(DOMUS_ERROR, DOMUS_ERROR_OPERATION_UNSUPPORTED,
-                        "only the mode 'acpi' is supported here");
+                        "only the modes 'acpi' and 'agent' are supported here");
         return NULL;
+}
+
+/* The agent is asked where nothing else is, or where it is asked for and there is one. */
+static bool by_agent(const DomusDomain *d, unsigned flags)
+{
+        return (flags & VIR_DOMAIN_SHUTDOWN_GUEST_AGENT) && (!(flags & VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN) || domus_domain_has_agent(d));
 }
 
 static void press_button(DomusDomainJob *job)
@@ -128,7 +112,7 @@ static void run_shutdown(DomusJob *j)
         DomusDomainJob *job = (DomusDomainJob *)j;
         DomusDomain *d = job->domain;
 
-        if (!job_requires_active(job))
+        if (!domus_domain_job_requires_active(job))
                 return;
         if (d->reboot_wanted) { /* an earlier reboot that the guest did not follow */
                 d->reboot_wanted = false;
@@ -144,6 +128,8 @@ void domus_domain_shutdown(DomusDomain *d, unsigned flags, DomusDone done, gpoin
 
         if (error)
                 domus_done_error(done, opaque, error);
+        else if (by_agent(d, flags))
+                domus_domain_agent_shutdown(d, false, done, opaque);
         else
                 domus_domain_submit(d, run_shutdown, false, flags, NULL, done, opaque);
 }
@@ -154,7 +140,7 @@ static void on_reboot_armed(sd_bus_message *reply, const GError *error, gpointer
         DomusDomain *d = job->domain;
 
         if (error) {
-                finish(job, error);
+                domus_domain_job_finish_call(job, error);
                 return;
         }
         d->reboot_wanted = true;
@@ -169,7 +155,7 @@ static void run_reboot(DomusJob *j)
         DomusDomain *d = job->domain;
         sd_bus_message *m;
 
-        if (!job_requires_active(job))
+        if (!domus_domain_job_requires_active(job))
                 return;
         if (d->live->on_reboot == DOMUS_ACTION_DESTROY || d->live->on_reboot == DOMUS_ACTION_PRESERVE) {
                 press_button(job);
@@ -187,6 +173,8 @@ void domus_domain_reboot(DomusDomain *d, unsigned flags, DomusDone done, gpointe
 
         if (error)
                 domus_done_error(done, opaque, error);
+        else if (by_agent(d, flags))
+                domus_domain_agent_shutdown(d, true, done, opaque);
         else
                 domus_domain_submit(d, run_reboot, false, flags, NULL, done, opaque);
 }
@@ -199,14 +187,14 @@ static void on_reset(sd_bus_message *reply, const GError *error, gpointer opaque
 
         if (!error)
                 domus_domain_emit(job->domain, DOMUS_EVENT_REBOOT, 0, NULL);
-        finish(job, error);
+        domus_domain_job_finish_call(job, error);
 }
 
 static void run_reset(DomusJob *j)
 {
         DomusDomainJob *job = (DomusDomainJob *)j;
 
-        if (job_requires_active(job))
+        if (domus_domain_job_requires_active(job))
                 call(job, VM_RESET, on_reset);
 }
 
@@ -219,7 +207,7 @@ static void run_inject_nmi(DomusJob *j)
 {
         DomusDomainJob *job = (DomusDomainJob *)j;
 
-        if (job_requires_active(job))
+        if (domus_domain_job_requires_active(job))
                 call(job, VM_INJECT_NMI, on_reply);
 }
 
@@ -238,7 +226,7 @@ static void run_destroy(DomusJob *j)
 
         if (job->was_active && !domus_domain_is_active(job->domain))
                 domus_domain_job_finish(job, NULL);
-        else if (job_requires_active(job))
+        else if (domus_domain_job_requires_active(job))
                 domus_domain_stop(job->domain, job, VIR_DOMAIN_SHUTOFF_DESTROYED, VIR_DOMAIN_EVENT_STOPPED_DESTROYED,
                         graceful ? GRACEFUL_SECONDS : DESTROY_SECONDS, !graceful);
 }

@@ -10,6 +10,8 @@ static void interrupt(DomusJob *j)
 
         if (d->vm)
                 domus_vm_abort_calls(d->vm);
+        if (d->removal_waiter == (DomusDomainJob *)j)
+                domus_domain_end_removal(d);
 }
 
 static void finished(DomusJob *j, const GError *error)
@@ -25,26 +27,66 @@ static void job_free(DomusJob *j)
         DomusDomainJob *job = (DomusDomainJob *)j;
 
         domus_domain_def_free(job->def);
+        if (job->data_free)
+                job->data_free(job->data);
         domus_domain_unref(job->domain);
         g_free(job);
 }
 
-void domus_domain_submit(DomusDomain *d, void (*run)(DomusJob *job), bool urgent, unsigned flags, DomusDomainDef *def,
-        DomusDone done, gpointer opaque)
+static DomusDomainJob *job_new(DomusDomain *d, void (*run)(DomusJob *job), unsigned flags, DomusDone done, gpointer opaque)
 {
         DomusDomainJob *job = g_new0(DomusDomainJob, 1);
-        g_autoptr(DomusDomain) hold = domus_domain_ref(d); /* the queue must outlive its last job */
 
         *job = (DomusDomainJob){
                 .job = { .run = run, .interrupt = interrupt, .finished = finished, .free_fn = job_free },
                 .domain = domus_domain_ref(d),
                 .flags = flags,
                 .was_active = domus_domain_is_active(d),
-                .def = def,
                 .done = done,
                 .opaque = opaque,
         };
+        return job;
+}
+
+void domus_domain_submit(DomusDomain *d, void (*run)(DomusJob *job), bool urgent, unsigned flags, DomusDomainDef *def,
+        DomusDone done, gpointer opaque)
+{
+        DomusDomainJob *job = job_new(d, run, flags, done, opaque);
+        g_autoptr(DomusDomain) hold = domus_domain_ref(d); /* the queue must outlive its last job */
+
+        job->def = def;
         domus_job_submit(&d->jobs, &job->job, urgent);
+}
+
+void domus_domain_submit_data(DomusDomain *d, void (*run)(DomusJob *job), unsigned flags, gpointer data, GDestroyNotify data_free,
+        DomusDone done, gpointer opaque)
+{
+        DomusDomainJob *job = job_new(d, run, flags, done, opaque);
+        g_autoptr(DomusDomain) hold = domus_domain_ref(d);
+
+        job->data = data;
+        job->data_free = data_free;
+        domus_job_submit(&d->jobs, &job->job, false);
+}
+
+bool domus_domain_job_requires_active(DomusDomainJob *job)
+{
+        g_autoptr(GError) error = NULL;
+
+        if (domus_domain_require_active(job->domain, &error))
+                return true;
+        domus_domain_job_finish(job, error);
+        return false;
+}
+
+void domus_domain_job_finish_call(DomusDomainJob *job, const GError *error)
+{
+        const DomusDomain *d = job->domain;
+
+        if (error && error->code == DOMUS_ERROR_INTERNAL && (!d->vm || domus_vm_has_exited(d->vm)))
+                domus_domain_job_fail(job, DOMUS_ERROR_OPERATION_INVALID, "domain is not running");
+        else
+                domus_domain_job_finish(job, error);
 }
 
 void domus_domain_job_finish(DomusDomainJob *job, const GError *error)

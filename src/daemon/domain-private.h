@@ -5,7 +5,10 @@
 
 #include <sys/types.h>
 
+#include "base/list.h"
+#include "daemon/agent.h"
 #include "daemon/console.h"
+#include "daemon/domain-hooks.h"
 #include "daemon/domain.h"
 #include "daemon/event.h"
 #include "daemon/job.h"
@@ -23,6 +26,8 @@ struct DomusManager {
         gid_t vmm_gid;
         DomusHost *host;       /* borrowed */
         DomusPools *pools;     /* borrowed; NULL: none */
+        DomusDomainHooks hooks; /* of storage and networks */
+        struct list children;  /* programs that serve devices: device-child.c */
         DomusStore *store;
         DomusNetworks *networks;
         GHashTable *by_uuid;   /* 16 bytes of the domain -> DomusDomain, which it holds a reference to */
@@ -50,6 +55,8 @@ struct DomusDomain {
         /* While active. */
         DomusVm *vm;
         DomusLaunch *launch;    /* until the VM has it */
+        GHashTable *taps;       /* aliases of the interfaces whose device was made */
+        GHashTable *disk_paths; /* alias -> path of a disk of type volume */
         GPtrArray *ttys;        /* char *: the ptys' slave paths */
         char *log_path;
         off_t log_start;        /* where this run's lines begin */
@@ -64,6 +71,12 @@ struct DomusDomain {
         bool may_kill;          /* when kill_timer elapses */
         DomusConsole *console;  /* of serial port 0; NULL while nobody uses it */
         const void *owner;      /* of an autodestroy domain */
+        DomusDomainJob *removal_waiter; /* the job that waits for the guest to let go of removal_alias: domain-device.c */
+        char *removal_alias;
+        sd_event_source *removal_timer;
+        GHashTable *disk_errors; /* alias -> virDomainDiskErrorCode, as a pointer */
+        DomusAgent *agent;      /* NULL: not in use */
+        int agent_timeout;      /* s, or virDomainAgentResponseTimeoutValues */
 };
 
 /* domain.c */
@@ -71,6 +84,9 @@ struct DomusDomain {
 /* An inactive domain with def's name and uuid; a copy of def is its last known definition. */
 DomusDomain *domus_domain_new(DomusManager *m, const DomusDomainDef *def);
 void domus_domain_set_state(DomusDomain *d, int state, int reason);
+/* The tables of an active domain, empty. */
+void domus_domain_make_tables(DomusDomain *d);
+void domus_domain_clear_tables(DomusDomain *d);
 /* The definition that a name, uuid or title can always be taken from. */
 const DomusDomainDef *domus_domain_any_def(const DomusDomain *d);
 
@@ -88,6 +104,10 @@ bool domus_domain_save_config(DomusDomain *d, DomusDomainDef *changed, GError **
 
 void domus_domain_emit_lifecycle(DomusDomain *d, int type, int detail);
 void domus_domain_emit(DomusDomain *d, DomusEventKind kind, int a, const char *text);
+void domus_domain_emit_device(DomusDomain *d, DomusEventKind kind, int a, const char *alias, const char *path, const char *reason);
+/* reason: virConnectDomainEventAgentLifecycleReason. */
+void domus_domain_emit_agent(DomusDomain *d, bool connected, int reason);
+void domus_domain_emit_value(DomusDomain *d, DomusEventKind kind, uint64_t value);
 
 /* manager.c */
 
@@ -109,6 +129,8 @@ struct DomusDomainJob {
         unsigned flags;
         bool was_active;      /* when it was submitted */
         DomusDomainDef *def;  /* create_xml: what to start; else NULL */
+        gpointer data;        /* the operation's own, freed by data_free */
+        GDestroyNotify data_free;
         DomusDone done;
         gpointer opaque;
 };
@@ -116,11 +138,47 @@ struct DomusDomainJob {
 /* Queues run(); a job that waits for the VM can be interrupted: its pending calls fail. def is taken over. */
 void domus_domain_submit(DomusDomain *d, void (*run)(DomusJob *job), bool urgent, unsigned flags, DomusDomainDef *def,
                          DomusDone done, gpointer opaque);
+/* The same for an operation with data of its own (taken over). */
+void domus_domain_submit_data(DomusDomain *d, void (*run)(DomusJob *job), unsigned flags, gpointer data, GDestroyNotify data_free, DomusDone done,
+                              gpointer opaque);
+/* Finishes the job if the domain does not run. */
+bool domus_domain_job_requires_active(DomusDomainJob *job);
+/* Ends the job with what a call returned. One that met a VM at its end is told so. */
+void domus_domain_job_finish_call(DomusDomainJob *job, const GError *error);
 /* error is borrowed; NULL: success. */
 void domus_domain_job_finish(DomusDomainJob *job, const GError *error);
 void domus_domain_job_fail(DomusDomainJob *job, int code, const char *format, ...) G_GNUC_PRINTF(3, 4);
 /* Calls done at once with an error; takes it over. */
 void domus_done_error(DomusDone done, gpointer opaque, GError *error);
+
+/* domain-device.c, domain-device-update.c */
+
+/* The guest has let go of it, or it was never in its sight. */
+void domus_domain_note_device_removed(DomusDomain *d, const char *alias);
+/* The job that waits for that, if any, ends: nothing more will come. */
+void domus_domain_end_removal(DomusDomain *d);
+/* Disks whose format def does not say get it, from domain's definitions (NULL: new) or, where their image is there, by a look at it. */
+bool domus_domain_settle_formats(const DomusManager *m, const DomusDomain *domain, DomusDomainDef *def, GError **error);
+
+/* domain-device-run.c: signals of the VM */
+
+#define DOMUS_AGENT_CHANNEL "org.qemu.guest_agent.0"
+
+void domus_domain_note_device_error(DomusDomain *d, const char *alias, const char *what);
+void domus_domain_note_balloon(DomusDomain *d, uint64_t bytes);
+void domus_domain_note_tray(DomusDomain *d, const char *alias, bool open);
+void domus_domain_note_port(DomusDomain *d, const char *alias, bool open);
+
+/* domain-agent.c */
+
+bool domus_domain_has_agent(const DomusDomain *d);
+/* By the guest's own tools; success is that the agent has not refused. */
+void domus_domain_agent_shutdown(DomusDomain *d, bool reboot, DomusDone done, gpointer opaque);
+
+/* domain-device-tune.c */
+
+/* The running guest shall have that much memory. */
+void domus_domain_set_balloon(DomusDomain *d, uint64_t kib, DomusDone done, gpointer opaque);
 
 /* domain-start.c */
 

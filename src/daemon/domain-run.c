@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "daemon/domain-private.h"
+#include "daemon/device.h"
 #include "daemon/domlog.h"
 #include "daemon/runstate.h"
 #include "vmproto/vmproto.h"
@@ -25,11 +25,28 @@ char *domus_domain_run_dir(const DomusDomain *d)
         return g_build_filename(d->manager->paths.run_dir, "vm", uuid, NULL);
 }
 
+/* Alias, path, alias, path, ..., NULL; borrowed. */
+static GPtrArray *list_disk_paths(const DomusDomain *d)
+{
+        GPtrArray *list = g_ptr_array_new();
+        GHashTableIter iter;
+        gpointer alias, path;
+
+        g_hash_table_iter_init(&iter, d->disk_paths);
+        while (g_hash_table_iter_next(&iter, &alias, &path)) {
+                g_ptr_array_add(list, alias);
+                g_ptr_array_add(list, path);
+        }
+        g_ptr_array_add(list, NULL);
+        return list;
+}
+
 bool domus_domain_write_status(DomusDomain *d, GError **error)
 {
         g_autofree char *dir = domus_domain_run_dir(d);
         g_autofree char *xml = domus_domain_def_format(d->live, -1, DOMUS_DEF_SECURE);
         g_autoptr(GPtrArray) ttys = g_ptr_array_new();
+        g_autoptr(GPtrArray) disks = NULL;
         DomusRunState s = {
                 .xml = xml, .id = d->id, .pid = domus_vm_pid(d->vm), .start_time = domus_vm_start_time(d->vm),
                 .state = d->state, .reason = d->reason, .started = d->started, .reboot_wanted = d->reboot_wanted,
@@ -40,6 +57,8 @@ bool domus_domain_write_status(DomusDomain *d, GError **error)
                 g_ptr_array_add(ttys, d->ttys->pdata[i]);
         g_ptr_array_add(ttys, NULL);
         s.ttys = (char **)ttys->pdata;
+        disks = list_disk_paths(d);
+        s.disks = (char **)disks->pdata;
         return domus_run_state_save(dir, &s, error);
 }
 
@@ -109,6 +128,7 @@ void domus_domain_note_running(DomusDomain *d)
         if (d->guest_stopped && !d->stop_waiter)
                 d->kill_timer = sd_event_source_disable_unref(d->kill_timer);
         d->guest_stopped = false;
+        g_hash_table_remove_all(d->disk_errors); /* what failed is tried again */
         domus_domain_set_state(d, VIR_DOMAIN_RUNNING,
                 was == VIR_DOMAIN_PAUSED ? VIR_DOMAIN_RUNNING_UNPAUSED : VIR_DOMAIN_RUNNING_BOOTED);
         domus_domain_save_status(d);
@@ -116,13 +136,21 @@ void domus_domain_note_running(DomusDomain *d)
                 domus_domain_emit_lifecycle(d, VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_UNPAUSED);
 }
 
-void domus_domain_note_paused(DomusDomain *d)
+static void note_paused(DomusDomain *d, bool io_error)
 {
+        if (io_error) /* a disk can fail sooner than the reply to Start comes */
+                domus_domain_announce_start(d, false);
         if (!d->started || d->state == VIR_DOMAIN_PAUSED)
                 return;
-        domus_domain_set_state(d, VIR_DOMAIN_PAUSED, VIR_DOMAIN_PAUSED_USER);
+        domus_domain_set_state(d, VIR_DOMAIN_PAUSED, io_error ? VIR_DOMAIN_PAUSED_IOERROR : VIR_DOMAIN_PAUSED_USER);
         domus_domain_save_status(d);
-        domus_domain_emit_lifecycle(d, VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_PAUSED);
+        domus_domain_emit_lifecycle(d, VIR_DOMAIN_EVENT_SUSPENDED,
+                io_error ? VIR_DOMAIN_EVENT_SUSPENDED_IOERROR : VIR_DOMAIN_EVENT_SUSPENDED_PAUSED);
+}
+
+void domus_domain_note_paused(DomusDomain *d)
+{
+        note_paused(d, false);
 }
 
 /* A guest that stops can be faster than the reply to Start. With action preserve the process stays until it is destroyed; with restart domus-vm
@@ -167,7 +195,7 @@ void domus_domain_note_state(DomusDomain *d, const char *state, const char *reas
         if (strcmp(state, VM_STATE_RUNNING) == 0)
                 domus_domain_note_running(d);
         else if (strcmp(state, VM_STATE_PAUSED) == 0)
-                domus_domain_note_paused(d);
+                note_paused(d, strcmp(reason, VM_REASON_IO_ERROR) == 0);
         else if (strcmp(state, VM_STATE_SHUTOFF) == 0)
                 note_shutoff(d);
         else if (strcmp(state, VM_STATE_CRASHED) == 0)
@@ -268,8 +296,11 @@ static void release_resources(DomusDomain *d)
         g_autofree char *dir = domus_domain_run_dir(d);
 
         d->kill_timer = sd_event_source_disable_unref(d->kill_timer);
+        g_clear_pointer(&d->agent, domus_agent_free);
+        domus_devices_release_all(d);
         g_clear_pointer(&d->console, domus_console_free);
         g_clear_pointer(&d->vm, domus_vm_free);
+        domus_domain_clear_tables(d);
         g_clear_pointer(&d->launch, domus_launch_free);
         g_clear_pointer(&d->ttys, g_ptr_array_unref);
         g_clear_pointer(&d->log_path, g_free);
@@ -300,6 +331,7 @@ void domus_domain_stopped(DomusDomain *d)
         g_autoptr(GError) error = NULL;
 
         explain_start_error(d);
+        domus_domain_end_removal(d);
         error = g_steal_pointer(&d->start_error);
         log_end(d);
         release_resources(d);
@@ -329,7 +361,37 @@ static void on_exited(DomusVm *vm, gpointer opaque)
         domus_domain_stopped(d);
 }
 
+static void on_device_removed(DomusVm *vm, const char *id, gpointer opaque)
+{
+        domus_domain_note_device_removed(opaque, id);
+}
+
+static void on_device_error(DomusVm *vm, const char *id, const char *what, gpointer opaque)
+{
+        domus_domain_note_device_error(opaque, id, what);
+}
+
+static void on_balloon_changed(DomusVm *vm, uint64_t bytes, gpointer opaque)
+{
+        domus_domain_note_balloon(opaque, bytes);
+}
+
+static void on_tray_changed(DomusVm *vm, const char *id, bool open, gpointer opaque)
+{
+        domus_domain_note_tray(opaque, id, open);
+}
+
+static void on_port_opened(DomusVm *vm, const char *id, bool open, gpointer opaque)
+{
+        domus_domain_note_port(opaque, id, open);
+}
+
 const DomusVmHandlers domus_domain_vm_handlers = {
+        .device_removed = on_device_removed,
+        .device_error = on_device_error,
+        .balloon_changed = on_balloon_changed,
+        .tray_changed = on_tray_changed,
+        .port_opened = on_port_opened,
         .state_changed = on_state_changed,
         .rebooted = on_rebooted,
         .exited = on_exited,

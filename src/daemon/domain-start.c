@@ -8,7 +8,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "daemon/domain-private.h"
+#include "daemon/device.h"
 #include "daemon/domlog.h"
 #include "daemon/runstate.h"
 #include "daemon/vmspawn.h"
@@ -27,6 +27,7 @@ static void undo_prepare(DomusDomain *d)
 {
         g_clear_pointer(&d->launch, domus_launch_free);
         g_clear_pointer(&d->ttys, g_ptr_array_unref);
+        domus_domain_clear_tables(d);
         g_clear_pointer(&d->live, domus_domain_def_free);
         g_clear_pointer(&d->log_path, g_free);
 }
@@ -148,17 +149,14 @@ static bool make_run_dir(const char *dir, GError **error)
         return r == 0;
 }
 
-static bool spawn(DomusDomain *d, const char *dir, GError **error)
+static bool spawn(DomusDomain *d, const char *dir, int log_fd, GError **error)
 {
         const DomusManager *m = d->manager;
-        int DOMUS_CLOSE_FD log_fd = domus_log_open(m->paths.log_dir, d->name, &d->log_path, error);
         DomusVmLaunch launch = {
                 .binary = m->paths.vmm_path, .dir = dir,        .log_fd = log_fd,
                 .drop = m->drop_rights,      .uid = m->vmm_uid, .gid = m->vmm_gid,
         };
 
-        if (log_fd < 0)
-                return false;
         domus_log_note(d->log_path, "starting up: domus %s, engine %s", DOMUS_VERSION, d->launch->engine);
         d->log_start = domus_log_size(d->log_path);
         d->vm = domus_vm_spawn(m->loop, &launch, &domus_domain_vm_handlers, d, error);
@@ -169,16 +167,24 @@ static bool spawn(DomusDomain *d, const char *dir, GError **error)
 static bool prepare(DomusDomain *d, DomusDomainDef *def, GError **error)
 {
         g_autofree char *dir = domus_domain_run_dir(d);
+        int DOMUS_CLOSE_FD log_fd = -1;
 
         d->live = def;
+        domus_domain_make_tables(d);
         d->launch = domus_launch_new(def, d->manager->host, d->manager->paths.vmm_path, error);
         if (!d->launch)
                 return false;
         set_ttys(d);
         if (!make_run_dir(dir, error))
                 return false;
-        if (spawn(d, dir, error))
+        log_fd = domus_log_open(d->manager->paths.log_dir, d->name, &d->log_path, error);
+        if (log_fd < 0)
+                return false;
+        d->launch->devices = domus_devices_open_all(d, error);
+        if (d->launch->devices && spawn(d, dir, log_fd, error))
                 return true;
+        if (d->launch->devices)
+                domus_devices_release_all(d);
         domus_run_state_remove(dir);
         return false;
 }

@@ -21,6 +21,20 @@ DomusDomain *domus_domain_new(DomusManager *m, const DomusDomainDef *def)
         return d;
 }
 
+void domus_domain_make_tables(DomusDomain *d)
+{
+        d->disk_paths = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+        d->taps = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        d->disk_errors = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+}
+
+void domus_domain_clear_tables(DomusDomain *d)
+{
+        g_clear_pointer(&d->disk_paths, g_hash_table_unref);
+        g_clear_pointer(&d->taps, g_hash_table_unref);
+        g_clear_pointer(&d->disk_errors, g_hash_table_unref);
+}
+
 static void domain_free(DomusDomain *d)
 {
         domus_domain_detach(d);
@@ -28,8 +42,10 @@ static void domain_free(DomusDomain *d)
         domus_domain_def_free(d->live);
         domus_domain_def_free(d->last);
         g_clear_pointer(&d->ttys, g_ptr_array_unref);
+        domus_domain_clear_tables(d);
         g_clear_error(&d->start_error);
         g_free(d->log_path);
+        g_free(d->removal_alias);
         g_free(d->name);
         g_free(d);
 }
@@ -49,7 +65,9 @@ void domus_domain_unref(DomusDomain *d)
 void domus_domain_detach(DomusDomain *d)
 {
         domus_job_queue_close(&d->jobs);
-        d->stop_waiter = NULL;
+        g_clear_pointer(&d->agent, domus_agent_free);
+        d->stop_waiter = d->removal_waiter = NULL;
+        d->removal_timer = sd_event_source_disable_unref(d->removal_timer);
         g_clear_pointer(&d->console, domus_console_free);
         d->kill_timer = sd_event_source_disable_unref(d->kill_timer);
         g_clear_pointer(&d->vm, domus_vm_free);
@@ -155,6 +173,23 @@ static void emit(DomusDomain *d, DomusEvent event)
 void domus_domain_emit_lifecycle(DomusDomain *d, int type, int detail)
 {
         emit(d, (DomusEvent){ .kind = DOMUS_EVENT_LIFECYCLE, .a = type, .b = detail });
+}
+
+void domus_domain_emit_device(DomusDomain *d, DomusEventKind kind, int a, const char *alias, const char *path, const char *reason)
+{
+        emit(d, (DomusEvent){ .kind = kind, .a = a, .text = alias, .path = path, .reason = reason });
+}
+
+void domus_domain_emit_agent(DomusDomain *d, bool connected, int reason)
+{
+        emit(d, (DomusEvent){ .kind = DOMUS_EVENT_AGENT, .b = reason,
+                        .a = connected ? VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED :
+                                         VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_DISCONNECTED });
+}
+
+void domus_domain_emit_value(DomusDomain *d, DomusEventKind kind, uint64_t value)
+{
+        emit(d, (DomusEvent){ .kind = kind, .value = value });
 }
 
 void domus_domain_emit(DomusDomain *d, DomusEventKind kind, int a, const char *text)

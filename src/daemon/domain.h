@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <systemd/sd-event.h>
 
+#include "daemon/agent.h"
+#include "daemon/domain-hooks.h"
 #include "daemon/host.h"
 #include "model/domain-def.h"
 #include "model/error.h"
@@ -35,8 +37,8 @@ typedef struct {
         bool privileged;
 } DomusPaths;
 
-/* Loads the definitions, finds running VMs again, then autostarts (once per boot of the daemon's run_dir). */
-DomusManager *domus_manager_new(sd_event *loop, const DomusPaths *paths, DomusHost *host, GError **error);
+/* hooks: copied; NULL: neither storage nor networks. Loads the definitions, finds running VMs again, then autostarts (once per boot of the daemon's run_dir). */
+DomusManager *domus_manager_new(sd_event *loop, const DomusPaths *paths, DomusHost *host, const DomusDomainHooks *hooks, GError **error);
 /* VMs go on running. */
 void domus_manager_free(DomusManager *m);
 sd_event *domus_manager_loop(DomusManager *m);
@@ -65,13 +67,22 @@ typedef enum {
         DOMUS_EVENT_LIFECYCLE,  /* a: virDomainEventType, b: its detail */
         DOMUS_EVENT_REBOOT,
         DOMUS_EVENT_METADATA,   /* a: virDomainMetadataType, text: namespace uri or NULL */
+        DOMUS_EVENT_DEVICE_ADDED, /* text: alias; of the next three, too */
+        DOMUS_EVENT_DEVICE_REMOVED,
+        DOMUS_EVENT_DEVICE_REMOVAL_FAILED,
+        DOMUS_EVENT_TRAY,       /* a: virDomainEventTrayChangeReason */
+        DOMUS_EVENT_IO_ERROR,   /* text: alias, path: the image or "", a: virDomainEventIOErrorAction, reason: "eio", "enospc" */
+        DOMUS_EVENT_BALLOON,    /* value: KiB */
+        DOMUS_EVENT_AGENT,      /* a: virConnectDomainEventAgentLifecycleState, b: its reason */
+        DOMUS_EVENT_BLOCK_THRESHOLD, /* text: target, path: the image, value: the threshold, excess */
 } DomusEventKind;
 
 typedef struct {
         DomusEventKind kind;
         DomusDomain *domain;    /* still complete, also for UNDEFINED */
         int a, b;
-        const char *text;
+        const char *text, *path, *reason;
+        uint64_t value, excess;
 } DomusEvent;
 
 typedef void (*DomusEventFn)(const DomusEvent *event, gpointer opaque);
@@ -117,9 +128,58 @@ bool domus_domain_rename(DomusDomain *d, const char *new_name, GError **error);
 bool domus_domain_set_metadata(DomusDomain *d, int type, const char *text, const char *key, const char *uri, unsigned flags,
                                GError **error);
 char *domus_domain_get_metadata(DomusDomain *d, int type, const char *uri, unsigned flags, GError **error);
-bool domus_domain_set_memory(DomusDomain *d, uint64_t kib, unsigned flags, GError **error);     /* virDomainMemoryModFlags */
+void domus_domain_set_memory(DomusDomain *d, uint64_t kib, unsigned flags, DomusDone done, gpointer opaque); /* virDomainMemoryModFlags */
 bool domus_domain_set_vcpus(DomusDomain *d, unsigned n, unsigned flags, GError **error);        /* virDomainVcpuFlags */
 bool domus_domain_set_action(DomusDomain *d, unsigned type, unsigned action, unsigned flags, GError **error); /* virDomainLifecycle* */
+
+/* --- Devices; xml: one device element; flags: virDomainDeviceModifyFlags --- */
+
+void domus_domain_attach_device(DomusDomain *d, const char *xml, unsigned flags, DomusDone done, gpointer opaque);
+/* Of a running domain: the guest is asked; it may take its time, or not do it. DOMUS_EVENT_DEVICE_REMOVED tells when it has. */
+void domus_domain_detach_device(DomusDomain *d, const char *xml, unsigned flags, DomusDone done, gpointer opaque);
+void domus_domain_detach_alias(DomusDomain *d, const char *alias, unsigned flags, DomusDone done, gpointer opaque);
+void domus_domain_update_device(DomusDomain *d, const char *xml, unsigned flags, DomusDone done, gpointer opaque);
+
+/* disk: target or path. groups: which values of iotune are given; others stay, but those of a group that is given and 0 end the limit. */
+enum {
+        DOMUS_IOTUNE_BYTES = 1 << 0, DOMUS_IOTUNE_IOPS = 1 << 1, DOMUS_IOTUNE_BYTES_MAX = 1 << 2, DOMUS_IOTUNE_IOPS_MAX = 1 << 3,
+        DOMUS_IOTUNE_BYTES_MAX_LENGTH = 1 << 4, DOMUS_IOTUNE_IOPS_MAX_LENGTH = 1 << 5, DOMUS_IOTUNE_SIZE = 1 << 6,
+};
+void domus_domain_set_iotune(DomusDomain *d, const char *disk, const DomusIotune *iotune, unsigned groups, unsigned flags, DomusDone done,
+                             gpointer opaque);
+void domus_domain_block_resize(DomusDomain *d, const char *disk, uint64_t bytes, DomusDone done, gpointer opaque);
+/* interface: device name or MAC. */
+void domus_domain_set_bandwidth(DomusDomain *d, const char *interface, const DomusBandwidth *bandwidth, unsigned flags, DomusDone done, gpointer opaque);
+void domus_domain_set_stats_period(DomusDomain *d, int seconds, unsigned flags, DomusDone done, gpointer opaque);
+
+/* by_alias: alias -> counters by vmproto's names, for domus_device_counter; of devices that did not answer there are none, and error (borrowed) is the
+ * last reason. Valid during the call. */
+typedef void (*DomusDeviceStatsDone)(GHashTable *by_alias, const GError *error, gpointer opaque);
+/* Of the disks, the balloon and the interfaces without a device on the host; alias: of this one alone. done may be called before this returns. */
+void domus_domain_device_stats(DomusDomain *d, const char *alias, DomusDeviceStatsDone done, gpointer opaque);
+/* False, and *ret as it was, where there is no such counter. */
+bool domus_device_counter(GHashTable *by_alias, const char *alias, const char *name, uint64_t *ret);
+
+typedef struct {
+        uint64_t capacity, allocation, physical; /* bytes; virDomainBlockInfo */
+} DomusDiskInfo;
+
+bool domus_domain_disk_info(DomusDomain *d, const DomusDevice *disk, DomusDiskInfo *ret, GError **error);
+/* Of a file or device, NULL: none. */
+const char *domus_domain_disk_path(const DomusDomain *d, const DomusDevice *disk);
+int domus_domain_disk_error(const DomusDomain *d, const DomusDevice *disk); /* virDomainDiskErrorCode */
+/* Seen from the guest; by_alias: as above, for interfaces without a device on the host. */
+bool domus_domain_interface_counters(DomusDomain *d, const DomusDevice *interface, GHashTable *by_alias, DomusHookTapStats *ret, GError **error);
+/* Array of DomusHookAddress *. */
+GPtrArray *domus_domain_interface_addresses(DomusDomain *d, const DomusDevice *interface, bool arp, GError **error);
+
+/* --- The guest agent. Errors: ARGUMENT_UNSUPPORTED: none is configured; AGENT_UNRESPONSIVE; INTERNAL: what it says --- */
+
+/* json: a command as the client wrote it; timeout: s, 0 or less: the domain's. reply may be called before these return. */
+void domus_domain_agent_text(DomusDomain *d, const char *json, int timeout, DomusAgentReply reply, gpointer opaque);
+/* arguments: taken over; may be NULL. */
+void domus_domain_agent_call(DomusDomain *d, const char *name, JsonObject *arguments, DomusAgentReply reply, gpointer opaque);
+bool domus_domain_set_agent_timeout(DomusDomain *d, int seconds, GError **error); /* or virDomainAgentResponseTimeoutValues */
 
 typedef struct {
         uint64_t time_ns;

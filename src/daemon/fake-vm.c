@@ -5,6 +5,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -28,6 +29,9 @@ struct vm {
         const char *state, *reason;
         char cmdline[256], uuid[64];
         char on_poweroff[16], on_crash[16];
+        char ids[32][64]; /* devices */
+        int fds[32];
+        unsigned n_ids;
 };
 
 static bool behaves(const struct vm *vm, const char *word)
@@ -104,6 +108,71 @@ static int read_text(sd_bus_message *m, char *to, size_t size)
         return r;
 }
 
+/* --- Devices: known by id, with whatever else was said of them --- */
+
+static int find_id(const struct vm *vm, const char *id)
+{
+        for (unsigned i = 0; i < vm->n_ids; i++)
+                if (strcmp(vm->ids[i], id) == 0)
+                        return (int)i;
+        return -1;
+}
+
+/* An image stays open, and with it its lock. */
+static int keep_fd(sd_bus_message *m, int *ret)
+{
+        int fd, r = sd_bus_message_read(m, "v", "h", &fd);
+
+        if (r > 0)
+                *ret = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        return r;
+}
+
+/* Reads a device's dictionary. */
+static int read_device(sd_bus_message *m, char *ret_id, size_t size, int *ret_fd)
+{
+        int r = sd_bus_message_enter_container(m, 'a', "{sv}");
+        const char *key;
+
+        *ret_id = 0;
+        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+                r = sd_bus_message_read(m, "s", &key);
+                if (r > 0)
+                        r = strcmp(key, VM_DEV_ID) == 0  ? read_text(m, ret_id, size) :
+                            strcmp(key, VM_PROP_FD) == 0 ? keep_fd(m, ret_fd) :
+                                                           sd_bus_message_skip(m, "v");
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(m);
+        }
+        return r < 0 ? r : sd_bus_message_exit_container(m);
+}
+
+static int add_device(struct vm *vm, sd_bus_message *m)
+{
+        char id[sizeof(vm->ids[0])];
+        int fd = -1;
+        int r = read_device(m, id, sizeof(id), &fd);
+
+        if (r < 0 || !*id || find_id(vm, id) >= 0 || vm->n_ids == ARRAY_SIZE(vm->ids))
+                return -EINVAL;
+        vm->fds[vm->n_ids] = fd;
+        memcpy(vm->ids[vm->n_ids++], id, sizeof(id));
+        return r;
+}
+
+static int read_devices(struct vm *vm, sd_bus_message *m)
+{
+        int r = sd_bus_message_enter_container(m, 'v', "aa{sv}");
+
+        if (r >= 0)
+                r = sd_bus_message_enter_container(m, 'a', "a{sv}");
+        while (r >= 0 && sd_bus_message_at_end(m, false) == 0)
+                r = add_device(vm, m);
+        if (r >= 0)
+                r = sd_bus_message_exit_container(m);
+        return r < 0 ? r : sd_bus_message_exit_container(m);
+}
+
 static int read_field(struct vm *vm, sd_bus_message *m, const char *key)
 {
         if (strcmp(key, VM_CFG_CMDLINE) == 0)
@@ -116,6 +185,8 @@ static int read_field(struct vm *vm, sd_bus_message *m, const char *key)
                 return read_text(m, vm->on_crash, sizeof(vm->on_crash));
         if (strcmp(key, VM_CFG_SERIAL) == 0)
                 return read_serial(vm, m);
+        if (strcmp(key, VM_CFG_DEVICES) == 0)
+                return read_devices(vm, m);
         return sd_bus_message_skip(m, "v");
 }
 
@@ -154,6 +225,10 @@ static int on_start(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 return 1;
         sd_bus_message_read(m, "b", &paused);
         set_state(vm, paused ? VM_STATE_PAUSED : VM_STATE_RUNNING, paused ? VM_REASON_USER : VM_REASON_BOOTED);
+        if (behaves(vm, "disk-full")) {
+                sd_bus_emit_signal(vm->bus, VM_PATH, VM_INTERFACE, VM_DEVICE_ERROR, "ss", vm->ids[0], VM_DEVERR_NO_SPACE);
+                set_state(vm, VM_STATE_PAUSED, VM_REASON_IO_ERROR);
+        }
         if (behaves(vm, "power-off-at-once"))
                 stop(vm, vm->on_poweroff, VM_STATE_SHUTOFF, VM_REASON_GUEST);
         return sd_bus_reply_method_return(m, "");
@@ -226,6 +301,70 @@ static int on_set_action(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return sd_bus_reply_method_return(m, "");
 }
 
+static int on_add_device(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        struct vm *vm = userdata;
+
+        if (behaves(vm, "refuse-device"))
+                return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, "slot: the guest is full");
+        if (add_device(vm, m) < 0)
+                return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, "id: taken or missing");
+        return sd_bus_reply_method_return(m, "");
+}
+
+static int on_remove_device(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        struct vm *vm = userdata;
+        const char *id;
+        int i, r;
+
+        if (sd_bus_message_read(m, "s", &id) < 0)
+                return -EINVAL;
+        i = find_id(vm, id);
+        if (i < 0)
+                return sd_bus_error_set(error, VM_ERROR_NO_DEVICE, id);
+        r = sd_bus_reply_method_return(m, "");
+        if (behaves(vm, "keep-device"))
+                return r;
+        sd_bus_emit_signal(vm->bus, VM_PATH, VM_INTERFACE, VM_DEVICE_REMOVED, "s", id);
+        fd_close(vm->fds[i]);
+        vm->fds[i] = vm->fds[--vm->n_ids];
+        memmove(vm->ids[i], vm->ids[vm->n_ids], sizeof(vm->ids[i]));
+        return r;
+}
+
+static int on_set_device(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        struct vm *vm = userdata;
+        const char *id, *key;
+        uint64_t target;
+        int r = sd_bus_message_read(m, "s", &id);
+
+        if (r < 0 || find_id(vm, id) < 0)
+                return sd_bus_error_set(error, VM_ERROR_NO_DEVICE, "no such device");
+        r = sd_bus_message_enter_container(m, 'a', "{sv}");
+        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
+                r = sd_bus_message_read(m, "s", &key);
+                if (r > 0 && strcmp(key, VM_PROP_TARGET) == 0 && sd_bus_message_read(m, "v", "t", &target) > 0)
+                        sd_bus_emit_signal(vm->bus, VM_PATH, VM_INTERFACE, VM_BALLOON_CHANGED, "t", target);
+                else
+                        r = sd_bus_message_skip(m, "v");
+                if (r >= 0)
+                        r = sd_bus_message_exit_container(m);
+        }
+        return sd_bus_reply_method_return(m, "");
+}
+
+static int on_get_device_stats(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        const char *id;
+
+        if (sd_bus_message_read(m, "s", &id) < 0 || find_id(userdata, id) < 0)
+                return sd_bus_error_set(error, VM_ERROR_NO_DEVICE, "no such device");
+        return sd_bus_reply_method_return(m, "a{sv}", 3, VM_DEVSTAT_RD_REQ, "t", UINT64_C(7), VM_DEVSTAT_WR_BYTES, "t", UINT64_C(512),
+                VM_DEVSTAT_ACTUAL, "t", UINT64_C(48) << 20);
+}
+
 static int on_get_status(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         struct vm *vm = userdata;
@@ -244,6 +383,10 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD(VM_POWER_BUTTON, "", "", on_power_button, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD(VM_QUIT, "", "", on_quit, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD(VM_SET_ACTION, "ss", "", on_set_action, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD(VM_ADD_DEVICE, "a{sv}", "", on_add_device, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD(VM_REMOVE_DEVICE, "s", "", on_remove_device, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD(VM_SET_DEVICE, "sa{sv}", "", on_set_device, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD(VM_GET_DEVICE_STATS, "s", "a{sv}", on_get_device_stats, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD(VM_GET_STATUS, "", "a{sv}", on_get_status, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_VTABLE_END,
 };

@@ -11,6 +11,8 @@
 
 #include "base/fd.h"
 #include "base/macros.h"
+#include "daemon/device-props.h"
+#include "model/domain-device.h"
 #include "model/error.h"
 #include "vmproto/vmproto.h"
 
@@ -114,7 +116,7 @@ static bool open_kvm(DomusLaunch *l, const DomusHost *host, GError **error)
 }
 
 /* The slave is raw from the start, so that nothing is echoed before the first user. */
-static int open_pty(DomusPty *ret)
+int domus_pty_open(DomusPty *ret)
 {
         char path[64];
         struct termios tio;
@@ -132,20 +134,23 @@ static int open_pty(DomusPty *ret)
         return fd_set_nonblock(ret->master, true);
 }
 
-static void pty_clear(gpointer p)
+void domus_pty_clear(DomusPty *pty)
 {
-        DomusPty *pty = p;
+        pty->master = fd_close(pty->master);
+        pty->slave = fd_close(pty->slave);
+        g_clear_pointer(&pty->path, g_free);
+}
 
-        fd_close(pty->master);
-        fd_close(pty->slave);
-        g_free(pty->path);
+static void pty_clear(gpointer pty)
+{
+        domus_pty_clear(pty);
 }
 
 static bool open_ptys(DomusLaunch *l, unsigned n, GError **error)
 {
         for (unsigned i = 0; i < n; i++) {
                 DomusPty pty = { -1, -1, NULL };
-                int r = open_pty(&pty);
+                int r = domus_pty_open(&pty);
 
                 g_array_append_val(l->ptys, pty);
                 if (r < 0) {
@@ -179,6 +184,8 @@ void domus_launch_free(DomusLaunch *l)
         fd_close(l->kernel_fd);
         fd_close(l->initrd_fd);
         g_array_unref(l->ptys);
+        if (l->devices)
+                g_ptr_array_unref(l->devices);
         g_free(l);
 }
 
@@ -225,10 +232,27 @@ static int append_files(sd_bus_message *m, const DomusLaunch *l)
         return r;
 }
 
-/* Bytes. There is no balloon yet: the guest gets its current memory as all it has, in whole MiB as <memory> is. */
+static int append_devices(sd_bus_message *m, const GPtrArray *devices)
+{
+        int r = sd_bus_message_open_container(m, 'e', "sv");
+
+        if (r >= 0)
+                r = sd_bus_message_append(m, "s", VM_CFG_DEVICES);
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, 'v', "aa{sv}");
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, 'a', "a{sv}");
+        for (unsigned i = 0; r >= 0 && i < devices->len; i++)
+                r = domus_vm_device_append(devices->pdata[i], m);
+        for (unsigned i = 0; r >= 0 && i < 3; i++)
+                r = sd_bus_message_close_container(m);
+        return r;
+}
+
+/* Bytes. What a balloon takes away must be there first; without one the guest gets its current memory as all it has, in whole MiB as <memory> is. */
 static uint64_t boot_memory(const DomusDomainDef *def)
 {
-        return ALIGN_UP(def->memory_current * 1024, MiB(1));
+        return ALIGN_UP((domus_domain_def_balloon(def) ? def->memory_max : def->memory_current) * 1024, MiB(1));
 }
 
 static int append_values(sd_bus_message *m, const DomusLaunch *l, const DomusDomainDef *def)
@@ -263,6 +287,8 @@ int domus_launch_append(const DomusLaunch *l, const DomusDomainDef *def, sd_bus_
                 r = append_files(m, l);
         if (r >= 0)
                 r = append_ptys(m, l->ptys);
+        if (r >= 0 && l->devices && l->devices->len > 0)
+                r = append_devices(m, l->devices);
         if (r >= 0)
                 r = sd_bus_message_close_container(m);
         return r;

@@ -18,7 +18,12 @@ typedef struct {
         const char *engine;           /* vmproto's word */
         int kvm_fd, kernel_fd, initrd_fd; /* -1: none */
         GArray *ptys;                 /* DomusPty, one per serial port */
+        GPtrArray *devices;           /* DomusVmDevice, owned; NULL: not opened yet */
 } DomusLaunch;
+
+/* A fresh pty, raw, master nonblocking. Negative errno. */
+int domus_pty_open(DomusPty *ret);
+void domus_pty_clear(DomusPty *pty);
 
 /* Chooses the engine, checks the domain against the host and opens everything. vmm_path: the only emulator there is. Errors:
  * CONFIG_UNSUPPORTED, or SYSTEM naming the path that cannot be opened. */

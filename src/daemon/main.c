@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "daemon/device-host.h"
 #include "daemon/domain.h"
 #include "libvirt-driver/server.h"
 #include "storage/pools.h"
@@ -315,8 +316,12 @@ static int run(sd_event *loop, const struct options *o)
 
         if (host) /* has logged which engine it is, and why */
                 pools = start_pools(loop, &o->paths, &error);
-        if (pools)
-                manager = domus_manager_new(loop, &o->paths, host, &error);
+        if (pools) {
+                DomusDomainHooks hooks;
+
+                domus_device_host_hooks(pools, &hooks);
+                manager = domus_manager_new(loop, &o->paths, host, &hooks, &error);
+        }
         if (manager) {
                 domus_manager_set_pools(manager, pools);
                 status = serve(loop, o, manager);

@@ -7,7 +7,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/macros.h"
-#include "daemon/domain-private.h"
+#include "daemon/device.h"
 #include "daemon/vmspawn.h"
 #include "run/boot.h"
 
@@ -226,7 +226,7 @@ DomusDomain *domus_manager_define(DomusManager *m, const char *xml, unsigned fla
         if (!check_flags(flags, VIR_DOMAIN_DEFINE_VALIDATE, error))
                 return NULL;
         def = parse(xml, flags & VIR_DOMAIN_DEFINE_VALIDATE, error);
-        if (!def || !domus_manager_match(m, def, &d, error) || !domus_store_save(m->store, def, error))
+        if (!def || !domus_manager_match(m, def, &d, error) || !domus_domain_settle_formats(m, d, def, error) || !domus_store_save(m->store, def, error))
                 return NULL;
         if (!d)
                 d = domus_manager_add(m, def);
@@ -392,13 +392,16 @@ static bool prepare(DomusManager *m, GError **error)
         return m->store && make_networks(m, error) && domus_store_load(m->store, add_loaded, m, error);
 }
 
-DomusManager *domus_manager_new(sd_event *loop, const DomusPaths *paths, DomusHost *host, GError **error)
+DomusManager *domus_manager_new(sd_event *loop, const DomusPaths *paths, DomusHost *host, const DomusDomainHooks *hooks, GError **error)
 {
         DomusManager *m = g_new0(DomusManager, 1);
 
         m->loop = sd_event_ref(loop);
         m->host = host;
         m->next_id = 1;
+        list_init(&m->children);
+        if (hooks)
+                m->hooks = *hooks;
         m->by_uuid = g_hash_table_new_full(uuid_hash, uuid_equal, NULL, domain_unref);
         m->by_name = g_hash_table_new(g_str_hash, g_str_equal);
         copy_paths(&m->paths, paths);
@@ -430,6 +433,7 @@ void domus_manager_free(DomusManager *m)
         if (!m)
                 return;
         sd_event_source_disable_unref(m->autostart);
+        domus_devices_forget_children(m);
         list = domus_manager_list(m, 0);
         for (unsigned i = 0; i < list->len; i++)
                 domus_domain_detach(list->pdata[i]);

@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "daemon/domain-private.h"
+#include "model/domain-device.h"
 #include "daemon/runstate.h"
 #include "daemon/vmspawn.h"
 #include "vmproto/vmproto.h"
@@ -73,6 +74,8 @@ static void run_reconnect(DomusJob *j)
 
 static void restore(DomusDomain *d, const DomusRunState *s, DomusDomainDef *live)
 {
+        const DomusDevice *device;
+
         d->live = live;
         d->id = s->id;
         d->started = s->started;
@@ -83,6 +86,11 @@ static void restore(DomusDomain *d, const DomusRunState *s, DomusDomainDef *live
         d->ttys = g_ptr_array_new_with_free_func(g_free);
         for (unsigned i = 0; s->ttys[i]; i++)
                 g_ptr_array_add(d->ttys, g_strdup(s->ttys[i]));
+        domus_domain_make_tables(d);
+        for (unsigned i = 0; (device = domus_domain_def_device(live, DOMUS_DEVICE_INTERFACE, i)); i++)
+                g_hash_table_add(d->taps, g_strdup(device->alias));
+        for (unsigned i = 0; s->disks[i] && s->disks[i + 1]; i += 2)
+                g_hash_table_insert(d->disk_paths, g_strdup(s->disks[i]), g_strdup(s->disks[i + 1]));
         d->stop_reason = VIR_DOMAIN_SHUTOFF_CRASHED;
         d->stop_detail = VIR_DOMAIN_EVENT_STOPPED_CRASHED;
         domus_domain_set_state(d, s->state, s->reason);

@@ -30,6 +30,7 @@ bool domus_run_state_save(const char *dir, const DomusRunState *s, GError **erro
         g_key_file_set_boolean(keys, GROUP, "updated", s->updated);
         g_key_file_set_boolean(keys, GROUP, "autodestroy", s->autodestroy);
         g_key_file_set_string_list(keys, GROUP, "ttys", (const char *const *)s->ttys, g_strv_length(s->ttys));
+        g_key_file_set_string_list(keys, GROUP, "disks", (const char *const *)s->disks, g_strv_length(s->disks));
         g_key_file_set_string(keys, GROUP, "log", s->log_path);
         g_key_file_set_string(keys, GROUP, "xml", s->xml);
         text = g_key_file_to_data(keys, &len, NULL);
@@ -60,6 +61,9 @@ static bool read_keys(GKeyFile *keys, DomusRunState *ret, GError **error)
         ret->ttys = g_key_file_get_string_list(keys, GROUP, "ttys", NULL, NULL);
         if (!ret->ttys)
                 ret->ttys = g_new0(char *, 1);
+        ret->disks = g_key_file_get_string_list(keys, GROUP, "disks", NULL, NULL);
+        if (!ret->disks)
+                ret->disks = g_new0(char *, 1);
         ret->log_path = g_key_file_get_string(keys, GROUP, "log", error);
         ret->xml = ret->log_path ? g_key_file_get_string(keys, GROUP, "xml", error) : NULL;
         return ret->xml && ret->id > 0 && ret->pid > 1;
@@ -85,10 +89,11 @@ void domus_run_state_clear(DomusRunState *s)
         g_free(s->xml);
         g_free(s->log_path);
         g_strfreev(s->ttys);
+        g_strfreev(s->disks);
         *s = (DomusRunState){ 0 };
 }
 
-void domus_run_state_remove(const char *dir)
+static void remove_files(const char *dir)
 {
         g_autoptr(GDir) entries = g_dir_open(dir, 0, NULL);
 
@@ -97,6 +102,15 @@ void domus_run_state_remove(const char *dir)
 
                 unlink(path);
         }
+}
+
+void domus_run_state_remove(const char *dir)
+{
+        g_autofree char *channels = g_build_filename(dir, "channel", NULL);
+
+        remove_files(channels);
+        rmdir(channels);
+        remove_files(dir);
         if (rmdir(dir) < 0 && errno != ENOENT)
                 log_warning("cannot remove '%s': %s", dir, g_strerror(errno));
 }

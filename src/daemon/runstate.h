@@ -19,6 +19,7 @@ typedef struct {
         bool updated;        /* the persistent definition was changed meanwhile */
         bool autodestroy;
         char **ttys;         /* NULL-terminated */
+        char **disks;        /* alias and path of every disk of type volume, in turn; NULL-terminated */
         char *log_path;
 } DomusRunState;
 
@@ -27,5 +28,5 @@ bool domus_run_state_save(const char *dir, const DomusRunState *s, GError **erro
 /* DOMUS_ERROR_INTERNAL: missing or broken. */
 bool domus_run_state_load(const char *dir, DomusRunState *ret, GError **error);
 void domus_run_state_clear(DomusRunState *s);
-/* Removes the directory and the files in it. */
+/* Removes the directory, the files in it and the sockets in its folder "channel". */
 void domus_run_state_remove(const char *dir);

@@ -37,7 +37,7 @@ static void open_manager(Fixture *f)
 {
         g_autoptr(GError) error = NULL;
 
-        f->m = domus_manager_new(f->loop, &f->paths, NULL, &error);
+        f->m = domus_manager_new(f->loop, &f->paths, NULL, NULL, &error);
         g_assert_no_error(error);
         domus_manager_event_add(f->m, on_event, f);
 }
@@ -325,14 +325,32 @@ static void test_hostile_vm(Fixture *f, gconstpointer unused)
         }
 }
 
+static void on_memory(DomusDomain *d, const GError *error, gpointer opaque)
+{
+        GError **ret = opaque;
+
+        *ret = error ? g_error_copy(error) : NULL;
+}
+
+static bool set_memory(DomusDomain *d, uint64_t kib, unsigned flags, GError **ret)
+{
+        GError *error = NULL;
+
+        domus_domain_set_memory(d, kib, flags, on_memory, &error);
+        if (!error)
+                return true;
+        g_propagate_error(ret, error);
+        return false;
+}
+
 static void test_config_changes(Fixture *f, gconstpointer unused)
 {
         DomusDomain *a = define(f, "a", 1, "x");
         g_autoptr(GError) error = NULL;
 
-        g_assert_true(domus_domain_set_memory(a, 32768, 0, NULL));
+        g_assert_true(set_memory(a, 32768, 0, NULL));
         g_assert_cmpuint(domus_domain_def(a, true)->memory_current, ==, 32768);
-        g_assert_false(domus_domain_set_memory(a, 1 << 20, 0, &error));
+        g_assert_false(set_memory(a, 1 << 20, 0, &error));
         g_assert_error(error, DOMUS_ERROR, DOMUS_ERROR_INVALID_ARG);
         g_clear_error(&error);
         g_assert_true(domus_domain_set_vcpus(a, 4, VIR_DOMAIN_AFFECT_CONFIG | VIR_DOMAIN_VCPU_MAXIMUM, NULL));
@@ -342,10 +360,10 @@ static void test_config_changes(Fixture *f, gconstpointer unused)
         g_assert_false(domus_domain_set_metadata(a, VIR_DOMAIN_METADATA_ELEMENT, "<a/>", "k", "http://\x01", 0, NULL));
         g_assert_true(domus_domain_set_metadata(a, VIR_DOMAIN_METADATA_TITLE, "hello", NULL, NULL, 0, NULL));
         start(f, a, 0);
-        g_assert_false(domus_domain_set_memory(a, 65536, 0, &error));
-        g_assert_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_UNSUPPORTED);
+        g_assert_false(set_memory(a, 65536, 0, &error)); /* there is no balloon */
+        g_assert_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_INVALID);
         g_assert_false(domus_domain_is_updated(a));
-        g_assert_true(domus_domain_set_memory(a, 65536, VIR_DOMAIN_AFFECT_CONFIG, NULL));
+        g_assert_true(set_memory(a, 65536, VIR_DOMAIN_AFFECT_CONFIG, NULL));
         g_assert_true(domus_domain_is_updated(a));
         g_assert_cmpuint(domus_domain_def(a, false)->memory_current, ==, 32768);
         g_assert_cmpuint(domus_domain_def(a, true)->memory_current, ==, 65536);

@@ -83,6 +83,10 @@ static GError *error_of_reply(sd_bus_message *message)
         /* sd-bus answers so itself when the connection ends. */
         if (sd_bus_error_has_name(e, SD_BUS_ERROR_NO_REPLY) || sd_bus_error_has_name(e, SD_BUS_ERROR_DISCONNECTED))
                 return g_error_new_literal(DOMUS_ERROR, DOMUS_ERROR_INTERNAL, "domus-vm has closed the connection");
+        if (sd_bus_error_has_name(e, VM_ERROR_NO_DEVICE))
+                return g_error_new_literal(DOMUS_ERROR, DOMUS_ERROR_DEVICE_MISSING, text);
+        if (sd_bus_error_has_name(e, VM_ERROR_NO_PROPERTY))
+                return g_error_new_literal(DOMUS_ERROR, DOMUS_ERROR_OPERATION_UNSUPPORTED, text);
         if (sd_bus_error_has_name(e, VM_ERROR_WRONG_STATE))
                 return g_error_new_literal(DOMUS_ERROR, DOMUS_ERROR_OPERATION_INVALID, text);
         return g_error_new_literal(DOMUS_ERROR, DOMUS_ERROR_OPERATION_FAILED, text);
@@ -240,6 +244,92 @@ static int on_rebooted(sd_bus_message *message, void *userdata, sd_bus_error *un
         return 0;
 }
 
+/* Reads the arguments of a signal; false if it is not to be looked at. */
+static bool read_signal(DomusVm *vm, sd_bus_message *message, const char *types, ...)
+{
+        va_list ap;
+        int r;
+
+        if (too_many_signals(vm))
+                return false;
+        va_start(ap, types);
+        r = sd_bus_message_readv(message, types, ap);
+        va_end(ap);
+        if (r <= 0)
+                misbehaves(vm, "sends a malformed signal");
+        return r > 0;
+}
+
+static int on_device_removed(sd_bus_message *message, void *userdata, sd_bus_error *unused)
+{
+        DomusVm *vm = userdata;
+        const char *id;
+
+        if (read_signal(vm, message, "s", &id))
+                vm->handlers->device_removed(vm, id, vm->opaque);
+        return 0;
+}
+
+static int on_device_error(sd_bus_message *message, void *userdata, sd_bus_error *unused)
+{
+        DomusVm *vm = userdata;
+        const char *id, *what;
+
+        if (read_signal(vm, message, "ss", &id, &what))
+                vm->handlers->device_error(vm, id, what, vm->opaque);
+        return 0;
+}
+
+static int on_balloon_changed(sd_bus_message *message, void *userdata, sd_bus_error *unused)
+{
+        DomusVm *vm = userdata;
+        uint64_t bytes;
+
+        if (read_signal(vm, message, "t", &bytes))
+                vm->handlers->balloon_changed(vm, bytes, vm->opaque);
+        return 0;
+}
+
+static int on_tray_changed(sd_bus_message *message, void *userdata, sd_bus_error *unused)
+{
+        DomusVm *vm = userdata;
+        const char *id;
+        int open;
+
+        if (read_signal(vm, message, "sb", &id, &open))
+                vm->handlers->tray_changed(vm, id, open, vm->opaque);
+        return 0;
+}
+
+static int on_port_opened(sd_bus_message *message, void *userdata, sd_bus_error *unused)
+{
+        DomusVm *vm = userdata;
+        const char *id;
+        int open;
+
+        if (read_signal(vm, message, "sb", &id, &open))
+                vm->handlers->port_opened(vm, id, open, vm->opaque);
+        return 0;
+}
+
+static int match_signals(DomusVm *vm, sd_bus *bus)
+{
+        static const struct {
+                const char *member;
+                sd_bus_message_handler_t handler;
+        } signals[] = {
+                { VM_STATE_CHANGED, on_state_changed },     { VM_REBOOTED, on_rebooted },
+                { VM_DEVICE_REMOVED, on_device_removed },   { VM_DEVICE_ERROR, on_device_error },
+                { VM_BALLOON_CHANGED, on_balloon_changed }, { VM_TRAY_CHANGED, on_tray_changed },
+                { VM_PORT_OPENED, on_port_opened },
+        };
+        int r = 0;
+
+        for (unsigned i = 0; r >= 0 && i < G_N_ELEMENTS(signals); i++)
+                r = sd_bus_match_signal(bus, NULL, NULL, VM_PATH, VM_INTERFACE, signals[i].member, signals[i].handler, vm);
+        return r;
+}
+
 static int connect_bus(DomusVm *vm)
 {
         int DOMUS_CLOSE_FD fd = domus_vm_connect(vm->dir);
@@ -259,9 +349,7 @@ static int connect_bus(DomusVm *vm)
         if (r >= 0)
                 r = sd_bus_add_filter(bus, NULL, on_message, vm);
         if (r >= 0)
-                r = sd_bus_match_signal(bus, NULL, NULL, VM_PATH, VM_INTERFACE, VM_STATE_CHANGED, on_state_changed, vm);
-        if (r >= 0)
-                r = sd_bus_match_signal(bus, NULL, NULL, VM_PATH, VM_INTERFACE, VM_REBOOTED, on_rebooted, vm);
+                r = match_signals(vm, bus);
         if (r >= 0)
                 r = sd_bus_start(bus);
         if (r >= 0)

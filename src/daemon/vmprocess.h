@@ -17,6 +17,12 @@ typedef struct {
         /* The VM's signals StateChanged and Rebooted. */
         void (*state_changed)(DomusVm *vm, const char *state, const char *reason, gpointer opaque);
         void (*rebooted)(DomusVm *vm, gpointer opaque);
+        /* Its signals on devices, by id. what: VM_DEVERR_*. */
+        void (*device_removed)(DomusVm *vm, const char *id, gpointer opaque);
+        void (*device_error)(DomusVm *vm, const char *id, const char *what, gpointer opaque);
+        void (*balloon_changed)(DomusVm *vm, uint64_t bytes, gpointer opaque);
+        void (*tray_changed)(DomusVm *vm, const char *id, bool open, gpointer opaque);
+        void (*port_opened)(DomusVm *vm, const char *id, bool open, gpointer opaque);
         /* The process has exited, its last signals were delivered and every pending call has failed. The last callback; it may free the VM. */
         void (*exited)(DomusVm *vm, gpointer opaque);
 } DomusVmHandlers;

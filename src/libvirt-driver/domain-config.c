@@ -60,10 +60,9 @@ static void get_metadata(struct call *call, const void *p)
 static void set_memory_with(struct call *call, const struct remote_domain *dom, uint64_t kib, unsigned flags)
 {
         DomusDomain *d = call_domain(call, dom);
-        GError *error = NULL;
 
         if (d)
-                call_reply_bool(call, domus_domain_set_memory(d, kib, flags, &error), &error);
+                domus_domain_set_memory(d, kib, flags, call_done, call);
 }
 
 static void set_memory(struct call *call, const void *p)

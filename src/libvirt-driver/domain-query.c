@@ -274,7 +274,6 @@ static const struct handler rows[] = {
         { REMOTE_PROC_DOMAIN_GET_SECURITY_LABEL, get_security_label },
         { REMOTE_PROC_DOMAIN_GET_SECURITY_LABEL_LIST, empty_of_domain },
         { REMOTE_PROC_DOMAIN_GET_MESSAGES, empty_of_domain, VIR_DOMAIN_MESSAGE_DEPRECATION | VIR_DOMAIN_MESSAGE_TAINTING },
-        { REMOTE_PROC_DOMAIN_GET_DISK_ERRORS, empty_of_domain },
 };
 
 HANDLER_TABLE(domain_query_handlers, rows);

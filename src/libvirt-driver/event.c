@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "libvirt-driver/event.h"
+#include "libvirt-driver/event-private.h"
 
 #include <string.h>
 
@@ -8,18 +8,6 @@
 
 /* Of libvirt 9.8. */
 #define NETWORK_EVENT_ID_METADATA_CHANGE 1
-
-enum event_object { EVENT_DOMAIN, EVENT_NETWORK, EVENT_POOL, EVENT_NODEDEV, EVENT_SECRET };
-
-/* One callback of a client's. Those of the old style have no id of their own; the id of the event serves. */
-struct registration {
-        enum event_object object;
-        int32_t event;           /* virDomainEventID and the like */
-        int32_t callback;
-        bool legacy;
-        bool filtered;           /* only for the object with this uuid */
-        uint8_t uuid[DOMUS_UUID_LEN];
-};
 
 void client_events_clear(struct client_events *e)
 {
@@ -212,7 +200,7 @@ static void storage_pool_deregister(struct call *call, const void *p)
 
 /* --- Telling --- */
 
-static void send_event(struct client *client, uint32_t procedure, const void *msg)
+void event_send(struct client *client, uint32_t procedure, const void *msg)
 {
         GByteArray *packet = packet_begin(&(struct packet_header){
                 .program = PROGRAM_REMOTE,
@@ -227,69 +215,10 @@ static void send_event(struct client *client, uint32_t procedure, const void *ms
                 g_byte_array_unref(packet);
 }
 
-static void send_lifecycle(struct client *client, const struct registration *r, const struct remote_domain *dom,
-        const DomusEvent *ev)
-{
-        struct remote_domain_event_callback_lifecycle_msg msg = {
-                .callback_id = r->callback, .msg = { .dom = *dom, .event = ev->a, .detail = ev->b }
-        };
-
-        if (r->legacy)
-                send_event(client, REMOTE_PROC_DOMAIN_EVENT_LIFECYCLE, &msg.msg);
-        else
-                send_event(client, REMOTE_PROC_DOMAIN_EVENT_CALLBACK_LIFECYCLE, &msg);
-}
-
-static void send_reboot(struct client *client, const struct registration *r, const struct remote_domain *dom)
-{
-        struct remote_domain_event_callback_reboot_msg msg = { .callback_id = r->callback, .msg = { .dom = *dom } };
-
-        if (r->legacy)
-                send_event(client, REMOTE_PROC_DOMAIN_EVENT_REBOOT, &msg.msg);
-        else
-                send_event(client, REMOTE_PROC_DOMAIN_EVENT_CALLBACK_REBOOT, &msg);
-}
-
-static void send_metadata(struct client *client, const struct registration *r, const struct remote_domain *dom,
-        const DomusEvent *ev)
-{
-        struct remote_domain_event_callback_metadata_change_msg msg = {
-                .callback_id = r->callback, .dom = *dom, .type = ev->a, .nsuri = ev->text
-        };
-
-        if (!r->legacy)
-                send_event(client, REMOTE_PROC_DOMAIN_EVENT_CALLBACK_METADATA_CHANGE, &msg);
-}
-
-static int32_t event_number(DomusEventKind kind)
-{
-        switch (kind) {
-        case DOMUS_EVENT_LIFECYCLE:
-                return VIR_DOMAIN_EVENT_ID_LIFECYCLE;
-        case DOMUS_EVENT_REBOOT:
-                return VIR_DOMAIN_EVENT_ID_REBOOT;
-        case DOMUS_EVENT_METADATA:
-                return VIR_DOMAIN_EVENT_ID_METADATA_CHANGE;
-        }
-        return -1;
-}
-
 static void tell(struct client *client, const struct registration *r, const struct remote_domain *dom, const DomusEvent *ev)
 {
-        if (r->object != EVENT_DOMAIN || r->event != event_number(ev->kind) ||
-            (r->filtered && memcmp(r->uuid, dom->uuid, sizeof(r->uuid)) != 0))
-                return;
-        switch (ev->kind) {
-        case DOMUS_EVENT_LIFECYCLE:
-                send_lifecycle(client, r, dom, ev);
-                break;
-        case DOMUS_EVENT_REBOOT:
-                send_reboot(client, r, dom);
-                break;
-        case DOMUS_EVENT_METADATA:
-                send_metadata(client, r, dom, ev);
-                break;
-        }
+        if (r->object == EVENT_DOMAIN && (!r->filtered || memcmp(r->uuid, dom->uuid, sizeof(r->uuid)) == 0))
+                event_tell_domain(client, r, dom, ev);
 }
 
 void event_broadcast(const DomusEvent *ev, gpointer opaque)
@@ -318,9 +247,9 @@ static void tell_pool(struct client *client, const struct registration *r, const
         if (r->object != EVENT_POOL || r->event != event || (r->filtered && memcmp(r->uuid, pool->uuid, sizeof(r->uuid)) != 0))
                 return;
         if (ev->refresh)
-                send_event(client, REMOTE_PROC_STORAGE_POOL_EVENT_REFRESH, &refresh);
+                event_send(client, REMOTE_PROC_STORAGE_POOL_EVENT_REFRESH, &refresh);
         else
-                send_event(client, REMOTE_PROC_STORAGE_POOL_EVENT_LIFECYCLE, &lifecycle);
+                event_send(client, REMOTE_PROC_STORAGE_POOL_EVENT_LIFECYCLE, &lifecycle);
 }
 
 void event_broadcast_pool(const DomusPoolEvent *ev, gpointer opaque)
@@ -347,11 +276,11 @@ static void tell_network(struct client *client, const struct registration *r, co
         if (r->object != EVENT_NETWORK || r->event != id || (r->filtered && memcmp(r->uuid, net->uuid, sizeof(r->uuid)) != 0))
                 return;
         if (ev->kind == DOMUS_NETWORK_EVENT_METADATA)
-                send_event(client, REMOTE_PROC_NETWORK_EVENT_CALLBACK_METADATA_CHANGE,
+                event_send(client, REMOTE_PROC_NETWORK_EVENT_CALLBACK_METADATA_CHANGE,
                         &(struct remote_network_event_callback_metadata_change_msg){
                                 .callback_id = r->callback, .net = *net, .type = ev->a, .nsuri = ev->text });
         else
-                send_event(client, REMOTE_PROC_NETWORK_EVENT_LIFECYCLE,
+                event_send(client, REMOTE_PROC_NETWORK_EVENT_LIFECYCLE,
                         &(struct remote_network_event_lifecycle_msg){ .callback_id = r->callback, .net = *net, .event = ev->a });
 }
 

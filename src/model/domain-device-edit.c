@@ -92,6 +92,28 @@ DomusDevice *domus_domain_def_attach(DomusDomainDef *def, const char *xml, GErro
         return device_of_node(def, node);
 }
 
+static char *dump(xmlNode *node)
+{
+        xmlBuffer *buffer = xmlBufferCreate();
+        char *text;
+
+        xmlNodeDump(buffer, node->doc, node, 0, 0);
+        text = g_strdup((const char *)xmlBufferContent(buffer));
+        xmlBufferFree(buffer);
+        return text;
+}
+
+char *domus_device_normalize(const char *xml, GError **error)
+{
+        g_autoptr(xmlDoc) doc = read_element(xml, error);
+        DomusDevice *device;
+
+        if (!doc || !domain_device_parse(xmlDocGetRootElement(doc), &device, error))
+                return NULL;
+        domain_device_free(device);
+        return dump(xmlDocGetRootElement(doc));
+}
+
 /* --- Finding --- */
 
 static bool matches(const DomusDevice *d, const DomusDevice *wanted)

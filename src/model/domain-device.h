@@ -6,6 +6,7 @@
  * A view belongs to its definition and points into it: it is valid until the definition is changed by a function of this header or freed. Strings
  * are NULL where the document says nothing. A device of a definition always has the address that the guest finds it at. */
 
+#include "model/bandwidth.h"
 #include "model/domain-def.h"
 
 typedef enum {
@@ -88,7 +89,7 @@ typedef struct {
         bool isolated;
         unsigned mtu;                    /* 0: not given */
         unsigned queues;                 /* 0: not given */
-        const xmlNode *bandwidth;        /* <bandwidth>, or NULL */
+        DomusBandwidth bandwidth;
         const char *port_uuid;           /* network, live only */
 } DomusInterface;
 
@@ -153,6 +154,8 @@ DomusDevice *domus_domain_def_balloon(const DomusDomainDef *def); /* NULL: none 
 
 /* Adds the device with what it needs (an address, a controller for it). ret: it; def->devices has what was added before it. NULL on failure. */
 DomusDevice *domus_domain_def_attach(DomusDomainDef *def, const char *xml, GError **error);
+/* xml with what a definition must have of it filled in (a MAC, say), for use in more than one definition; g_free. */
+char *domus_device_normalize(const char *xml, GError **error);
 /* The device that xml means: a disk by target, an interface by MAC or else by address, others by all that xml says. */
 DomusDevice *domus_domain_def_find(const DomusDomainDef *def, const char *xml, GError **error);
 /* Removes a device of def. */
@@ -167,13 +170,19 @@ void domus_domain_def_set_iotune(DomusDomainDef *def, DomusDevice *disk, const D
 void domus_domain_def_set_interface_live(DomusDomainDef *def, DomusDevice *interface, const char *target, const char *bridge,
         const char *port_uuid);
 void domus_domain_def_set_link(DomusDomainDef *def, DomusDevice *interface, bool up);
-/* xml: <bandwidth>, or NULL for none. */
-bool domus_domain_def_set_bandwidth(DomusDomainDef *def, DomusDevice *interface, const char *xml, GError **error);
+void domus_domain_def_set_bandwidth(DomusDomainDef *def, DomusDevice *interface, const DomusBandwidth *bandwidth);
 void domus_domain_def_set_channel_path(DomusDomainDef *def, DomusDevice *channel, const char *path);
 /* Live copy: <target … state='connected'/>. */
 void domus_domain_def_set_channel_state(DomusDomainDef *def, DomusDevice *channel, bool connected);
 void domus_domain_def_set_stats_period(DomusDomainDef *def, unsigned seconds);
 void domus_domain_def_set_cid(DomusDomainDef *def, DomusDevice *vsock, uint32_t cid);
+
+/* A drive without its medium. */
+void domus_domain_def_clear_medium(DomusDomainDef *def, DomusDevice *disk);
+/* Is it a format that <driver type=…/> may name? */
+bool domus_disk_format_known(const char *format);
+/* Does that cache mode mean direct I/O? cache may be NULL. */
+bool domus_disk_cache_is_direct(const char *cache);
 
 /* total excludes read and write, a burst needs its rate. DOMUS_ERROR_INVALID_ARG. */
 bool domus_iotune_check(const DomusIotune *iotune, GError **error);

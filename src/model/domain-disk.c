@@ -15,6 +15,7 @@ static const char *const rate_names[DOMUS_RATES] = {
 
 /* --- What it may contain --- */
 
+#define FORMATS "raw|qcow2|qcow|qed|vmdk|vdi|vpc|vhdx|parallels|dmg"
 #define RATE(name) { name "_sec", RULE_TEXT }, { name "_sec_max", RULE_TEXT }, { name "_sec_max_length", RULE_TEXT }
 
 static const struct element_rule iotune_rules[] = {
@@ -35,7 +36,7 @@ static const struct element_rule source_rules[] = {
 static const struct element_rule disk_rules[] = {
         { "driver", 0,
           RULE_ATTRS{ { "name", "qemu|domus" },
-                      { "type", "raw|qcow2|qcow|qed|vmdk|vdi|vpc|vhdx|parallels|dmg" },
+                      { "type", FORMATS },
                       { "cache", "default|none|writethrough|writeback|directsync|unsafe" },
                       { "error_policy", "stop|report|ignore|enospace" },
                       { "rerror_policy", "stop|report|ignore" },
@@ -128,14 +129,14 @@ static bool parse_source(DomusDevice *d, GError **error)
         while (strcmp(types[d->disk.type], type) != 0)
                 d->disk.type++;
         d->disk.startup_policy = device_attr(d, source, "startupPolicy");
+        if (!source && d->disk.cdrom)
+                return true;
         if (d->disk.type == DOMUS_DISK_NETWORK)
                 return parse_network(d, source, error);
         if (d->disk.type != DOMUS_DISK_VOLUME)
                 return parse_path(d, source, error);
         d->disk.pool = device_attr(d, source, "pool");
         d->disk.volume = device_attr(d, source, "volume");
-        if (!source && d->disk.cdrom)
-                return true;
         if (!d->disk.pool || !d->disk.volume)
                 return domain_fail(error, DOMUS_ERROR_XML, "missing attribute 'pool' or 'volume' in the <source> of the disk (line %ld)",
                                    xmlGetLineNo(d->node));
@@ -405,4 +406,20 @@ DomusDevice *domus_domain_def_disk(const DomusDomainDef *def, const char *name)
                 if (strcmp(d->disk.target, name) == 0 || g_strcmp0(d->disk.path, name) == 0)
                         return d;
         return NULL;
+}
+
+void domus_domain_def_clear_medium(DomusDomainDef *def, DomusDevice *d)
+{
+        xml_remove(xml_child(d->node, "source"));
+        domain_devices_reload(def);
+}
+
+bool domus_disk_format_known(const char *format)
+{
+        return domain_value_listed(FORMATS, format);
+}
+
+bool domus_disk_cache_is_direct(const char *cache)
+{
+        return cache && domain_value_listed("none|directsync", cache);
 }

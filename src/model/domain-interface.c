@@ -15,8 +15,6 @@ static const struct element_rule bandwidth_rules[] = {
         {},
 };
 
-static const struct element_rule bandwidth_rule = { "bandwidth", 0, NULL, bandwidth_rules };
-
 static const struct element_rule interface_rules[] = {
         { "mac", 0, RULE_ATTRS{ { "address" }, {} } },
         { "source", 0,
@@ -160,8 +158,9 @@ static bool parse(DomusDevice *d, GError **error)
                 return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "an MTU below 68 is not possible");
         i->link_down = g_strcmp0(state, "down") == 0;
         i->isolated = device_bool(xml_child(d->node, "port"), "isolated", false);
-        i->bandwidth = xml_child(d->node, "bandwidth");
-        if (i->bandwidth && i->type == DOMUS_INTERFACE_USER)
+        if (!domus_bandwidth_parse(xml_child(d->node, "bandwidth"), true, &i->bandwidth, error))
+                return false;
+        if (!domus_bandwidth_is_empty(&i->bandwidth) && i->type == DOMUS_INTERFACE_USER)
                 return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
                                    "<bandwidth> is not supported with an interface of type 'user'");
         return true;
@@ -241,20 +240,9 @@ void domus_domain_def_set_link(DomusDomainDef *def, DomusDevice *d, bool up)
         finish_change(def);
 }
 
-bool domus_domain_def_set_bandwidth(DomusDomainDef *def, DomusDevice *d, const char *xml, GError **error)
+void domus_domain_def_set_bandwidth(DomusDomainDef *def, DomusDevice *d, const DomusBandwidth *bandwidth)
 {
-        g_autoptr(xmlDoc) doc = NULL;
-        xmlNode *root;
-
-        if (xml) {
-                doc = xml_parse(xml, "bandwidth", error);
-                root = doc ? xmlDocGetRootElement(doc) : NULL;
-                if (!root || !domain_rules_check_element(&bandwidth_rule, root, error))
-                        return false;
-        }
         xml_remove(xml_child(d->node, "bandwidth"));
-        if (xml)
-                xmlAddChild(d->node, xmlDocCopyNode(xmlDocGetRootElement(doc), def->doc, 1));
+        domus_bandwidth_put(bandwidth, d->node);
         finish_change(def);
-        return true;
 }

@@ -92,7 +92,7 @@ static void start(void)
         paths.vmm_path = g_strdup("/bin/false");
         host = domus_host_new(paths.vmm_path, &error);
         if (host)
-                manager = domus_manager_new(loop, &paths, host, &error);
+                manager = domus_manager_new(loop, &paths, host, NULL, &error);
         if (!manager || !domus_manager_define(manager, domain_xml, 0, &error))
                 g_error("cannot begin: %s", error->message);
         server = server_new(manager, loop, true);

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Network interfaces: tap devices from the networks, or passt, which speaks for the guest as an ordinary process of the host does. */
+
+#include "daemon/device.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/fd.h"
+#include "vmproto/vmproto.h"
+
+static DomusVmDevice *describe(const DomusDevice *d, unsigned mtu)
+{
+        DomusVmDevice *vm = domus_vm_device_new(VM_DRIVER_VIRTIO_NET, d->alias);
+        char mac[DOMUS_MAC_STRING_LEN];
+
+        domus_mac_format(d->interface.mac, mac);
+        domus_vm_device_string(vm, VM_PROP_MAC, mac);
+        domus_vm_device_bool(vm, VM_PROP_LINK, !d->interface.link_down);
+        if (mtu)
+                domus_vm_device_u(vm, VM_PROP_MTU, mtu);
+        return vm;
+}
+
+/* --- passt --- */
+
+/* It ends by itself when the VM closes the socket. */
+static bool run_passt(DomusDomain *d, const DomusDevice *device, int fd, GError **error)
+{
+        const char *dev = device->interface.dev;
+        const char *argv[] = { "passt", "--foreground", "--quiet", "--fd", "3", dev ? "--interface" : NULL, dev, NULL };
+
+        return domus_device_run_child(d, device->alias, argv, fd, error) > 0;
+}
+
+static DomusVmDevice *open_user(DomusDomain *d, const DomusDevice *device, GError **error)
+{
+        int pair[2];
+        DomusVmDevice *vm;
+
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+                g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_SYSTEM, "cannot make a socket pair: %s", g_strerror(errno));
+                return NULL;
+        }
+        if (!run_passt(d, device, pair[1], error)) {
+                fd_close(pair[0]);
+                fd_close(pair[1]);
+                return NULL;
+        }
+        fd_close(pair[1]);
+        vm = describe(device, device->interface.mtu);
+        domus_vm_device_fd(vm, VM_PROP_PASST, pair[0]);
+        return vm;
+}
+
+/* --- Taps --- */
+
+static DomusVmDevice *open_tap(DomusDomain *d, DomusDomainDef *def, const char *alias, GError **error)
+{
+        DomusDevice *device = domus_domain_def_device_by_alias(def, alias);
+        const DomusDomainHooks *hooks = &d->manager->hooks;
+        DomusHookTap tap = { 0 };
+        DomusVmDevice *vm;
+
+        if (!hooks->open_tap) {
+                g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_CONFIG_UNSUPPORTED, "there are no networks here: an interface must be of type 'user'");
+                return NULL;
+        }
+        if (!hooks->open_tap(hooks->opaque, d->uuid, d->name, &device->interface, &tap, error))
+                return NULL;
+        vm = describe(device, tap.mtu);
+        if (tap.n_fds > 1)
+                domus_vm_device_u(vm, VM_PROP_QUEUES, tap.n_fds);
+        domus_vm_device_fds(vm, VM_PROP_FDS, tap.fds, tap.n_fds);
+        tap.n_fds = 0; /* the message's now */
+        domus_domain_def_set_interface_live(def, device, tap.device, device->interface.type == DOMUS_INTERFACE_NETWORK ? tap.bridge : NULL,
+                tap.port_uuid);
+        domus_hook_tap_clear(&tap);
+        g_hash_table_add(d->taps, g_strdup(alias));
+        return vm;
+}
+
+DomusVmDevice *domus_device_open_interface(DomusDomain *d, DomusDomainDef *def, const char *alias, GError **error)
+{
+        const DomusDevice *device = domus_domain_def_device_by_alias(def, alias);
+
+        if (device->interface.type == DOMUS_INTERFACE_USER)
+                return open_user(d, device, error);
+        return open_tap(d, def, alias, error);
+}
+
+/* A device that was not made here, by the name that this one was to have, is somebody else's. */
+void domus_device_release_interface(DomusDomain *d, const DomusDevice *device)
+{
+        const DomusDomainHooks *hooks = &d->manager->hooks;
+
+        if (g_hash_table_remove(d->taps, device->alias) && hooks->release_tap)
+                hooks->release_tap(hooks->opaque, device->interface.target, device->interface.port_uuid);
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Images that are not raw, by qemu-storage-daemon: one process per disk, which exports it as a vhost-user-blk device. It lives as long as the VM
+ * uses it, whatever becomes of the daemon, and sees nothing of the host but its image and what lies below that. */
+
+#include "daemon/device.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "daemon/unixsocket.h"
+#include "daemon/vmspawn.h"
+
+#define PROGRAM "qemu-storage-daemon"
+#define SOCKET_FD "3" /* in the child */
+
+/* --- Its files: DIR/ALIAS.pid, ALIAS.sock --- */
+
+static char *own_file(const DomusDomain *d, const char *alias, const char *suffix)
+{
+        g_autofree char *dir = domus_domain_run_dir(d);
+        g_autofree char *name = g_strconcat(alias, suffix, NULL);
+
+        return g_build_filename(dir, name, NULL);
+}
+
+static void write_pid(const DomusDomain *d, const char *alias, pid_t pid)
+{
+        g_autofree char *path = own_file(d, alias, ".pid");
+        g_autofree char *text = NULL;
+        uint64_t start = 0;
+        int r = domus_proc_start_time(pid, &start);
+
+        text = g_strdup_printf("%d %" G_GUINT64_FORMAT "\n", (int)pid, start);
+        if (r == 0)
+                r = file_replace(path, text, strlen(text), 0600);
+        if (r < 0)
+                log_warning("cannot record process %d: %s", (int)pid, g_strerror(-r));
+}
+
+/* Its number may have become another process's. */
+void domus_qsd_stop(DomusDomain *d, const char *alias)
+{
+        static const char *const suffixes[] = { ".pid", ".sock" };
+        g_autofree char *path = own_file(d, alias, ".pid");
+        uint64_t recorded = 0, start = 0;
+        char *text = NULL, *end = NULL;
+        int DOMUS_CLOSE_FD pidfd = -1;
+        pid_t pid = 0;
+
+        if (file_read(path, 256, &text, NULL) < 0)
+                return;
+        pid = (pid_t)strtol(text, &end, 10);
+        recorded = end ? strtoull(end, NULL, 10) : 0;
+        free(text);
+        pidfd = pid > 1 ? pidfd_open(pid, 0) : -1;
+        if (pidfd >= 0 && domus_proc_start_time(pid, &start) == 0 && start == recorded)
+                pidfd_send_signal(pidfd, SIGTERM, NULL, 0);
+        for (unsigned i = 0; i < G_N_ELEMENTS(suffixes); i++) {
+                g_autofree char *file = own_file(d, alias, suffixes[i]);
+
+                unlink(file);
+        }
+}
+
+/* --- What it is told --- */
+
+static void add_json(GString *out, const char *key, const char *value)
+{
+        g_string_append_printf(out, "%s\"%s\":\"", out->len > 1 && !strchr("{", out->str[out->len - 1]) ? "," : "", key);
+        for (const char *p = value; *p; p++) {
+                if (*p == '"' || *p == '\\')
+                        g_string_append_printf(out, "\\%c", *p);
+                else if ((unsigned char)*p < ' ')
+                        g_string_append_printf(out, "\\u%04x", (unsigned)*p);
+                else
+                        g_string_append_c(out, *p);
+        }
+        g_string_append_c(out, '"');
+}
+
+static void add_network(GString *out, const DomusDisk *disk)
+{
+        g_autofree char *url = NULL;
+
+        if (strcmp(disk->protocol, "nbd") == 0) {
+                g_string_append(out, ",\"server\":{");
+                add_json(out, "type", disk->socket ? "unix" : "inet");
+                if (disk->socket)
+                        add_json(out, "path", disk->socket);
+                else {
+                        add_json(out, "host", disk->host);
+                        add_json(out, "port", disk->port ? disk->port : "10809");
+                }
+                g_string_append_c(out, '}');
+                if (disk->name)
+                        add_json(out, "export", disk->name);
+        } else if (strcmp(disk->protocol, "iscsi") == 0) {
+                g_auto(GStrv) parts = g_strsplit(disk->name ? disk->name : "", "/", 2); /* target/lun */
+                g_autofree char *portal = g_strdup_printf("%s:%s", disk->host, disk->port ? disk->port : "3260");
+
+                add_json(out, "transport", "tcp");
+                add_json(out, "portal", portal);
+                add_json(out, "target", parts[0] ? parts[0] : "");
+                g_string_append_printf(out, ",\"lun\":%u", parts[0] && parts[1] ? (unsigned)atoi(parts[1]) : 0);
+        } else {
+                url = g_strdup_printf("%s://%s%s%s/%s", disk->protocol, disk->host, disk->port ? ":" : "", disk->port ? disk->port : "",
+                        disk->name ? disk->name : "");
+                add_json(out, "url", url);
+        }
+}
+
+static char *protocol_node(const DomusDisk *disk, const char *path)
+{
+        GString *out = g_string_new("{");
+        bool direct = domus_disk_cache_is_direct(disk->cache), unsafe = g_strcmp0(disk->cache, "unsafe") == 0;
+
+        add_json(out, "node-name", "file");
+        add_json(out, "driver", path ? (disk->type == DOMUS_DISK_BLOCK ? "host_device" : "file") : disk->protocol);
+        if (path)
+                add_json(out, "filename", path);
+        else
+                add_network(out, disk);
+        g_string_append_printf(out, ",\"read-only\":%s,\"cache\":{\"direct\":%s,\"no-flush\":%s}", disk->readonly ? "true" : "false",
+                direct ? "true" : "false", unsafe ? "true" : "false");
+        add_json(out, "discard", "unmap");
+        if (path && disk->io && (direct || strcmp(disk->io, "native") != 0))
+                add_json(out, "aio", disk->io);
+        g_string_append_c(out, '}');
+        return g_string_free(out, FALSE);
+}
+
+static char *format_node(const DomusDisk *disk)
+{
+        GString *out = g_string_new("{");
+
+        add_json(out, "node-name", "disk");
+        add_json(out, "driver", disk->format ? disk->format : "raw");
+        add_json(out, "file", "file");
+        g_string_append_printf(out, ",\"read-only\":%s", disk->readonly ? "true" : "false");
+        add_json(out, "discard", g_strcmp0(disk->discard, "unmap") == 0 ? "unmap" : "ignore");
+        if (disk->detect_zeroes)
+                add_json(out, "detect-zeroes", disk->detect_zeroes);
+        g_string_append_c(out, '}');
+        return g_string_free(out, FALSE);
+}
+
+static void add_words(GPtrArray *argv, ...)
+{
+        va_list ap;
+
+        va_start(ap, argv);
+        for (const char *word; (word = va_arg(ap, const char *));)
+                g_ptr_array_add(argv, g_strdup(word));
+        va_end(ap);
+}
+
+/* The image and what is below it, and nothing of it can be executed; the process has no rights but to read and write those, whoever owns them. */
+static void add_sandbox(GPtrArray *argv, const DomusDomain *d, const DomusDisk *disk, const char *path, char **backing)
+{
+        g_autofree char *uid = g_strdup_printf("--reuid=%u", (unsigned)d->manager->vmm_uid);
+        g_autofree char *gid = g_strdup_printf("--regid=%u", (unsigned)d->manager->vmm_gid);
+
+        if (!d->manager->drop_rights)
+                return;
+        add_words(argv, "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--as-pid-1", "--ro-bind", "/usr", "/usr", "--symlink", "usr/lib",
+                "/lib", "--symlink", "usr/lib64", "/lib64", "--symlink", "usr/bin", "/bin", "--proc", "/proc", "--dev", "/dev", NULL);
+        if (path)
+                add_words(argv, "--unshare-net", disk->type == DOMUS_DISK_BLOCK ? "--dev-bind" : disk->readonly ? "--ro-bind" : "--bind", path, path,
+                        NULL);
+        else
+                add_words(argv, "--ro-bind-try", "/etc/ssl", "/etc/ssl", "--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf", NULL);
+        for (unsigned i = 0; backing && backing[i]; i++)
+                add_words(argv, "--ro-bind", backing[i], backing[i], NULL);
+        add_words(argv, "--cap-drop", "ALL", "--cap-add", "CAP_DAC_OVERRIDE", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add",
+                "CAP_SETPCAP", "--", "setpriv", uid, gid, "--clear-groups", "--no-new-privs", "--inh-caps=-all,+dac_override",
+                "--ambient-caps=-all,+dac_override", "--bounding-set=-all,+dac_override", "--", NULL);
+}
+
+static GPtrArray *make_arguments(const DomusDomain *d, const DomusDevice *device, const char *path, char **backing)
+{
+        const DomusDisk *disk = &device->disk;
+        GPtrArray *argv = g_ptr_array_new_with_free_func(g_free);
+        g_autofree char *file = protocol_node(disk, path);
+        g_autofree char *format = format_node(disk);
+        g_autofree char *export = g_strdup_printf("vhost-user-blk,id=disk,node-name=disk,addr.type=fd,addr.str=" SOCKET_FD
+                                                  ",writable=%s,num-queues=%u,logical-block-size=%u",
+                disk->readonly ? "off" : "on", disk->queues ? disk->queues : 1, disk->logical_block ? disk->logical_block : 512);
+
+        add_sandbox(argv, d, disk, path, backing);
+        add_words(argv, PROGRAM, "--blockdev", file, "--blockdev", format, "--export", export, NULL);
+        g_ptr_array_add(argv, NULL);
+        return argv;
+}
+
+/* --- Starting --- */
+
+static bool spawn(DomusDomain *d, const DomusDevice *device, const char *path, int listen_fd, GError **error)
+{
+        const DomusDomainHooks *hooks = &d->manager->hooks;
+        g_auto(GStrv) backing = NULL;
+        g_autoptr(GPtrArray) argv = NULL;
+        pid_t pid;
+
+        if (path && hooks->backing_files) {
+                backing = hooks->backing_files(hooks->opaque, path, device->disk.format, error);
+                if (!backing)
+                        return false;
+        }
+        argv = make_arguments(d, device, path, backing);
+        pid = domus_device_run_child(d, device->alias, (const char *const *)argv->pdata, listen_fd, error);
+        if (pid < 0)
+                return false;
+        write_pid(d, device->alias, pid);
+        return true;
+}
+
+/* The kernel holds the connection until the process accepts it. If it cannot open the image it exits, and the VM meets a closed socket. */
+int domus_qsd_start(DomusDomain *d, const DomusDevice *device, const char *path, GError **error)
+{
+        g_autofree char *address = own_file(d, device->alias, ".sock");
+        int DOMUS_CLOSE_FD listen_fd = -1;
+        int fd;
+
+        unlink(address);
+        listen_fd = domus_unix_listen(address);
+        fd = listen_fd < 0 ? listen_fd : domus_unix_connect(address);
+        if (fd < 0) {
+                g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_SYSTEM, "cannot make the socket '%s': %s", address, g_strerror(-fd));
+                return -1;
+        }
+        fd_set_nonblock(fd, false);
+        if (spawn(d, device, path, listen_fd, error))
+                return fd;
+        return fd_close(fd);
+}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Changing a device in place: another disc in a drive, an interface's cable, network and limits, the balloon's statistics. */
+
+#include <string.h>
+
+#include "daemon/device.h"
+#include "vmproto/vmproto.h"
+
+#define SET_SECONDS 20
+
+typedef struct {
+        char *xml;
+        bool live, config;
+        DomusDomainDef *changed;  /* the persistent definition to be */
+        DomusDomainDef *live_def; /* the live one to be */
+        char *alias;
+} Update;
+
+static void update_free(gpointer p)
+{
+        Update *u = p;
+
+        g_free(u->xml);
+        g_free(u->alias);
+        domus_domain_def_free(u->changed);
+        domus_domain_def_free(u->live_def);
+        g_free(u);
+}
+
+static void finish_take(DomusDomainJob *job, GError *error)
+{
+        domus_domain_job_finish(job, error);
+        g_clear_error(&error);
+}
+
+static void finish_update(DomusDomainJob *job)
+{
+        DomusDomain *d = job->domain;
+        Update *u = job->data;
+        GError *error = NULL;
+
+        if (u->live_def) {
+                domus_domain_def_free(d->live);
+                d->live = g_steal_pointer(&u->live_def);
+                domus_domain_save_status(d);
+        }
+        if (u->changed && !domus_domain_save_config(d, g_steal_pointer(&u->changed), &error)) {
+                finish_take(job, error);
+                return;
+        }
+        domus_domain_job_finish(job, NULL);
+}
+
+/* --- The VM's part --- */
+
+static void on_set(sd_bus_message *reply, const GError *error, gpointer opaque)
+{
+        DomusDomainJob *job = opaque;
+
+        if (error)
+                domus_domain_job_finish_call(job, error);
+        else
+                finish_update(job);
+}
+
+void domus_domain_set_device(DomusDomain *d, const char *alias, const DomusVmDevice *properties, DomusVmReply reply, gpointer opaque)
+{
+        sd_bus_message *m = domus_vm_message(d->vm, VM_SET_DEVICE);
+
+        if (m && (sd_bus_message_append(m, "s", alias) < 0 || domus_vm_device_append(properties, m) < 0))
+                m = sd_bus_message_unref(m);
+        domus_vm_call(d->vm, m, SET_SECONDS, reply, opaque);
+}
+
+/* --- A drive's medium --- */
+
+static bool same_but_medium(const DomusDisk *a, const DomusDisk *b, GError **error)
+{
+        if (a->cdrom && b->cdrom && a->bus == b->bus)
+                return true;
+        g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_UNSUPPORTED,
+                "only the medium of a CD-ROM drive can be changed while the domain runs, and disk '%s' is none", a->target);
+        return false;
+}
+
+static void update_disk(DomusDomainJob *job, const DomusDevice *old, const DomusDevice *new)
+{
+        DomusDomain *d = job->domain;
+        Update *u = job->data;
+        g_autoptr(DomusVmDevice) properties = domus_vm_device_new(NULL, NULL);
+        bool empty = !new->disk.path && !new->disk.volume && !new->disk.protocol;
+        GError *error = NULL;
+
+        if (!same_but_medium(&old->disk, &new->disk, &error)) {
+                finish_take(job, error);
+                return;
+        }
+        if (job->flags & VIR_DOMAIN_DEVICE_MODIFY_FORCE)
+                domus_vm_device_bool(properties, VM_PROP_FORCE, true);
+        if (empty) {
+                domus_vm_device_bool(properties, VM_PROP_EJECT, true);
+                g_hash_table_remove(d->disk_paths, u->alias);
+        } else if (!domus_device_open_image(d, u->live_def, u->alias, properties, &error)) {
+                finish_take(job, error);
+                return;
+        }
+        domus_domain_set_device(d, u->alias, properties, on_set, job);
+}
+
+/* --- An interface --- */
+
+static bool same_source(const DomusInterface *a, const DomusInterface *b)
+{
+        return a->type == b->type && g_strcmp0(a->network, b->network) == 0 && g_strcmp0(a->portgroup, b->portgroup) == 0 &&
+               (a->type == DOMUS_INTERFACE_NETWORK || g_strcmp0(a->bridge, b->bridge) == 0) && g_strcmp0(a->dev, b->dev) == 0 &&
+               g_strcmp0(a->mode, b->mode) == 0;
+}
+
+static bool check_interface(const DomusDevice *old, const DomusDevice *new, GError **error)
+{
+        const DomusInterface *a = &old->interface, *b = &new->interface;
+        const char *what = memcmp(a->mac, b->mac, sizeof(a->mac)) != 0     ? "MAC address" :
+                           old->address.slot != new->address.slot          ? "PCI address" :
+                           a->queues != b->queues                          ? "number of queues" :
+                           a->mtu != b->mtu                                ? "MTU" :
+                           b->target && g_strcmp0(a->target, b->target) != 0 ? "device name" :
+                           a->isolated != b->isolated                      ? "isolation" :
+                           old->boot_order != new->boot_order              ? "boot order" :
+                                                                             NULL;
+
+        if (!what)
+                return true;
+        g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_UNSUPPORTED, "cannot modify the %s of a running domain's interface", what);
+        return false;
+}
+
+static bool change_host_side(DomusDomain *d, const DomusInterface *old, const DomusInterface *new, GError **error)
+{
+        const DomusDomainHooks *hooks = &d->manager->hooks;
+
+        if (!same_source(old, new)) {
+                if (!old->target || !hooks->move_tap || new->type == DOMUS_INTERFACE_USER) {
+                        g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_UNSUPPORTED,
+                                "cannot change the source of this interface while the domain runs");
+                        return false;
+                }
+                if (!hooks->move_tap(hooks->opaque, old->target, d->uuid, d->name, new, error))
+                        return false;
+        }
+        if (!old->target)
+                return true;
+        if (old->link_down != new->link_down && hooks->set_link &&
+                !hooks->set_link(hooks->opaque, old->target, !new->link_down, error))
+                return false;
+        if (!domus_bandwidth_equal(&old->bandwidth, &new->bandwidth) && hooks->set_bandwidth &&
+                !hooks->set_bandwidth(hooks->opaque, old->target, &new->bandwidth, error))
+                return false;
+        return true;
+}
+
+static void update_interface(DomusDomainJob *job, const DomusDevice *old, DomusDevice *new)
+{
+        DomusDomain *d = job->domain;
+        Update *u = job->data;
+        g_autoptr(DomusVmDevice) properties = domus_vm_device_new(NULL, NULL);
+        bool link_changes = old->interface.link_down != new->interface.link_down;
+        GError *error = NULL;
+
+        if (!check_interface(old, new, &error) || !change_host_side(d, &old->interface, &new->interface, &error)) {
+                finish_take(job, error);
+                return;
+        }
+        domus_vm_device_bool(properties, VM_PROP_LINK, !new->interface.link_down);
+        domus_domain_def_set_interface_live(u->live_def, new, old->interface.target, old->interface.bridge, old->interface.port_uuid);
+        if (link_changes)
+                domus_domain_set_device(d, u->alias, properties, on_set, job);
+        else
+                finish_update(job);
+}
+
+/* --- The balloon --- */
+
+static void update_balloon(DomusDomainJob *job, const DomusDevice *new)
+{
+        Update *u = job->data;
+        g_autoptr(DomusVmDevice) properties = domus_vm_device_new(NULL, NULL);
+
+        domus_vm_device_u(properties, VM_PROP_STATS_INTERVAL, new->balloon.stats_period);
+        domus_domain_set_device(job->domain, u->alias, properties, on_set, job);
+}
+
+/* --- All --- */
+
+static void update_live(DomusDomainJob *job)
+{
+        DomusDomain *d = job->domain;
+        Update *u = job->data;
+        GError *error = NULL;
+        DomusDevice *new;
+        const DomusDevice *old;
+
+        u->live_def = domus_domain_def_copy(d->live);
+        new = domus_domain_def_update(u->live_def, u->xml, &error);
+        if (!new) {
+                finish_take(job, error);
+                return;
+        }
+        u->alias = g_strdup(new->alias);
+        old = domus_domain_def_device_by_alias(d->live, u->alias);
+        if (new->kind == DOMUS_DEVICE_DISK && old)
+                update_disk(job, old, new);
+        else if (new->kind == DOMUS_DEVICE_INTERFACE && old)
+                update_interface(job, old, new);
+        else if (new->kind == DOMUS_DEVICE_BALLOON && old)
+                update_balloon(job, new);
+        else
+                domus_domain_job_fail(job, DOMUS_ERROR_OPERATION_UNSUPPORTED,
+                        "a device of that kind cannot be updated while the domain runs");
+}
+
+static void run_update(DomusJob *j)
+{
+        DomusDomainJob *job = (DomusDomainJob *)j;
+        DomusDomain *d = job->domain;
+        Update *u = job->data;
+        GError *error = NULL;
+
+        if (!domus_domain_resolve_impact(d, job->flags, &u->live, &u->config, &error)) {
+                finish_take(job, error);
+                return;
+        }
+        if (u->config) {
+                u->changed = domus_domain_def_copy(d->config);
+                if (!domus_domain_def_update(u->changed, u->xml, &error) ||
+                        !domus_domain_settle_formats(d->manager, d, u->changed, &error)) {
+                        finish_take(job, error);
+                        return;
+                }
+        }
+        if (u->live && domus_domain_job_requires_active(job))
+                update_live(job);
+        else if (!u->live)
+                finish_update(job);
+}
+
+void domus_domain_update_device(DomusDomain *d, const char *xml, unsigned flags, DomusDone done, gpointer opaque)
+{
+        const unsigned known = VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG | VIR_DOMAIN_DEVICE_MODIFY_FORCE;
+        Update *u;
+
+        if (flags & ~known) {
+                domus_done_error(done, opaque, g_error_new(DOMUS_ERROR, DOMUS_ERROR_INVALID_ARG, "unsupported flags (0x%x)", flags & ~known));
+                return;
+        }
+        u = g_new0(Update, 1);
+        u->xml = g_strdup(xml);
+        domus_domain_submit_data(d, run_update, flags, u, update_free, done, opaque);
+}

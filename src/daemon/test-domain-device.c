@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Devices of domains, with fake-vm (argv[1]) as their VM. */
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/device.h"
+
+static const char *fake_vm_path;
+
+typedef struct {
+        char *dir, *kernel, *image;
+        DomusPaths paths;
+        sd_event *loop;
+        DomusManager *m;
+        GString *events;
+        unsigned taps, released, probes;
+} Fixture;
+
+static void on_event(const DomusEvent *e, gpointer opaque)
+{
+        static const char *const names[] = {
+                [DOMUS_EVENT_DEVICE_ADDED] = "added", [DOMUS_EVENT_DEVICE_REMOVED] = "removed",
+                [DOMUS_EVENT_DEVICE_REMOVAL_FAILED] = "failed", [DOMUS_EVENT_IO_ERROR] = "io-error", [DOMUS_EVENT_BALLOON] = "balloon",
+        };
+        Fixture *f = opaque;
+
+        if (e->kind < G_N_ELEMENTS(names) && names[e->kind])
+                g_string_append_printf(f->events, "%s:%s ", names[e->kind], e->text ? e->text : "");
+}
+
+/* --- A host --- */
+
+static bool open_tap(gpointer opaque, const uint8_t *uuid, const char *name, const DomusInterface *interface, DomusHookTap *ret, GError **error)
+{
+        Fixture *f = opaque;
+
+        if (g_strcmp0(interface->network, "missing") == 0) {
+                g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_NO_NETWORK, "no network with matching name 'missing'");
+                return false;
+        }
+        *ret = (DomusHookTap){ .device = g_strdup_printf("vnet%u", f->taps++), .bridge = g_strdup("virbr0"), .n_fds = 1, .mtu = 1500 };
+        ret->fds[0] = open("/dev/null", O_RDWR | O_CLOEXEC);
+        return true;
+}
+
+static void release_tap(gpointer opaque, const char *device, const char *port)
+{
+        Fixture *f = opaque;
+
+        g_assert_true(g_str_has_prefix(device, "vnet"));
+        f->released++;
+}
+
+static char *probe_format(gpointer opaque, const char *path, GError **error)
+{
+        Fixture *f = opaque;
+
+        f->probes++;
+        return g_strdup("raw");
+}
+
+static bool resolve_volume(gpointer opaque, const char *pool, const char *volume, DomusHookVolume *ret, GError **error)
+{
+        Fixture *f = opaque;
+
+        *ret = (DomusHookVolume){ .path = g_strdup(f->image), .format = g_strdup("raw") };
+        return true;
+}
+
+static void open_manager(Fixture *f)
+{
+        DomusDomainHooks hooks = { .opaque = f, .open_tap = open_tap, .release_tap = release_tap, .probe_format = probe_format,
+                                   .resolve_volume = resolve_volume };
+        g_autoptr(GError) error = NULL;
+
+        f->m = domus_manager_new(f->loop, &f->paths, NULL, &hooks, &error);
+        g_assert_no_error(error);
+        domus_manager_event_add(f->m, on_event, f);
+}
+
+static char *make_file(Fixture *f, const char *name)
+{
+        char *path = g_build_filename(f->dir, name, NULL);
+        static const char zeros[4096];
+
+        g_assert_true(g_file_set_contents(path, zeros, sizeof(zeros), NULL));
+        return path;
+}
+
+static void setup(Fixture *f, gconstpointer unused)
+{
+        f->dir = g_dir_make_tmp("domus-device-XXXXXX", NULL);
+        f->kernel = make_file(f, "kernel");
+        f->image = make_file(f, "image");
+        f->paths = (DomusPaths){
+                .config_dir = g_build_filename(f->dir, "etc", NULL), .run_dir = g_build_filename(f->dir, "run", NULL),
+                .state_dir = g_build_filename(f->dir, "lib", NULL),  .log_dir = g_build_filename(f->dir, "log", NULL),
+                .vmm_path = g_strdup(fake_vm_path),
+        };
+        f->events = g_string_new(NULL);
+        sd_event_new(&f->loop);
+        open_manager(f);
+}
+
+#define WAIT_FOR(f, condition)                                                                                \
+        do {                                                                                                  \
+                gint64 end_ = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;                                   \
+                while (!(condition)) {                                                                        \
+                        g_assert_cmpint(g_get_monotonic_time(), <, end_);                                     \
+                        g_assert_cmpint(sd_event_run((f)->loop, 20000), >=, 0);                               \
+                }                                                                                             \
+        } while (0)
+
+typedef struct {
+        bool called;
+        GError *error;
+} Result;
+
+static void on_done(DomusDomain *d, const GError *error, gpointer opaque)
+{
+        Result *r = opaque;
+
+        r->called = true;
+        r->error = error ? g_error_copy(error) : NULL;
+}
+
+/* What a call ends with: NULL, or its error. */
+#define RUN(f, call_, ...)                                                                                    \
+        ({                                                                                                    \
+                Result r_ = { 0 };                                                                            \
+                call_(__VA_ARGS__, on_done, &r_);                                                             \
+                WAIT_FOR(f, r_.called);                                                                       \
+                r_.error;                                                                                     \
+        })
+#define OK(f, call_, ...)                                                                                     \
+        do {                                                                                                  \
+                GError *e_ = RUN(f, call_, __VA_ARGS__);                                                      \
+                g_assert_no_error(e_);                                                                        \
+        } while (0)
+#define FAILS(f, code_, part, call_, ...)                                                                     \
+        do {                                                                                                  \
+                g_autoptr(GError) e_ = RUN(f, call_, __VA_ARGS__);                                            \
+                g_assert_error(e_, DOMUS_ERROR, code_);                                                       \
+                g_test_message("%s", e_->message);                                                            \
+                g_assert_nonnull(strstr(e_->message, part));                                                  \
+        } while (0)
+
+static void teardown(Fixture *f, gconstpointer unused)
+{
+        g_autoptr(GPtrArray) list = domus_manager_list(f->m, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
+        g_autofree char *command = g_strdup_printf("rm -rf '%s'", f->dir);
+
+        for (unsigned i = 0; i < list->len; i++)
+                OK(f, domus_domain_destroy, list->pdata[i], 0);
+        domus_manager_free(f->m);
+        sd_event_unref(f->loop);
+        g_assert_cmpint(system(command), ==, 0);
+        g_string_free(f->events, TRUE);
+        g_free(f->paths.config_dir);
+        g_free(f->paths.run_dir);
+        g_free(f->paths.state_dir);
+        g_free(f->paths.log_dir);
+        g_free(f->paths.vmm_path);
+        g_free(f->kernel);
+        g_free(f->image);
+        g_free(f->dir);
+}
+
+static DomusDomain *define(Fixture *f, const char *name, const char *cmdline, const char *devices)
+{
+        g_autofree char *xml = g_strdup_printf("<domain type='qemu'><name>%s</name><memory unit='MiB'>64</memory><os><type>hvm</type>"
+                                               "<kernel>%s</kernel><cmdline>%s</cmdline></os><devices>%s</devices></domain>",
+                name, f->kernel, cmdline, devices);
+        g_autoptr(GError) error = NULL;
+        DomusDomain *d = domus_manager_define(f->m, xml, 0, &error);
+
+        g_assert_no_error(error);
+        return d;
+}
+
+static char *disk(const char *path, const char *target, const char *more)
+{
+        return g_strdup_printf("<disk type='file'><driver name='qemu' type='raw'/><source file='%s'/><target dev='%s'/>%s</disk>", path, target,
+                more);
+}
+
+static void assert_events(Fixture *f, const char *expected)
+{
+        g_assert_cmpstr(f->events->str, ==, expected);
+        g_string_truncate(f->events, 0);
+}
+
+/* --- Tests --- */
+
+#define NET "<interface type='network'><source network='default'/></interface>"
+#define RNG "<rng model='virtio'><backend model='random'/></rng>"
+#define AGENT "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+#define CD "<disk type='file' device='cdrom'><target dev='sda' bus='sata'/></disk>"
+
+static void test_start(Fixture *f, gconstpointer unused)
+{
+        g_autofree char *hd = disk(f->image, "vda", ""), *devices = g_strconcat(hd, CD NET RNG AGENT "<memballoon model='virtio'/>", NULL);
+        DomusDomain *d = define(f, "a", "x", devices);
+        g_autofree char *channel = NULL;
+        struct stat st;
+
+        OK(f, domus_domain_start, d, 0);
+        g_assert_cmpstr(domus_domain_def_interface(d->live, "vnet0")->alias, ==, "net0");
+        channel = g_strdup(domus_domain_def_channel(d->live, "org.qemu.guest_agent.0")->channel.path);
+        g_assert_cmpint(stat(channel, &st), ==, 0);
+        domus_manager_free(f->m); /* the next daemon finds all of it */
+        open_manager(f);
+        d = domus_manager_lookup_name(f->m, "a", NULL);
+        WAIT_FOR(f, !d->jobs.current);
+        g_assert_true(domus_domain_is_active(d));
+        g_assert_nonnull(domus_domain_def_interface(d->live, "vnet0"));
+        OK(f, domus_domain_destroy, d, 0);
+        g_assert_cmpuint(f->released, ==, 1);
+        g_assert_cmpint(stat(channel, &st), ==, -1);
+}
+
+static void test_failed_start(Fixture *f, gconstpointer unused)
+{
+        g_autofree char *hd = disk("/nonexistent/image", "vda", ""), *devices = g_strconcat(NET, hd, NULL);
+        g_autofree char *dir = disk(f->dir, "vda", ""), *optional = NULL;
+        DomusDomain *d;
+
+        FAILS(f, DOMUS_ERROR_SYSTEM, "cannot open image '/nonexistent/image' of disk 'vda'", domus_domain_start, define(f, "a", "x", devices), 0);
+        FAILS(f, DOMUS_ERROR_SYSTEM, "Is a directory", domus_domain_start, define(f, "b", "x", dir), 0);
+        FAILS(f, DOMUS_ERROR_NO_NETWORK, "missing", domus_domain_start,
+                define(f, "c", "x", "<interface type='network'><source network='missing'/></interface>"), 0);
+        g_assert_cmpuint(f->taps, ==, f->released);
+        optional = g_strdup("<disk><driver type='raw'/><source file='/nonexistent' startupPolicy='optional'/><target dev='vda'/></disk>"
+                            "<disk device='cdrom'><driver type='raw'/><source file='/nonexistent' startupPolicy='optional'/>"
+                            "<target dev='sda' bus='scsi'/></disk>");
+        d = define(f, "d", "x", optional);
+        OK(f, domus_domain_start, d, 0);
+        g_assert_null(domus_domain_def_disk(d->live, "vda"));
+        g_assert_null(domus_domain_def_disk(d->live, "sda")->disk.path);
+}
+
+static void test_locks(Fixture *f, gconstpointer unused)
+{
+        g_autofree char *rw = disk(f->image, "vda", ""), *ro = disk(f->image, "vda", "<readonly/>");
+        g_autofree char *shared = disk(f->image, "vda", "<shareable/>");
+        DomusDomain *a = define(f, "a", "x", rw), *b = define(f, "b", "x", rw), *c = define(f, "c", "x", ro);
+        DomusDomain *s = define(f, "s", "x", shared), *t = define(f, "t", "x", shared);
+
+        OK(f, domus_domain_start, a, 0);
+        FAILS(f, DOMUS_ERROR_OPERATION_FAILED, "in use by domain 'a'", domus_domain_start, b, 0);
+        FAILS(f, DOMUS_ERROR_OPERATION_FAILED, "in use by domain 'a'", domus_domain_start, c, 0);
+        OK(f, domus_domain_destroy, a, 0);
+        OK(f, domus_domain_start, s, 0);
+        OK(f, domus_domain_start, t, 0);
+        FAILS(f, DOMUS_ERROR_OPERATION_FAILED, "in use by domain", domus_domain_start, b, 0);
+}
+
+static void test_attach(Fixture *f, gconstpointer unused)
+{
+        const unsigned live = VIR_DOMAIN_AFFECT_LIVE, both = VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG;
+        DomusDomain *d = define(f, "a", "x", "");
+        g_autofree char *hd = disk(f->image, "vdb", ""), *sd = disk(f->kernel, "sda", "");
+
+        OK(f, domus_domain_start, d, 0);
+        OK(f, domus_domain_attach_device, d, hd, both);
+        assert_events(f, "added:virtio-disk1 ");
+        g_assert_nonnull(domus_domain_def_disk(d->config, "vdb"));
+        FAILS(f, DOMUS_ERROR_CONFIG_UNSUPPORTED, "the target 'vdb'", domus_domain_attach_device, d, hd, live);
+        OK(f, domus_domain_attach_device, d, sd, live);
+        assert_events(f, "added:scsi0 added:scsi0-0-0-0 ");
+        OK(f, domus_domain_attach_device, d, NET, both);
+        assert_events(f, "added:net0 ");
+        g_assert_cmpmem(domus_domain_def_device(d->live, DOMUS_DEVICE_INTERFACE, 0)->interface.mac, 6,
+                domus_domain_def_device(d->config, DOMUS_DEVICE_INTERFACE, 0)->interface.mac, 6);
+        FAILS(f, DOMUS_ERROR_OPERATION_FAILED, "device is busy", domus_domain_detach_alias, d, "scsi0", live);
+        OK(f, domus_domain_detach_alias, d, "scsi0-0-0-0", live);
+        assert_events(f, "removed:scsi0-0-0-0 ");
+        OK(f, domus_domain_detach_device, d, NET, both);
+        assert_events(f, "removed:net0 ");
+        g_assert_cmpuint(f->released, ==, 1);
+        g_assert_null(domus_domain_def_device(d->config, DOMUS_DEVICE_INTERFACE, 0));
+        FAILS(f, DOMUS_ERROR_DEVICE_MISSING, "no device found with alias net0", domus_domain_detach_alias, d, "net0", live);
+        OK(f, domus_domain_detach_device, d, hd, both);
+        OK(f, domus_domain_destroy, d, 0);
+        FAILS(f, DOMUS_ERROR_OPERATION_INVALID, "not running", domus_domain_attach_device, d, RNG, live);
+        OK(f, domus_domain_attach_device, d, RNG, VIR_DOMAIN_AFFECT_CURRENT);
+}
+
+static void test_refused_attach(Fixture *f, gconstpointer unused)
+{
+        DomusDomain *d = define(f, "a", "refuse-device", "");
+        g_autofree char *sd = disk(f->image, "sda", "<shareable/>"), *before = NULL, *after = NULL;
+
+        OK(f, domus_domain_start, d, 0);
+        before = domus_domain_xml(d, 0, NULL);
+        FAILS(f, DOMUS_ERROR_OPERATION_FAILED, "the guest is full", domus_domain_attach_device, d, sd, VIR_DOMAIN_AFFECT_LIVE);
+        FAILS(f, DOMUS_ERROR_OPERATION_FAILED, "the guest is full", domus_domain_attach_device, d, NET, VIR_DOMAIN_AFFECT_LIVE);
+        after = domus_domain_xml(d, 0, NULL);
+        g_assert_cmpstr(after, ==, before);
+        g_assert_cmpuint(f->released, ==, f->taps);
+        assert_events(f, "");
+}
+
+/* The guest does not let go: the call ends all the same, and the device stays. */
+static void test_kept(Fixture *f, gconstpointer unused)
+{
+        DomusDomain *d = define(f, "a", "keep-device", RNG);
+        Result r = { 0 };
+
+        OK(f, domus_domain_start, d, 0);
+        domus_domain_detach_alias(d, "rng0", VIR_DOMAIN_AFFECT_LIVE, on_done, &r);
+        g_assert_false(r.called);
+        OK(f, domus_domain_destroy, d, 0);
+        g_assert_true(r.called);
+        g_clear_error(&r.error);
+}
+
+static void test_media(Fixture *f, gconstpointer unused)
+{
+        DomusDomain *d = define(f, "a", "x", CD);
+        g_autofree char *loaded = g_strdup_printf("<disk type='file' device='cdrom'><driver type='raw'/><source file='%s'/>"
+                                                  "<target dev='sda' bus='scsi'/></disk>", f->image);
+        g_autofree char *missing = g_strdup("<disk type='file' device='cdrom'><driver type='raw'/><source file='/nonexistent'/>"
+                                            "<target dev='sda' bus='scsi'/></disk>");
+
+        OK(f, domus_domain_start, d, 0);
+        OK(f, domus_domain_update_device, d, loaded, VIR_DOMAIN_AFFECT_LIVE);
+        g_assert_cmpstr(domus_domain_def_disk(d->live, "sda")->disk.path, ==, f->image);
+        FAILS(f, DOMUS_ERROR_SYSTEM, "/nonexistent", domus_domain_update_device, d, missing, VIR_DOMAIN_AFFECT_LIVE);
+        g_assert_cmpstr(domus_domain_def_disk(d->live, "sda")->disk.path, ==, f->image);
+        OK(f, domus_domain_update_device, d, CD, VIR_DOMAIN_AFFECT_LIVE);
+        g_assert_null(domus_domain_def_disk(d->live, "sda")->disk.path);
+}
+
+static void test_io_error(Fixture *f, gconstpointer unused)
+{
+        g_autofree char *hd = disk(f->image, "vda", "");
+        DomusDomain *d = define(f, "a", "disk-full", hd);
+        int reason;
+
+        OK(f, domus_domain_start, d, 0);
+        WAIT_FOR(f, domus_domain_state(d, NULL) == VIR_DOMAIN_PAUSED);
+        domus_domain_state(d, &reason);
+        g_assert_cmpint(reason, ==, VIR_DOMAIN_PAUSED_IOERROR);
+        assert_events(f, "io-error:virtio-disk0 ");
+        g_assert_cmpint(GPOINTER_TO_INT(g_hash_table_lookup(d->disk_errors, "virtio-disk0")), ==, VIR_DOMAIN_DISK_ERROR_NO_SPACE);
+        OK(f, domus_domain_resume, d);
+        g_assert_cmpuint(g_hash_table_size(d->disk_errors), ==, 0);
+}
+
+/* A format is looked at once, and never again after a guest had the image. */
+static void test_format(Fixture *f, gconstpointer unused)
+{
+        g_autofree char *hd = g_strdup_printf("<disk><source file='%s'/><target dev='vda'/></disk>", f->image);
+        g_autofree char *late = g_strdup_printf("<disk><source file='%s/late'/><target dev='vda'/></disk>", f->dir);
+        g_autofree char *path = NULL;
+        DomusDomain *d = define(f, "a", "x", hd);
+
+        g_assert_cmpstr(domus_domain_def_disk(d->config, "vda")->disk.format, ==, "raw");
+        g_assert_cmpuint(f->probes, ==, 1);
+        OK(f, domus_domain_start, d, 0);
+        g_assert_cmpuint(f->probes, ==, 1);
+        OK(f, domus_domain_destroy, d, 0);
+        d = define(f, "b", "x", late);
+        g_assert_cmpuint(f->probes, ==, 1);
+        path = make_file(f, "late");
+        OK(f, domus_domain_start, d, 0);
+        g_assert_cmpuint(f->probes, ==, 2);
+        g_assert_cmpstr(domus_domain_def_disk(d->config, "vda")->disk.format, ==, "raw");
+}
+
+static void test_volume(Fixture *f, gconstpointer unused)
+{
+        DomusDomain *d = define(f, "a", "x", "<disk type='volume'><source pool='p' volume='v'/><target dev='vda'/></disk>");
+
+        OK(f, domus_domain_start, d, 0);
+        g_assert_cmpstr(domus_device_disk_path(d, domus_domain_def_disk(d->live, "vda")), ==, f->image);
+        domus_manager_free(f->m);
+        open_manager(f);
+        d = domus_manager_lookup_name(f->m, "a", NULL);
+        WAIT_FOR(f, !d->jobs.current);
+        g_assert_cmpstr(domus_device_disk_path(d, domus_domain_def_disk(d->live, "vda")), ==, f->image);
+}
+
+#define TEST(name, fn) g_test_add("/domain-device/" name, Fixture, NULL, setup, fn, teardown)
+
+int main(int argc, char **argv)
+{
+        g_test_init(&argc, &argv, NULL);
+        if (argc < 2) {
+                g_printerr("usage: %s FAKE-VM\n", argv[0]);
+                return 1;
+        }
+        fake_vm_path = argv[1];
+        TEST("start", test_start);
+        TEST("failed-start", test_failed_start);
+        TEST("locks", test_locks);
+        TEST("attach", test_attach);
+        TEST("refused-attach", test_refused_attach);
+        TEST("kept", test_kept);
+        TEST("media", test_media);
+        TEST("io-error", test_io_error);
+        TEST("format", test_format);
+        TEST("volume", test_volume);
+        return g_test_run();
+}
