@@ -26,6 +26,7 @@ BAD_LOG = re.compile(r'BUG|WARNING|Oops|Call Trace|lockup|stall|hung task|blocke
                      r'|NMI|double fault|bad page|Bad page|corrupt|invalid opcode|alg:.*fail|I/O error|EXT4-fs error|APIC error|do_IRQ')
 # Programs that fault on purpose (our own, and stressors of these names) are in the log as they would be natively.
 GOOD_LOG = re.compile(r'RETBleed: WARNING|NMI watchdog: Perf|(traps: |^)?(numbers|stress-ng[-\w]*)\[\d+\]:? |: WARNING: Spectre'
+                      r'|MCE: Killing stress-ng'  # pages that a stressor declares broken
                       r'|Code: |AMD-Vi|not a bug|clocksource: Switched|NMI watchdog: Enabled|ACPI: .*NMI|rcu: .*(RCU|Offload)|test_bpf'
                       r'|alg: .*(allocate transform .*: -2|\(rc=-2\))$')  # what the kernel lacks
 
