@@ -74,6 +74,7 @@
  * BalloonChanged "t" bytes that the guest has now
  * TrayChanged "sb"   id of a scsi-cd, and whether its tray is open
  * PortOpened "sb"    id of a serialport, and whether a program in the guest has it open
+ * ThresholdPassed "st" id of an image's device, and its "threshold", which a write has passed; it is not watched any more
  */
 #define VM_STATE_CHANGED "StateChanged"
 #define VM_REBOOTED "Rebooted"
@@ -82,6 +83,7 @@
 #define VM_BALLOON_CHANGED "BalloonChanged"
 #define VM_TRAY_CHANGED "TrayChanged"
 #define VM_PORT_OPENED "PortOpened"
+#define VM_THRESHOLD_PASSED "ThresholdPassed"
 
 #define VM_DEVERR_IO "io-error"       /* the image could not be read or written */
 #define VM_DEVERR_NO_SPACE "no-space" /* ENOSPC */
@@ -150,6 +152,7 @@
 #define VM_PROP_PHYSICAL_BLOCK "physical-block-size" /* u [logical] */
 #define VM_PROP_BOOT_INDEX "boot-index" /* u [0: not booted from]: 1 is first. Also of virtio-net */
 #define VM_PROP_IOTUNE "iotune"       /* a{st} *: VM_IOTUNE_*; what is not named is unlimited */
+#define VM_PROP_THRESHOLD "threshold" /* t * [0: none]: bytes; the first write beyond it is told of */
 #define VM_PROP_RERROR "rerror"       /* s [report]: "stop", "report", "ignore" */
 #define VM_PROP_WERROR "werror"       /* s [enospc]: "stop", "report", "ignore", "enospc": stop if the space ran out, else report */
 #define VM_PROP_BUS "bus"             /* s: id of the controller; scsi-disk, scsi-cd, serialport */

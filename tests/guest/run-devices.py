@@ -3,6 +3,7 @@
 """usage: run-devices.py DOMUS-VM
 
 Devices that are plugged into a Debian kernel's guest and out of it, through domus-vm's control socket. Exit 77: skipped."""
+import hashlib
 import os
 import pathlib
 import subprocess
@@ -19,7 +20,7 @@ except ImportError as e:
     sys.exit(77)
 
 MODULES = ['virtio/virtio_ring', 'virtio/virtio', 'virtio/virtio_pci_legacy_dev', 'virtio/virtio_pci_modern_dev', 'virtio/virtio_pci',
-           'char/hw_random/virtio-rng']
+           'char/hw_random/virtio-rng', 'block/virtio_blk']
 PROMPT = 'domus-guest# '
 
 
@@ -135,6 +136,78 @@ def test_many_times(start):
     dmesg = vm.shell('dmesg')
     assert 'BUG' not in dmesg and 'WARNING' not in dmesg, dmesg
     assert vm.close() == 0
+
+
+def disk(id, fd, **props):
+    return {'driver': 'virtio-blk', 'id': id, 'fd': Fd(fd), **{k.replace('_', '-'): v for k, v in props.items()}}
+
+
+def test_disks(start):
+    """Disks that come and go while the guest uses them."""
+    vm = start(cpus=2)
+    vm.call('Start', False)
+    vm.expect(PROMPT)
+    before = descriptors(vm)
+    with tempfile.TemporaryFile() as image:
+        image.truncate(64 << 20)
+        image.write(b'first sector')
+        image.flush()
+        vm.call('AddDevice', disk('disk0', image.fileno(), slot=U32(6), serial='domus-disk-0'))
+        vm.shell('while [ ! -b /dev/vda ]; do usleep 50000; done')
+        assert vm.shell('cat /sys/block/vda/size /sys/block/vda/serial').split() == ['131072', 'domus-disk-0']
+        assert vm.shell('head -c 12 /dev/vda') == 'first sector'
+        vm.shell('dd if=/dev/urandom of=/tmp/data bs=1M count=8 2>/dev/null; dd if=/tmp/data of=/dev/vda bs=64k seek=16 conv=fsync 2>/dev/null')
+        vm.shell('echo 3 >/proc/sys/vm/drop_caches; dd if=/dev/vda bs=64k skip=16 count=128 2>/dev/null | cmp - /tmp/data')
+        wanted = vm.shell('sha256sum </tmp/data').split()[0]
+        image.seek(1 << 20)
+        assert hashlib.sha256(image.read(8 << 20)).hexdigest() == wanted
+        stats = vm.call('GetDeviceStats', 'disk0')
+        assert stats['wr-bytes'] >= 8 << 20 and stats['flush-req'] >= 1 and stats['errors'] == 0, stats
+        # Out while it is written to, several times.
+        for i in range(3):
+            vm.shell('(dd if=/dev/zero of=/dev/vda bs=4k count=100000 conv=notrunc 2>/dev/null; :) & usleep 300000')
+            vm.remove('disk0')
+            vm.wait_signal('DeviceRemoved', 'disk0')
+            vm.shell('while [ -b /dev/vda ]; do usleep 50000; done; wait')
+            check_descriptors(vm, before)
+            vm.call('AddDevice', disk('disk0', image.fileno(), slot=U32(6 + i)))
+            vm.shell('while [ ! -b /dev/vda ]; do usleep 50000; done')
+        # The image grows.
+        image.truncate(80 << 20)
+        vm.call('SetDevice', 'disk0', {'size': 0})
+        vm.shell('while [ $(cat /sys/block/vda/size) != 163840 ]; do usleep 50000; done')
+    assert vm.close() == 0
+
+
+def test_full_disk(start):
+    """The host's file system is full: the guest waits, and goes on when there is room."""
+    if os.geteuid() != 0:
+        return
+    vm = start()
+    vm.call('Start', False)
+    vm.expect(PROMPT)
+    with tempfile.TemporaryDirectory() as d:
+        subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', d], check=True)
+        try:
+            filler = pathlib.Path(d, 'filler')
+            filler.write_bytes(bytes(6 << 20))
+            with open(f'{d}/image', 'w+b') as image:
+                image.truncate(16 << 20)
+                vm.call('AddDevice', disk('disk0', image.fileno(), werror='stop'))
+                vm.shell('while [ ! -b /dev/vda ]; do usleep 50000; done')
+                os.write(vm.console, b'dd if=/dev/zero bs=1M count=4 | tr "\\000" x | dd of=/dev/vda bs=64k conv=fsync; echo written: $?\n')
+                vm.wait_signal('DeviceError', 'disk0', 'no-space')
+                vm.wait_signal('StateChanged', 'paused', 'io-error')
+                filler.unlink()
+                vm.call('Resume')
+                vm.wait_signal('StateChanged', 'running')
+                vm.expect('\nwritten: 0')
+                image.seek(0)
+                assert image.read(4 << 20) == b'x' * (4 << 20)
+            assert 'error' not in vm.shell('dmesg').lower()
+            assert vm.close() == 0
+        finally:
+            subprocess.run(['umount', '-l', d], check=True)
 
 
 def test_no_acpi(start):

@@ -366,6 +366,8 @@ static void emit(struct server *s, const char *name, const char *types, const ch
                 sd_bus_emit_signal(s->bus, VM_PATH, VM_INTERFACE, name, "ss", id, text);
         else if (strcmp(types, "sb") == 0)
                 sd_bus_emit_signal(s->bus, VM_PATH, VM_INTERFACE, name, "sb", id, (int)(value != 0));
+        else if (strcmp(types, "st") == 0)
+                sd_bus_emit_signal(s->bus, VM_PATH, VM_INTERFACE, name, "st", id, value);
         else
                 sd_bus_emit_signal(s->bus, VM_PATH, VM_INTERFACE, name, "t", value);
 }
@@ -405,6 +407,8 @@ void serve_plug_event(struct machine *m, const char *id, enum plug_event event, 
                 emit(s, VM_PORT_OPENED, "sb", id, value, NULL);
                 break;
         case PLUG_EVENT_THRESHOLD:
+                emit(s, VM_THRESHOLD_PASSED, "st", id, value, NULL);
+                break;
         case PLUG_EVENTS:
                 break;
         }
