@@ -72,8 +72,13 @@ class VM:
     def _connect(self):
         self.context = GLib.MainContext.default()
         self.bus = Gio.DBusConnection.new_for_address_sync('unix:path=' + self.socket, Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT, None, None)
-        # Authentication is over when this is answered: descriptors that come with its last line would be refused.
-        self.call('GetStatus')
+        # A message right behind the last line of the authentication waits at the other end for another one, and may not carry descriptors.
+        for _ in range(100):
+            try:
+                self.call('GetStatus', timeout=200)
+                break
+            except Error:
+                continue
         self.bus.signal_subscribe(None, INTERFACE, None, PATH, None, Gio.DBusSignalFlags.NONE, self._on_signal)
 
     def _on_signal(self, bus, sender, path, interface, name, args):
@@ -110,14 +115,14 @@ class VM:
     def _dict(self, fds, d):
         return {k: self._value(fds, v) for k, v in d.items()}
 
-    def call(self, method, *args):
+    def call(self, method, *args, timeout=60000):
         """Strings, and dictionaries as a{sv}. The result, if there is one."""
         fds = Gio.UnixFDList()
         types = '(' + ''.join('a{sv}' if isinstance(a, dict) else 'b' if isinstance(a, bool) else 's' for a in args) + ')'
         values = tuple(self._dict(fds, a) if isinstance(a, dict) else a for a in args)
         try:
             reply, _ = self.bus.call_with_unix_fd_list_sync(None, PATH, INTERFACE, method, GLib.Variant(types, values), None, Gio.DBusCallFlags.NONE,
-                                                            60000, fds, None)
+                                                            timeout, fds, None)
         except GLib.Error as e:
             raise Error(e) from None
         result = reply.unpack()
