@@ -41,6 +41,10 @@ def make_initrd(tree, out):
     subprocess.run([str(here / 'make-initramfs'), tree, out] + files, check=True)
 
 
+class Skip(Exception):
+    pass
+
+
 class Image:
     """A raw image and its descriptor."""
 
@@ -68,13 +72,14 @@ def scratch():
 
 @contextlib.contextmanager
 def file_system(size):
-    """A small ext4 of its own: its directory. Needs root and loop devices."""
+    """A small ext4 of its own: its directory."""
     with scratch() as d:
         os.mkdir(f'{d}/mnt')
         with open(f'{d}/fs', 'wb') as f:
             f.truncate(size)
         subprocess.run(['mkfs.ext4', '-q', '-m', '0', f'{d}/fs'], check=True, env={**os.environ, 'PATH': '/usr/sbin:/sbin:/usr/bin:/bin'})
-        subprocess.run(['mount', '-o', 'loop', f'{d}/fs', f'{d}/mnt'], check=True)
+        if os.geteuid() != 0 or subprocess.run(['mount', '-o', 'loop', f'{d}/fs', f'{d}/mnt']).returncode != 0:
+            raise Skip('a file system of its own needs root and loop devices')
         try:
             yield f'{d}/mnt'
         finally:
@@ -156,9 +161,6 @@ def lost_after_power_cut(start, **props):
 
 
 def test_power_cut(start):
-    if os.geteuid() != 0:
-        print('test_power_cut: skipped: not root')
-        return
     assert lost_after_power_cut(start) == []
     assert lost_after_power_cut(start, cache='writethrough') == []
     # That the test would see it.
@@ -168,9 +170,6 @@ def test_power_cut(start):
 # --- Full disks
 
 def test_full(start):
-    if os.geteuid() != 0:
-        print('test_full: skipped: not root')
-        return
     with file_system(48 * MiB) as d:
         image = Image(d, 64 * MiB)
         filler = os.path.join(d, 'filler')
@@ -237,8 +236,8 @@ def test_limits(start):
         boot(vm)
         took = timed(vm, 'dd if=/dev/vda of=/dev/null bs=1M count=50')
         assert 4.5 < took < 5.5, took
-        took = timed(vm, 'for i in $(seq 100); do dd if=/dev/zero of=/dev/vda bs=4096 seek=$i count=1 conv=fsync; done')
-        assert 1.7 < took < 2.6, took
+        took = timed(vm, '(for i in 0 1 2 3 4 5 6 7; do dd if=/dev/zero of=/dev/vda bs=4096 seek=$((i * 100)) count=25 oflag=direct & done; wait)')
+        assert 3.6 < took < 4.4, took
         vm.call('SetDevice', 'disk', {'iotune': {'total-bytes-sec': 40 * MiB}})
         took = timed(vm, 'dd if=/dev/vda of=/dev/null bs=1M skip=60 count=120')
         assert 2.7 < took < 3.3, took
@@ -339,6 +338,9 @@ def main():
                 return vms[-1]
             try:
                 test(start)
+            except Skip as e:
+                print(f'{name}: skipped: {e}', flush=True)
+                continue
             finally:
                 for vm in vms:
                     vm.process.kill()
