@@ -15,6 +15,7 @@
 #include "hv/bus/watch.h"
 
 struct block;
+struct ring;
 
 enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE_ZEROES, BLOCK_OPS };
 
@@ -40,13 +41,17 @@ struct block_request {
 
 enum block_action { BLOCK_REPORT, BLOCK_STOP, BLOCK_IGNORE, BLOCK_ENOSPC }; /* enospc: stop on a full disk, else report */
 
+/* What happened, for PLUG_EVENT_IO_ERROR. error: positive errno. */
+const char *block_error_text(int error);
+
 /* All of it outlives the image. */
 struct block_env {
         struct timer_loop *timers;
         struct watch_loop *watches;
+        struct ring *ring;                 /* NULL: an image that needs one makes its own */
         const struct guest_memory *memory; /* for back ends that share it */
         bool readonly;                     /* the device never writes */
-        /* A request failed and waits for block_retry, the guest shall be paused (stop), or it goes on and was or was not told. error: positive errno. */
+        /* A request failed and waits for block_retry, the guest shall be paused (stop), or it goes on and was or was not told. error: positive errno; ECONNRESET: the back end has gone. */
         void (*error)(void *opaque, bool stop, int error);
         /* The image has another size now. May be NULL. */
         void (*resized)(void *opaque);

@@ -264,6 +264,19 @@ int block_set(struct block *b, struct props *props, char **ret_error)
 
 /* --- Asking --- */
 
+const char *block_error_text(int error)
+{
+        switch (error) {
+        case ENOSPC:
+        case EDQUOT:
+                return "enospc";
+        case ECONNRESET:
+                return "gone";
+        default:
+                return "eio";
+        }
+}
+
 uint64_t block_size(const struct block *b)
 {
         return b->size;

@@ -27,7 +27,9 @@
 
 /* One of them per request in flight. */
 struct raw_io {
-        struct raw_io *next; /* in a list */
+        struct ring_op op;
+        struct raw *raw;
+        struct raw_io *next; /* in the list of spare ones */
         struct block_request *request;
         uint64_t done;       /* bytes */
         struct iovec *iov;   /* the part that goes now, where it is not the request's own */
@@ -47,13 +49,13 @@ struct raw {
         uint64_t bytes; /* the file's real size: less than the image's if its last sector is not whole */
         unsigned align; /* of memory, for direct I/O; 1: no direct I/O */
         bool no_punch, no_zero_range;
-        struct ring ring;
+        struct ring *ring, *own_ring; /* the machine's, or one of its own */
         struct raw_io *spare;
-        struct raw_io *held, **held_end; /* wait for room in the ring */
-        uint8_t *zeroes;                 /* ZEROES bytes, made when needed */
+        uint8_t *zeroes; /* ZEROES bytes, made when needed */
 };
 
-static void start(struct raw *raw, struct raw_io *io);
+static void on_done(struct ring_op *op, int result);
+static void on_room(struct ring_op *op);
 
 /* --- Requests in flight --- */
 
@@ -66,7 +68,7 @@ static struct raw_io *new_io(struct raw *raw, struct block_request *request)
         else
                 io = malloc(sizeof(*io));
         if (io)
-                *io = (struct raw_io){ .request = request };
+                *io = (struct raw_io){ .op = { .done = on_done, .start = on_room }, .raw = raw, .request = request };
         return io;
 }
 
@@ -79,28 +81,6 @@ static void finish(struct raw *raw, struct raw_io *io, int result)
         io->next = raw->spare;
         raw->spare = io;
         block_complete(raw->block, request, result);
-}
-
-static void hold(struct raw *raw, struct raw_io *io)
-{
-        if (!raw->held)
-                raw->held_end = &raw->held;
-        io->next = NULL;
-        *raw->held_end = io;
-        raw->held_end = &io->next;
-}
-
-static void start_held(struct raw *raw)
-{
-        struct raw_io *io = raw->held;
-
-        raw->held = NULL;
-        while (io) {
-                struct raw_io *next = io->next;
-
-                start(raw, io);
-                io = next;
-        }
 }
 
 /* --- Operations --- */
@@ -197,11 +177,11 @@ static int prep_data(struct raw *raw, struct raw_io *io, struct io_uring_sqe *sq
 static void start(struct raw *raw, struct raw_io *io)
 {
         struct block_request *request = io->request;
-        struct io_uring_sqe *sqe = ring_get(&raw->ring, io);
+        struct io_uring_sqe *sqe = ring_get(raw->ring);
         int r = 0;
 
         if (!sqe) {
-                hold(raw, io);
+                ring_hold(raw->ring, &io->op);
                 return;
         }
         if (request->real_op == BLOCK_FLUSH || io->syncing)
@@ -212,7 +192,7 @@ static void start(struct raw *raw, struct raw_io *io)
                 r = prep_data(raw, io, sqe);
         if (r < 0)
                 io_uring_prep_nop(sqe);
-        io_uring_sqe_set_data(sqe, r < 0 ? NULL : io);
+        io_uring_sqe_set_data(sqe, r < 0 ? NULL : &io->op);
         /* Second tries may sleep. */
         if (io->tries)
                 sqe->flags |= IOSQE_ASYNC;
@@ -319,14 +299,18 @@ static void done_one(struct raw *raw, struct raw_io *io, int result)
         }
 }
 
-static void on_done(void *opaque, void *data, int result)
+static void on_done(struct ring_op *op, int result)
 {
-        struct raw *raw = opaque;
+        struct raw_io *io = container_of(op, struct raw_io, op);
 
-        if (data)
-                done_one(raw, data, result);
-        if (raw->held)
-                start_held(raw);
+        done_one(io->raw, io, result);
+}
+
+static void on_room(struct ring_op *op)
+{
+        struct raw_io *io = container_of(op, struct raw_io, op);
+
+        start(io->raw, io);
 }
 
 /* --- The back end --- */
@@ -363,14 +347,14 @@ static void raw_flush_queue(struct block *b)
 {
         struct raw *raw = b->private;
 
-        ring_submit(&raw->ring);
+        ring_submit(raw->ring);
 }
 
 static void raw_wait(struct block *b)
 {
         struct raw *raw = b->private;
 
-        ring_wait(&raw->ring);
+        ring_wait(raw->ring);
 }
 
 /* An incomplete last sector counts as a whole one. */
@@ -409,7 +393,9 @@ static void raw_close(struct block *b)
 {
         struct raw *raw = b->private;
 
-        ring_finish(&raw->ring);
+        if (raw->own_ring)
+                ring_detach(raw->own_ring);
+        ring_free(raw->own_ring);
         while (raw->spare) {
                 struct raw_io *io = raw->spare;
 
@@ -479,6 +465,20 @@ static int check_file(struct block *b, struct raw *raw, char **ret_error)
         return set_direct(b, raw, flags, ret_error);
 }
 
+static int find_ring(struct block *b, struct raw *raw)
+{
+        int r;
+
+        raw->ring = b->env.ring;
+        if (raw->ring)
+                return 0;
+        r = ring_new(&raw->own_ring);
+        if (r == 0)
+                r = ring_attach(raw->own_ring, b->env.watches);
+        raw->ring = raw->own_ring;
+        return r;
+}
+
 static int raw_open(struct block *b, struct props *props, char **ret_error)
 {
         struct raw *raw = calloc(1, sizeof(*raw));
@@ -494,11 +494,12 @@ static int raw_open(struct block *b, struct props *props, char **ret_error)
         else
                 r = check_file(b, raw, ret_error);
         if (r == 0) {
-                r = ring_init(&raw->ring, b->env.watches, on_done, raw);
+                r = find_ring(b, raw);
                 if (r < 0)
                         plug_fail(ret_error, r, "no io_uring can be made: %s", strerror(-r));
         }
         if (r < 0) {
+                ring_free(raw->own_ring);
                 fd_close(raw->fd);
                 free(raw);
                 return r;

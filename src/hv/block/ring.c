@@ -3,30 +3,57 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/macros.h"
 
 #define ENTRIES 256
 
-/* Completes what is there; what done() submits is the caller's to send. */
+struct ring {
+        struct io_uring uring;
+        struct watch watch;
+        int event_fd;
+        bool reaping;
+        struct ring_op *held, **held_end;
+};
+
+static void start_held(struct ring *ring)
+{
+        struct ring_op *op = ring->held;
+
+        ring->held = NULL;
+        while (op) {
+                struct ring_op *next = op->next;
+
+                op->start(op);
+                op = next;
+        }
+}
+
+/* Completes what is there; what done() asks for is the caller's to send. */
 static bool reap_once(struct ring *ring)
 {
         struct io_uring_cqe *cqe;
         bool any = false;
 
         while (io_uring_peek_cqe(&ring->uring, &cqe) == 0) {
-                void *data = io_uring_cqe_get_data(cqe);
+                struct ring_op *op = io_uring_cqe_get_data(cqe);
                 int result = cqe->res;
 
                 io_uring_cqe_seen(&ring->uring, cqe);
-                ring->done(ring->opaque, data, result);
+                if (op)
+                        op->done(op, result);
                 any = true;
         }
+        if (any && ring->held)
+                start_held(ring);
         return any;
 }
 
@@ -55,7 +82,7 @@ static void run(struct ring *ring)
 void ring_submit(struct ring *ring)
 {
         if (ring->reaping)
-                return; /* from within done(): the loop below goes on */
+                return; /* from within done(): the loop in run goes on */
         ring->reaping = true;
         /* Nobody needs to be woken for what is completed here. */
         io_uring_cq_eventfd_toggle(&ring->uring, false);
@@ -77,33 +104,68 @@ static void on_event(void *opaque, uint32_t events)
         ring_submit(ring);
 }
 
-int ring_init(struct ring *ring, struct watch_loop *watches, void (*done)(void *opaque, void *data, int result), void *opaque)
+/* The operations that images need, and no change of the ring itself. */
+static int restrict_ring(struct ring *ring)
 {
-        int r = io_uring_queue_init(ENTRIES, &ring->uring, 0);
+        static const uint8_t ops[] = {
+                IORING_OP_NOP, IORING_OP_READ, IORING_OP_READV, IORING_OP_WRITE, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE,
+        };
+        struct io_uring_restriction list[ARRAY_SIZE(ops) + 1] = { { .opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_ASYNC } };
+        int fd = ring->uring.ring_fd;
 
-        if (r < 0)
+        for (unsigned i = 0; i < ARRAY_SIZE(ops); i++)
+                list[i + 1] = (struct io_uring_restriction){ .opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = ops[i] };
+        /* Debian 12's liburing has these two in its header only. */
+        if (syscall(SYS_io_uring_register, fd, IORING_REGISTER_RESTRICTIONS, list, ARRAY_SIZE(list)) < 0 ||
+                syscall(SYS_io_uring_register, fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) < 0)
+                return -errno;
+        return 0;
+}
+
+int ring_new(struct ring **ret)
+{
+        struct ring *ring = calloc(1, sizeof(*ring));
+        int r;
+
+        if (!ring)
+                return -ENOMEM;
+        r = io_uring_queue_init(ENTRIES, &ring->uring, IORING_SETUP_R_DISABLED);
+        if (r < 0) {
+                free(ring);
                 return r;
-        ring->done = done;
-        ring->opaque = opaque;
-        ring->reaping = false;
-        ring->watch = (struct watch){ 0 };
+        }
         ring->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         r = ring->event_fd < 0 ? -errno : io_uring_register_eventfd(&ring->uring, ring->event_fd);
         if (r >= 0)
-                r = watch_add(watches, &ring->watch, ring->event_fd, EPOLLIN, on_event, ring);
-        if (r < 0)
-                ring_finish(ring);
-        return r;
+                r = restrict_ring(ring);
+        if (r < 0) {
+                ring_free(ring);
+                return r;
+        }
+        *ret = ring;
+        return 0;
 }
 
-void ring_finish(struct ring *ring)
+void ring_free(struct ring *ring)
+{
+        if (!ring)
+                return;
+        io_uring_queue_exit(&ring->uring);
+        fd_close(ring->event_fd);
+        free(ring);
+}
+
+int ring_attach(struct ring *ring, struct watch_loop *watches)
+{
+        return watch_add(watches, &ring->watch, ring->event_fd, EPOLLIN, on_event, ring);
+}
+
+void ring_detach(struct ring *ring)
 {
         watch_remove(&ring->watch);
-        io_uring_queue_exit(&ring->uring);
-        ring->event_fd = fd_close(ring->event_fd);
 }
 
-struct io_uring_sqe *ring_get(struct ring *ring, void *data)
+struct io_uring_sqe *ring_get(struct ring *ring)
 {
         struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
 
@@ -111,9 +173,16 @@ struct io_uring_sqe *ring_get(struct ring *ring, void *data)
                 io_uring_submit(&ring->uring);
                 sqe = io_uring_get_sqe(&ring->uring);
         }
-        if (sqe)
-                io_uring_sqe_set_data(sqe, data);
         return sqe;
+}
+
+void ring_hold(struct ring *ring, struct ring_op *op)
+{
+        if (!ring->held)
+                ring->held_end = &ring->held;
+        op->next = NULL;
+        *ring->held_end = op;
+        ring->held_end = &op->next;
 }
 
 void ring_wait(struct ring *ring)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Images in files. */
+#include "hv/block/ring.h"
 #include "hv/block/test-image.h"
 
 static int make_file(uint64_t size, int flags)
@@ -234,6 +235,39 @@ static void test_refused(void)
         }
 }
 
+struct test_op {
+        struct ring_op op;
+        bool is_done;
+        int result;
+};
+
+static void on_op_done(struct ring_op *op, int result)
+{
+        struct test_op *t = container_of(op, struct test_op, op);
+
+        t->is_done = true;
+        t->result = result;
+}
+
+/* The ring reads and writes, and opens nothing. */
+static void test_ring(void)
+{
+        struct test_op t = { .op = { .done = on_op_done } };
+        struct io_uring_sqe *sqe;
+        struct ring *ring;
+
+        CHECK(ring_new(&ring) == 0 && ring_attach(ring, watches) == 0);
+        sqe = ring_get(ring);
+        io_uring_prep_openat(sqe, AT_FDCWD, "/etc/passwd", O_RDONLY, 0);
+        io_uring_sqe_set_data(sqe, &t.op);
+        ring_submit(ring);
+        for (unsigned i = 0; i < 100 && !t.is_done; i++)
+                turn(10);
+        CHECK(t.is_done && t.result == -EACCES);
+        ring_detach(ring);
+        ring_free(ring);
+}
+
 int main(void)
 {
         start_loops();
@@ -248,6 +282,7 @@ int main(void)
         test_stop();
         test_throttle();
         test_refused();
+        test_ring();
         end_loops();
         return 0;
 }

@@ -111,7 +111,7 @@ static void test_image(struct guest_memory *ram)
         /* Its end fails what comes, and does not hang. */
         end_server(pid);
         reports = 0;
-        CHECK(do_io(b, BLOCK_READ, 0, buf, 512) == -EIO && reports == 1);
+        CHECK(do_io(b, BLOCK_READ, 0, buf, 512) == -EIO && reports == 2);
         block_free(b);
         free(mirror);
 }

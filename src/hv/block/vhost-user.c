@@ -124,6 +124,7 @@ static void die(struct remote *remote, const char *why)
                 return;
         log_error("an image's server %s: the image cannot be used any more", why);
         remote->dead = true;
+        remote->block->env.error(remote->block->env.opaque, false, ECONNRESET);
         watch_remove(&remote->sock_watch);
         watch_remove(&remote->call_watch);
         remote->held = NULL;

@@ -15,6 +15,7 @@
 #include "hv/bus/watch.h"
 
 struct pci_bus;
+struct ring;
 struct plug;
 
 enum plug_event {
@@ -34,6 +35,7 @@ struct plug_env {
         struct guest_memory *memory;
         struct timer_loop *timers;
         struct watch_loop *watches;
+        struct ring *ring; /* block/ring.h; NULL: images make their own */
         struct irq_sink *irqs;
         /* Tells the machine something; the main thread acts on it later. Of several of one kind the last one is told; text: at most 15 characters, copied. Not before new() has returned. */
         void (*event)(void *opaque, struct plug *plug, enum plug_event event, uint64_t value, const char *text);

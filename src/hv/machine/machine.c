@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/macros.h"
+#include "hv/block/ring.h"
 #include "hv/dev/acpi-pm.h"
 #include "hv/dev/serial.h"
 #include "hv/machine/acpi.h"
@@ -213,6 +214,8 @@ static int build(struct machine *m, sd_event *loop, const char **ret_error)
         r = timer_loop_new(&m->device_lock, &m->timers);
         if (r == 0)
                 r = watch_loop_new(&m->device_lock, &m->watches);
+        if (r == 0 && m->config.ring)
+                r = ring_attach(m->config.ring, m->watches);
         if (r == 0)
                 r = make_sources(m, loop);
         if (r == 0)
@@ -305,6 +308,8 @@ void machine_free(struct machine *m)
                 m->engine->vm_free(m->vm);
         bus_free(m->bus);
         timer_loop_free(m->timers);
+        if (m->watches && m->config.ring)
+                ring_detach(m->config.ring);
         watch_loop_free(m->watches);
         fd_close(m->event_fd);
         guest_memory_finish(&m->memory);

@@ -30,6 +30,12 @@ enum machine_event {
         MACHINE_EVENT_DEBUG_EXIT, /* port 0xf4 was written; see machine_exit_code */
 };
 
+struct ring;
+/* What disks need of the host that a sandbox may not give any more once it is closed. Negative errno. */
+int machine_ring_new(struct ring **ret);
+/* No machine uses it any more. NULL is allowed. */
+void machine_ring_free(struct ring *ring);
+
 struct machine_config {
         const struct engine_ops *engine;
         int kvm_fd;
@@ -42,6 +48,7 @@ struct machine_config {
         bool rtc_localtime;
         bool debug_exit;      /* isa-debug-exit at port 0xf4 */
         bool acpi;
+        struct ring *ring;    /* the caller's; NULL: each disk makes what it needs itself */
         unsigned translate_after; /* as in struct engine_config */
         uint64_t code_cache;      /* the same */
         bool engine_check;        /* check there */

@@ -8,6 +8,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/macros.h"
+#include "hv/block/ring.h"
 #include "hv/bus/plug.h"
 #include "hv/dev/pci-hotplug.h"
 #include "hv/machine/machine-private.h"
@@ -346,6 +347,16 @@ void machine_plugs_init(struct machine *m)
         list_init(&m->plugs);
 }
 
+int machine_ring_new(struct ring **ret)
+{
+        return ring_new(ret);
+}
+
+void machine_ring_free(struct ring *ring)
+{
+        ring_free(ring);
+}
+
 void machine_plugs_start(struct machine *m)
 {
         m->plug_env = (struct plug_env){
@@ -354,6 +365,7 @@ void machine_plugs_start(struct machine *m)
                 .memory = &m->memory,
                 .timers = m->timers,
                 .watches = m->watches,
+                .ring = m->config.ring,
                 .irqs = &m->irqs,
                 .event = on_event,
                 .find = on_find,

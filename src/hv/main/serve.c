@@ -185,7 +185,7 @@ static int make_machine(struct server *s, const struct engine_ops *engine, const
         struct machine_config config = {
                 .engine = engine, .kvm_fd = c->kvm_fd, .cpus = c->cpus, .memory = c->memory,
                 .kernel_fd = c->kernel_fd, .initrd_fd = c->initrd_fd, .cmdline = c->cmdline, .uuid = c->uuid,
-                .rtc_localtime = c->rtc_localtime, .debug_exit = c->debug_exit, .acpi = c->acpi,
+                .rtc_localtime = c->rtc_localtime, .debug_exit = c->debug_exit, .acpi = c->acpi, .ring = s->ring,
                 .event = on_machine_event, .plug_event = serve_plug_event, .serial_output = on_serial_output, .serial_ready = on_serial_ready,
                 .opaque = s,
         };
@@ -221,8 +221,12 @@ int serve_configure(struct server *s, sd_bus_error *error)
         if (r < 0)
                 return r;
         /* From here on bytes of the guest are looked at. */
-        if (!s->confined)
+        if (!s->confined) {
+                r = machine_ring_new(&s->ring);
+                if (r < 0)
+                        log_warning("no io_uring, so no disks in files: %s", strerror(-r));
                 s->confined = sandbox_filter() == 0;
+        }
         r = make_machine(s, engine, &why);
         if (r < 0) {
                 log_error("%s (%s)", why, strerror(-r));
@@ -444,6 +448,7 @@ int command_serve(int argc, char **argv)
                 if (s.consoles[i])
                         console_disconnect(s.consoles[i]);
         machine_free(s.machine);
+        machine_ring_free(s.ring);
         free_consoles(&s);
         sd_event_source_disable_unref(s.exit_timer);
         sd_event_source_disable_unref(s.restart_timer);

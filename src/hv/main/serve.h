@@ -38,6 +38,7 @@ struct server {
         sd_event_source *accept_source, *exit_timer;
         sd_event_source *restart_timer; /* the guest's own restart that waits, if enabled */
         uint64_t restart_due;       /* CLOCK_MONOTONIC, usec: when all restarts so far are paid for */
+        struct ring *ring;          /* the disks' */
         bool confined;              /* the system call filter is in place */
         sd_bus *bus;                /* the daemon's connection; NULL: away */
         struct serve_config config;

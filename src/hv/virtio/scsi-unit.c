@@ -24,7 +24,7 @@ static void on_error(void *opaque, bool stop, int error)
 {
         struct scsi_unit *unit = opaque;
 
-        unit->env.event(unit->env.opaque, &unit->plug, PLUG_EVENT_IO_ERROR, stop, error == ENOSPC || error == EDQUOT ? "enospc" : "eio");
+        unit->env.event(unit->env.opaque, &unit->plug, PLUG_EVENT_IO_ERROR, stop, block_error_text(error));
 }
 
 static void on_resized(void *opaque)
@@ -48,6 +48,7 @@ static int open_image(struct scsi_unit *unit, struct props *props, struct block 
         const struct block_env env = {
                 .timers = unit->env.timers,
                 .watches = unit->env.watches,
+                .ring = unit->env.ring,
                 .memory = unit->env.memory,
                 .readonly = unit->cd,
                 .error = on_error,

@@ -368,7 +368,7 @@ static void on_error(void *opaque, bool stop, int error)
 {
         struct virtio_blk *blk = opaque;
 
-        blk->env.event(blk->env.opaque, &blk->plug, PLUG_EVENT_IO_ERROR, stop, error == ENOSPC || error == EDQUOT ? "enospc" : "eio");
+        blk->env.event(blk->env.opaque, &blk->plug, PLUG_EVENT_IO_ERROR, stop, block_error_text(error));
 }
 
 static void on_resized(void *opaque)
@@ -465,6 +465,7 @@ static int build(struct virtio_blk *blk, int slot, struct props *props, char **r
         const struct block_env env = {
                 .timers = blk->env.timers,
                 .watches = blk->env.watches,
+                .ring = blk->env.ring,
                 .memory = blk->env.memory,
                 .error = on_error,
                 .resized = on_resized,
