@@ -7,9 +7,10 @@
  *
  * Convention inside translated code:
  *   gs base      the vCPU
- *   RAX, RCX     scratch between any two guest instructions
+ *   RAX, RCX     scratch
  *   RSP          the C stack, 16-byte aligned
- *   the others   hold the guest registers of tr_home[]; those without a home are in v->gpr
+ *   the others   hold the guest registers of tr_home[]; those without a home are in v->gpr, but within straight code RAX and RCX may have
+ *                newer values of theirs, see tr-scratch.c
  *   vector registers are the guest's while v->fpu_live, as everywhere in the engine
  *   v->tr_page   linear address of the page that the block lies in; translated code does not depend on it
  *   v->tr_flags  the guest's arithmetic flags (AH as lahf, AL = OF) at each entry, exit and call of a handler. In between they may
