@@ -100,10 +100,8 @@ void gen_emit_exit(struct gen *g, const struct gen_exit *x)
                 exit_within_page(g, x);
                 return;
         }
-        if (x->dirty && (g->b->stage != TR_SELDOM))
+        if (x->dirty)
                 gen_flags_save(g);
-        else if (x->dirty)
-                tr_call(g->e, g->v->translator->save_flags);
         if (g->b->stage == TR_SELDOM && g->jumps >= 0 && gen_64(g)) {
                 tr_mov_imm(g->e, TR_RAX, (uint32_t)x->offset);
                 jump_by_routine(g, g->v->translator->to_far[g->jumps]);

@@ -407,6 +407,7 @@ static void emit_routines(struct dbt_vcpu *v, struct tr_emit *e)
         t->call = tr_here(e);
         emit_call(e);
         tr_emit_string_routines(t, e);
+        tr_emit_lookups(t, e);
 }
 
 bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t n)
