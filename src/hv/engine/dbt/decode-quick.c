@@ -160,9 +160,10 @@ static void adapt(const struct dbt_example *x, const uint8_t *bytes, struct dbt_
                 i->imm = number(bytes + i->length - x->imm, x->imm, x->is_signed) + (x->relative ? i->length : 0);
 }
 
+/* Of a pair, in which what was learned last is in front. */
 static struct dbt_example *slot(struct dbt_vcpu *v, uint64_t key)
 {
-        return &v->decode->examples[dbt_block_hash(key) >> (64 - DBT_EXAMPLES_BITS)];
+        return &v->decode->examples[dbt_block_hash(key) >> (64 - DBT_EXAMPLES_BITS) & ~1ULL];
 }
 
 unsigned dbt_decode_quick(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, struct dbt_insn *ret)
@@ -173,6 +174,8 @@ unsigned dbt_decode_quick(struct dbt_vcpu *v, const uint8_t *bytes, unsigned ava
         if (!(v->mode & DBT_MODE_CS64) || avail < DBT_QUICK_MIN || !scan(bytes, &s))
                 return 0;
         x = slot(v, s.key);
+        if (x->key != s.key)
+                x++;
         if (x->key != s.key || !x->insn.length)
                 return 0;
         *ret = x->insn;
@@ -201,8 +204,9 @@ void dbt_decode_learn(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, 
                 return;
         x.key = s.key;
         old = slot(v, s.key);
-        dbt_native_release(v, &old->insn);
-        *old = x;
+        dbt_native_release(v, &old[1].insn);
+        old[1] = old[0];
+        old[0] = x;
         dbt_native_retain(v, i);
 }
 

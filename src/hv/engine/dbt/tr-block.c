@@ -129,6 +129,7 @@ static void begin_insn(struct gen *g, unsigned k)
         struct gen_insn *n = &g->insns[k];
         int32_t by;
 
+        gen_scratch_before(g, k);
         if (is_way_out(n))
                 gen_x87_flush(g);
         if (!g->apart)
@@ -150,18 +151,16 @@ static bool keeps_rcx(const struct gen_insn *n)
 {
         const struct tr_insn *t = &n->t;
 
+        if (gen_scratch_uses(n)) /* if not, gen_scratch says so */
+                return true;
         switch (t->kind) {
-        case TR_NOTHING:
         case TR_PUSH_REG:
         case TR_PUSH_IMM:
         case TR_POP:
+        case TR_LEA: /* relative to RIP */
                 return true;
-        case TR_MOV_IMM:
-                return !t->high_rm;
-        case TR_LEA:
-                return n->i->mem.index == DBT_REG_NONE || tr_home[n->i->mem.index] != TR_NO_HOME;
         case TR_PLAIN:
-                return !t->high_reg && !t->high_rm && (t->mem || !t->rm_use || tr_home[t->rm] != TR_NO_HOME);
+                return t->mem && !t->high_reg;
         case TR_NATIVE:
                 return gen_native_keeps_rcx(n->i);
         default:
@@ -171,6 +170,7 @@ static bool keeps_rcx(const struct gen_insn *n)
 
 static void end_insn(struct gen *g, unsigned k)
 {
+        gen_scratch_behind(g, k);
         if (!keeps_rcx(&g->insns[k]))
                 g->held = -1;
         g->live = g->insns[k].live_out;
@@ -247,6 +247,7 @@ static void emit_body(struct gen *g)
                 else
                         gen_emit_insn(g, k++);
         }
+        gen_scratch_settle(g, 1u << TR_RAX | 1u << TR_RCX);
         gen_x87_flush(g);
         if (!(last->i->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK)) || (last->t.kind >= TR_STI && last->t.kind <= TR_STAC))
                 gen_exit_to(g, last->offset + last->i->length);
@@ -285,6 +286,7 @@ static void init(struct gen *g, struct dbt_vcpu *v, struct tr_emit *e, const str
         g->n_outs = g->n_exits = 0;
         g->apart = false;
         g->held = -1;
+        g->scratch[0].used = g->scratch[1].used = false;
         g->rsp = 0;
         g->valid = 0;
         g->dirty = false;
@@ -313,6 +315,7 @@ const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, const struct
         look(&g);
         flags_liveness(&g);
         gen_plan_groups(&g);
+        gen_plan_scratch(&g);
         emit_header(&g);
         gen_entry(&g);
         if (b->stage == TR_OFTEN) /* others are sampled, and so have to be counted */

@@ -20,9 +20,9 @@ int64_t gen_branch_target(const struct gen *g, const struct dbt_insn *i)
 
 /* --- Jumps through the jump cache: inline in code that runs often, else by a routine ---------------------------------------------------------------------------------------- */
 
-static void with_index(struct gen *g, const struct tr_op *op, unsigned reg, size_t offset)
+static void with_slot(struct gen *g, const struct tr_op *op, unsigned reg, size_t offset)
 {
-        struct tr_mem m = { .base = TR_NO_HOME, .index = TR_RCX, .scale = 3, .gs = true, .disp = (int32_t)offset };
+        struct tr_mem m = { .base = TR_RCX, .index = TR_NO_HOME, .gs = true, .disp = (int32_t)offset };
 
         tr_op_mem(g->e, op, reg, &m);
 }
@@ -31,20 +31,20 @@ static const struct tr_op op_jmp = { .opcode = 0xff };
 
 static size_t cached_code(const struct gen *g)
 {
-        return offsetof(struct dbt_vcpu, jumps) + (size_t)g->jumps * sizeof(struct dbt_jumps) + offsetof(struct dbt_jumps, code);
+        return offsetof(struct dbt_vcpu, jumps) + (size_t)g->jumps * sizeof(struct dbt_jumps) + offsetof(struct dbt_jumps, slot[0].code);
 }
 
 /* routine: of t->to_far or t->to_cached. The jump is here, so that the host can predict it. */
 static void jump_by_routine(struct gen *g, const uint8_t *routine)
 {
         tr_call(g->e, routine);
-        with_index(g, &op_jmp, 4, cached_code(g));
+        with_slot(g, &op_jmp, 4, cached_code(g));
 }
 
 void gen_jump_rax(struct gen *g)
 {
         static const struct tr_op imul = { .opcode = 0x69 }, shr = { .opcode = 0xc1 }, cmp = { .opcode = 0x3b, .w = true },
-                                  and = { .opcode = 0x81, .w = true };
+                                  and = { .opcode = 0x81, .w = true }, and8 = { .opcode = 0x83 };
 
         gen_settle_rsp(g);
         if (g->jumps < 0) {
@@ -58,13 +58,15 @@ void gen_jump_rax(struct gen *g)
         tr_op_reg(g->e, &imul, TR_RCX, TR_RAX);
         tr_put32(g->e, DBT_JUMP_HASH);
         tr_op_reg(g->e, &shr, 5, TR_RCX);
-        tr_put(g->e, 32 - DBT_JUMP_BITS);
-        with_index(g, &cmp, TR_RAX, cached_code(g) - offsetof(struct dbt_jumps, code) + offsetof(struct dbt_jumps, rip));
+        tr_put(g->e, 32 - DBT_JUMP_BITS - DBT_JUMP_SHIFT);
+        tr_op_reg(g->e, &and8, 4, TR_RCX);
+        tr_put(g->e, 0x100 - (1 << DBT_JUMP_SHIFT));
+        with_slot(g, &cmp, TR_RAX, cached_code(g) - offsetof(struct dbt_jump, code) + offsetof(struct dbt_jump, rip));
         tr_jcc_to(g->e, TR_CC_NE, g->v->translator->jump_in[g->jumps]);
         tr_op_reg(g->e, &and, 4, TR_RAX);
         tr_put32(g->e, (uint32_t)DBT_PAGE_MASK);
         gen_store_field(g, offsetof(struct dbt_vcpu, tr_page), TR_RAX);
-        with_index(g, &op_jmp, 4, cached_code(g));
+        with_slot(g, &op_jmp, 4, cached_code(g));
 }
 
 /* --- Linked exits ---------------------------------------------------------------------------------------------------------- */
@@ -98,10 +100,8 @@ void gen_emit_exit(struct gen *g, const struct gen_exit *x)
                 exit_within_page(g, x);
                 return;
         }
-        if (x->dirty && (g->b->stage != TR_SELDOM))
+        if (x->dirty)
                 gen_flags_save(g);
-        else if (x->dirty)
-                tr_call(g->e, g->v->translator->save_flags);
         if (g->b->stage == TR_SELDOM && g->jumps >= 0 && gen_64(g)) {
                 tr_mov_imm(g->e, TR_RAX, (uint32_t)x->offset);
                 jump_by_routine(g, g->v->translator->to_far[g->jumps]);

@@ -6,12 +6,17 @@
 
 #include "hv/engine/dbt/tr-gen.h"
 
-/* lahf; seto al; mov [tr_flags], eax */
+/* lahf; seto al; mov [tr_flags], eax; in code that seldom runs by a routine */
 void gen_flags_save(struct gen *g)
 {
         static const struct tr_op op = { .opcode = 0x89 };
         struct tr_mem m = tr_field(offsetof(struct dbt_vcpu, tr_flags));
 
+        gen_scratch_settle(g, 1u << TR_RAX);
+        if (g->b->stage == TR_SELDOM) {
+                tr_call(g->e, g->v->translator->save_flags);
+                return;
+        }
         tr_put(g->e, 0x9f);
         tr_put(g->e, 0x0f);
         tr_put(g->e, 0x90);
@@ -25,6 +30,7 @@ void gen_flags_load(struct gen *g)
         static const struct tr_op op = { .opcode = 0x8b };
         struct tr_mem m = tr_field(offsetof(struct dbt_vcpu, tr_flags));
 
+        gen_scratch_settle(g, 1u << TR_RAX);
         tr_op_mem(g->e, &op, TR_RAX, &m);
         tr_put(g->e, 0x04);
         tr_put(g->e, 0x7f);

@@ -59,7 +59,15 @@ struct gen_insn {
         struct gen_access access;
         int8_t group;          /* of gen->groups, or -1 */
         uint8_t last;          /* if it needs its handler, this and all instructions up to that one do */
+        bool resumes;          /* ways out return to behind it */
         int32_t rsp, rsp_behind; /* gen->rsp before and behind it */
+};
+
+/* What RAX or RCX holds, see tr-scratch.c. */
+struct gen_scratch {
+        bool used, dirty;      /* dirty: v->gpr has an older value */
+        uint8_t reg;           /* without a home */
+        unsigned age;          /* the instruction that used it last */
 };
 
 /* Code that a jump in the block's straight part leads to: runs the instruction by its handler and goes on behind it. The guest's registers are as before
@@ -101,6 +109,7 @@ struct gen {
         uint8_t need, written; /* flags that have to be in RFLAGS before its operation; those it writes */
         bool apart;            /* a group's instructions are made for a second time, each with a check of its own */
         int8_t held;           /* the group whose addend RCX holds, or -1 */
+        struct gen_scratch scratch[2]; /* RAX, RCX */
         int32_t rsp;           /* see tr-frame.c */
         /* Flags, see tr-flags.c. */
         uint8_t valid;         /* those in RFLAGS */
@@ -213,6 +222,22 @@ void gen_settle_rsp(struct gen *g);
 bool gen_bears_moved_rsp(const struct gen_insn *n);
 /* Is that all it does, as nobody reads its flags? */
 bool gen_only_moves_rsp(const struct gen *g, const struct gen_insn *n, int32_t *ret);
+
+/* --- tr-scratch.c --- */
+
+/* The host register that has the guest register's value, or shall get it: its home, or RAX or RCX, but not keep, which may be TR_NO_HOME. load: the
+ * present value matters. For instructions of which gen_scratch_uses holds only. */
+unsigned gen_scratch(struct gen *g, unsigned reg, bool load, unsigned keep);
+/* The register that gen_scratch returned was written. */
+void gen_scratch_changed(struct gen *g, unsigned reg);
+/* which: a set of TR_RAX and TR_RCX, bit for each, that are needed for something else. Keeps the flags. */
+void gen_scratch_settle(struct gen *g, unsigned which);
+/* Does it get all registers without a home from gen_scratch? */
+bool gen_scratch_uses(const struct gen_insn *n);
+/* Before and behind the code of instruction k. */
+void gen_scratch_before(struct gen *g, unsigned k);
+void gen_scratch_behind(struct gen *g, unsigned k);
+void gen_plan_scratch(struct gen *g);
 
 /* --- tr-vec.c --- */
 

@@ -38,70 +38,108 @@ static void emit_copy(struct gen *g, const struct dbt_insn *i, const struct tr_i
                 gen_flags_changed(g);
 }
 
+/* No memory operand. */
+static void emit_registers(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
+{
+        bool both = t->reg_use && t->reg == t->rm && reads_reg(t);
+        unsigned reg = t->reg & 7, rm;
+
+        gen_flags_need(g);
+        rm = gen_scratch(g, t->rm, reads_rm(t) || both, TR_NO_HOME);
+        if (t->reg_use)
+                reg = gen_scratch(g, t->reg, reads_reg(t), rm);
+        tr_op_reg(g->e, &t->op, reg, rm);
+        gen_copy_imm(g, i, t);
+        if (t->reg_use & TR_W)
+                gen_scratch_changed(g, t->reg);
+        if (t->rm_use & TR_W)
+                gen_scratch_changed(g, t->rm);
+        if (t->flags & TR_W)
+                gen_flags_changed(g);
+}
+
 static void emit_plain(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
 {
         struct tr_mem m;
-        unsigned reg, rm;
+        unsigned reg;
 
         if (t->high_reg || t->high_rm) {
                 gen_high(g, i, t);
                 return;
         }
-        if (t->mem)
-                m = gen_operand(g, i, t->size, t->rm_use & TR_W);
+        if (!t->mem) {
+                emit_registers(g, i, t);
+                return;
+        }
+        m = gen_operand(g, i, t->size, t->rm_use & TR_W);
         gen_flags_need(g);
         reg = reg_operand(g, t);
-        if (t->mem) {
-                tr_op_mem(g->e, &t->op, reg, &m);
-        } else {
-                rm = reads_rm(t) ? gen_source(g, t->rm, TR_RCX) : gen_target(t->rm, TR_RCX);
-                tr_op_reg(g->e, &t->op, reg, rm);
-        }
+        tr_op_mem(g->e, &t->op, reg, &m);
         gen_copy_imm(g, i, t);
         if (t->reg_use & TR_W)
                 gen_write_back(g, t->reg, TR_RAX);
-        if (!t->mem && (t->rm_use & TR_W))
-                gen_write_back(g, t->rm, TR_RCX);
         if (t->flags & TR_W)
                 gen_flags_changed(g);
 }
 
+/* gen_offset_of, not relative to RIP. */
+static struct tr_mem offset_by_scratch(struct gen *g, const struct dbt_mem *m)
+{
+        struct tr_mem a = { .base = TR_NO_HOME, .index = TR_NO_HOME, .scale = m->scale, .disp = m->disp };
+
+        if (m->base != DBT_REG_NONE)
+                a.base = (uint8_t)gen_scratch(g, m->base, true, TR_NO_HOME);
+        if (m->base == X86_RSP)
+                a.disp += g->rsp;
+        if (m->index != DBT_REG_NONE)
+                a.index = (uint8_t)gen_scratch(g, m->index, true, a.base);
+        return a;
+}
+
 static void emit_lea(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
 {
-        struct tr_mem a = gen_offset_of(g, &i->mem);
+        struct tr_mem a;
 
-        tr_op_mem(g->e, &t->op, gen_target(t->reg, TR_RAX), &a);
-        gen_write_back(g, t->reg, TR_RAX);
+        if (i->mem.base == DBT_REG_RIP) {
+                a = gen_offset_of(g, &i->mem);
+                tr_op_mem(g->e, &t->op, gen_target(t->reg, TR_RAX), &a);
+                gen_write_back(g, t->reg, TR_RAX);
+                return;
+        }
+        a = offset_by_scratch(g, &i->mem);
+        tr_op_mem(g->e, &t->op, gen_scratch(g, t->reg, false, TR_NO_HOME), &a);
+        gen_scratch_changed(g, t->reg);
 }
 
 static void emit_mov_imm(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
 {
         struct tr_op op = { .opcode = t->size == 1 ? 0xc6 : 0xc7, .op16 = t->size == 2, .byte = t->size == 1 };
+        unsigned rm;
 
         if (t->high_rm) {
                 gen_high_imm(g, t, (unsigned)i->imm & 0xff);
                 return;
         }
+        rm = gen_scratch(g, t->rm, t->size < 4, TR_NO_HOME);
+        gen_scratch_changed(g, t->rm);
         if (t->size >= 4) {
-                tr_mov_imm(g->e, gen_target(t->rm, TR_RAX), t->size == 8 ? i->imm : (uint32_t)i->imm);
-                gen_write_back(g, t->rm, TR_RAX);
+                tr_mov_imm(g->e, rm, t->size == 8 ? i->imm : (uint32_t)i->imm);
                 return;
         }
-        tr_op_reg(g->e, &op, 0, gen_source(g, t->rm, TR_RAX));
+        tr_op_reg(g->e, &op, 0, rm);
         tr_put(g->e, i->imm & 0xff);
         if (t->size == 2)
                 tr_put(g->e, i->imm >> 8 & 0xff);
-        gen_write_back(g, t->rm, TR_RAX);
 }
 
 static void emit_bswap(struct gen *g, const struct tr_insn *t)
 {
-        unsigned r = gen_source(g, t->rm, TR_RAX);
+        unsigned r = gen_scratch(g, t->rm, true, TR_NO_HOME);
 
         tr_put(g->e, 0x40 | (t->op.w ? 8 : 0) | (r >= 8 ? 1 : 0));
         tr_put(g->e, 0x0f);
         tr_put(g->e, 0xc8 | (r & 7));
-        gen_write_back(g, t->rm, TR_RAX);
+        gen_scratch_changed(g, t->rm);
 }
 
 /* cbw, cwde, cdqe */

@@ -143,10 +143,26 @@ static size_t match_field(bool write)
         return write ? offsetof(struct dbt_tlb_entry, match_write) : offsetof(struct dbt_tlb_entry, match_read);
 }
 
+/* In code that seldom runs, a routine does it. False: not for that many bytes. */
+static bool check_by_routine(struct gen *g, const struct check *c)
+{
+        unsigned n = 0;
+
+        while (n < TR_SPANS && 1u << n < c->span)
+                n++;
+        if (g->b->stage != TR_SELDOM || n == TR_SPANS)
+                return false;
+        tr_call(g->e, g->v->translator->check[gen_view(g)][c->write][n]);
+        g->outs[g->n_outs++] = (struct gen_out){ .fault = tr_here(g->e), .k = (uint8_t)g->k, .apart = g->apart, .how = TR_MISSES };
+        return true;
+}
+
 static void check_tlb(struct gen *g, const struct check *c)
 {
         static const struct tr_op shr = { .opcode = 0xc1 }, mov = { .opcode = 0x8b };
 
+        if (check_by_routine(g, c))
+                return;
         tr_op_reg(g->e, &mov, TR_RCX, TR_RAX);
         tr_op_reg(g->e, &shr, 5, TR_RCX);
         tr_put(g->e, DBT_PAGE_SHIFT - DBT_TLB_ENTRY_SHIFT);

@@ -170,19 +170,21 @@ static void ret_to(struct tr_emit *e, const uint8_t *target)
         CODE(e, 0x48, 0x89, 0x0c, 0x24, 0xc3); /* mov [rsp], rcx; ret */
 }
 
-/* To RCX: the slot of the address in RAX. */
+/* To RCX: the slot of the address in RAX, as an offset. */
 static void emit_slot(struct tr_emit *e)
 {
+        _Static_assert(sizeof(struct dbt_jump) == 1 << DBT_JUMP_SHIFT, "shifted");
         CODE(e, 0x69, 0xc8); /* imul ecx, eax, imm32 */
         tr_put32(e, DBT_JUMP_HASH);
-        CODE(e, 0xc1, 0xe9, 32 - DBT_JUMP_BITS); /* shr ecx, imm8 */
+        CODE(e, 0xc1, 0xe9, 32 - DBT_JUMP_BITS - DBT_JUMP_SHIFT); /* shr ecx, imm8 */
+        CODE(e, 0x83, 0xe1, 0x100 - (1 << DBT_JUMP_SHIFT));       /* and ecx, imm8 */
 }
 
-/* op reg, [gs: rcx * 8 + offset] */
+/* op reg, [gs: rcx + offset] */
 static void with_jumps(struct tr_emit *e, unsigned opcode, bool w, unsigned reg, size_t offset)
 {
         struct tr_op op = { .opcode = (uint8_t)opcode, .w = w };
-        struct tr_mem m = { .base = TR_NO_HOME, .index = TR_RCX, .scale = 3, .gs = true, .disp = (int32_t)offset };
+        struct tr_mem m = { .base = TR_RCX, .index = TR_NO_HOME, .gs = true, .disp = (int32_t)offset };
 
         tr_op_mem(e, &op, reg, &m);
 }
@@ -194,7 +196,7 @@ static void emit_to_cached(struct tr_emit *e, const struct dbt_tr *t, unsigned m
         uint8_t *miss;
 
         emit_slot(e);
-        with_jumps(e, 0x3b, true, TR_RAX, cache + offsetof(struct dbt_jumps, rip));
+        with_jumps(e, 0x3b, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].rip));
         miss = tr_jcc(e, TR_CC_NE);
         CODE(e, 0x48, 0x25, 0x00, 0xf0, 0xff, 0xff); /* and rax, -4096 */
         with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
@@ -205,15 +207,20 @@ static void emit_to_cached(struct tr_emit *e, const struct dbt_tr *t, unsigned m
 
 static void emit_jump_in(struct tr_emit *e, const struct dbt_tr *t, unsigned mode)
 {
+        static const struct tr_op mov = { .opcode = 0xc6 };
         size_t cache = offsetof(struct dbt_vcpu, jumps) + mode * sizeof(struct dbt_jumps);
+        struct tr_mem used = { .base = TR_RAX, .index = TR_NO_HOME, .gs = true, .disp = (int32_t)(cache + offsetof(struct dbt_jumps, used)) };
 
         emit_find(e, t);
         with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
         with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
         emit_slot(e);
-        with_jumps(e, 0x89, true, TR_RAX, cache + offsetof(struct dbt_jumps, rip));
+        with_jumps(e, 0x89, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].rip));
+        CODE(e, 0x89, 0xc8, 0xc1, 0xe8, DBT_JUMP_SHIFT + DBT_JUMP_PART_BITS); /* mov eax, ecx; shr eax, imm8 */
+        tr_op_mem(e, &mov, 0, &used);
+        tr_put(e, 1);
         with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
-        with_jumps(e, 0x89, true, TR_RAX, cache + offsetof(struct dbt_jumps, code));
+        with_jumps(e, 0x89, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].code));
         CODE(e, 0xff, 0xe0);
 }
 
@@ -400,6 +407,7 @@ static void emit_routines(struct dbt_vcpu *v, struct tr_emit *e)
         t->call = tr_here(e);
         emit_call(e);
         tr_emit_string_routines(t, e);
+        tr_emit_lookups(t, e);
 }
 
 bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t n)
@@ -526,12 +534,30 @@ void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b)
         }
 }
 
+static uint32_t jump_slot(uint64_t lin)
+{
+        return (uint32_t)((uint32_t)lin * DBT_JUMP_HASH) >> (32 - DBT_JUMP_BITS);
+}
+
 /* An entry stands for none if it is not in the slot of its address: 0 in all but its own, where 1 does. */
 static void clear_jumps(struct dbt_jumps *j)
 {
-        for (unsigned k = 0; k < DBT_JUMPS; k++)
-                j->rip[k] = 0;
-        j->rip[0] = 1;
+        for (unsigned part = 0; part < ARRAY_SIZE(j->used); part++) {
+                struct dbt_jump *slot = &j->slot[part << DBT_JUMP_PART_BITS];
+
+                for (unsigned k = 0; j->used[part] && k < 1u << DBT_JUMP_PART_BITS; k++)
+                        slot[k].rip = 0;
+                j->used[part] = 0;
+        }
+        j->slot[0].rip = 1;
+}
+
+static void enter_jump(struct dbt_jumps *j, uint64_t lin, const void *code)
+{
+        uint32_t n = jump_slot(lin);
+
+        j->slot[n] = (struct dbt_jump){ .rip = lin, .code = code };
+        j->used[n >> DBT_JUMP_PART_BITS] = 1;
 }
 
 int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode)
@@ -541,6 +567,8 @@ int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode)
                         return k;
                 if (!v->jumps[k].mode) {
                         v->jumps[k].mode = mode;
+                        for (unsigned part = 0; part < ARRAY_SIZE(v->jumps[k].used); part++)
+                                v->jumps[k].used[part] = 1;
                         clear_jumps(&v->jumps[k]);
                         return k;
                 }
@@ -738,18 +766,11 @@ void dbt_tr_convert(struct dbt_vcpu *v)
                 b->apart = false; /* it could not be decoded: another time */
 }
 
-static uint32_t jump_slot(uint64_t lin)
-{
-        return (uint32_t)((uint32_t)lin * DBT_JUMP_HASH) >> (32 - DBT_JUMP_BITS);
-}
-
 void dbt_tr_sample(struct dbt_vcpu *v, struct dbt_block *b)
 {
         int mode = tr_jump_mode(v, v->mode);
-        struct dbt_jumps *jumps;
         struct dbt_block *now;
         uint64_t rip;
-        uint32_t slot;
 
         if (!b->code || b->stage == TR_OFTEN || ++b->samples < (b->stage == TR_TRIAL ? TR_TRIAL_SAMPLES : TR_SAMPLES))
                 return;
@@ -758,12 +779,8 @@ void dbt_tr_sample(struct dbt_vcpu *v, struct dbt_block *b)
         b->stage = b->stage == TR_SELDOM && v->mmu == DBT_MMU_USER ? TR_TRIAL : TR_OFTEN;
         rip = dbt_rip_linear(v);
         now = translate_again(v, b);
-        if (!now || mode < 0)
-                return;
-        jumps = &v->jumps[mode];
-        slot = jump_slot(rip);
-        if (jumps->rip[slot] == rip)
-                jumps->code[slot] = now->code;
+        if (now && mode >= 0 && v->jumps[mode].slot[jump_slot(rip)].rip == rip)
+                enter_jump(&v->jumps[mode], rip, now->code);
 }
 
 /* --- Running ------------------------------------------------------------------------------------------------------------------ */
@@ -774,12 +791,9 @@ typedef enum tr_exit (*tr_enter)(struct dbt_vcpu *v, const void *code);
 static void enter_crossing(struct dbt_vcpu *v, const struct dbt_block *b)
 {
         int mode = tr_jump_mode(v, v->mode);
-        uint64_t rip = dbt_rip_linear(v);
 
-        if (mode < 0)
-                return;
-        v->jumps[mode].rip[jump_slot(rip)] = rip;
-        v->jumps[mode].code[jump_slot(rip)] = b->code;
+        if (mode >= 0)
+                enter_jump(&v->jumps[mode], dbt_rip_linear(v), b->code);
 }
 
 enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b)

@@ -7,9 +7,10 @@
  *
  * Convention inside translated code:
  *   gs base      the vCPU
- *   RAX, RCX     scratch between any two guest instructions
+ *   RAX, RCX     scratch
  *   RSP          the C stack, 16-byte aligned
- *   the others   hold the guest registers of tr_home[]; those without a home are in v->gpr
+ *   the others   hold the guest registers of tr_home[]; those without a home are in v->gpr, but within straight code RAX and RCX may have
+ *                newer values of theirs, see tr-scratch.c
  *   vector registers are the guest's while v->fpu_live, as everywhere in the engine
  *   v->tr_page   linear address of the page that the block lies in; translated code does not depend on it
  *   v->tr_flags  the guest's arithmetic flags (AH as lahf, AL = OF) at each entry, exit and call of a handler. In between they may
@@ -41,7 +42,7 @@
 #define TR_SITE_RESERVE (2 * DBT_BLOCK_MAX)
 #define DBT_TR_RESERVE \
         (TR_CODE_RESERVE + TR_SITE_RESERVE * sizeof(struct tr_site) + \
-        DBT_BLOCK_MAX * sizeof(struct tr_fault))
+        4 * DBT_BLOCK_MAX * sizeof(struct tr_fault))
 /* For the common routines, in front of the first segment. */
 #define TR_ROUTINES_SIZE KiB(16)
 #define TR_NO_HOME 0xff
@@ -55,6 +56,8 @@
 /* Samples, one each time that the budget is used up, until a block counts as often run; and until its sites are judged. */
 #define TR_SAMPLES 12
 #define TR_TRIAL_SAMPLES 8
+/* Accesses that t->check knows have up to 1 << (TR_SPANS - 1) bytes. */
+#define TR_SPANS 10
 /* A power of two: times that handlers run groups until it is asked how long that took. */
 #define TR_CLOSURES 64
 
@@ -73,7 +76,8 @@ struct tr_link {
 } __attribute__((packed));
 #define TR_CALL_SIZE 5
 
-/* A host instruction that may fault, and where to go on then: the exit that runs the guest's instruction by its handler. Offsets in the code. */
+/* A host instruction that may fault, or the return address of a call of t->check, and where to go on then: the exit that runs the guest's instruction by
+ * its handler. Offsets in the code. */
 struct tr_fault {
         uint32_t pc, exit;
 };
@@ -107,6 +111,7 @@ struct dbt_tr {
         /* Common routines. */
         const uint8_t *enter, *leave, *leave_jump, *leave_at, *leave_asked, *call, *rep_movs, *rep_stos;
         const uint8_t *missed[TR_MISSES];     /* RAX: address, RCX: site; NE: try again. TR_MISS_TLB_*: see tr-out.c */
+        const uint8_t *check[DBT_NMMUS][2][TR_SPANS]; /* [1] writes. RAX: address of 1 << n bytes, which is kept. To RCX the addend; or goes to the fault's exit */
         const uint8_t *out, *exit, *save_flags;
         const uint8_t *jump;                  /* to the address in RAX, any mode */
         const uint8_t *jump_rip;              /* to v->rip */
@@ -253,6 +258,13 @@ bool tr_decode_native(const struct dbt_insn *i, bool mode64, struct tr_insn *ret
 /* --- tr-string.c --- */
 
 void tr_emit_string_routines(struct dbt_tr *t, struct tr_emit *e);
+
+/* --- tr-lookup.c --- */
+
+void tr_emit_lookups(struct dbt_tr *t, struct tr_emit *e);
+/* Called by translated code: what are the bytes, and in bit 16 whether they are written; at is the return address of the call of t->check. Returns where
+ * to go on. */
+const uint8_t *tr_check_missed(struct dbt_vcpu *v, uint64_t lin, uint32_t what, const uint8_t *at);
 
 /* --- tr-block.c --- */
 

@@ -103,16 +103,21 @@ struct dbt_tlb2 {
 #define DBT_TLB_CODE_WORDS 16
 
 /* Where translated code goes on at a linear address, in one mode. An entry of a wrong slot stands for none. */
-#define DBT_JUMP_BITS 12
+#define DBT_JUMP_BITS 14
 #define DBT_JUMPS (1u << DBT_JUMP_BITS)
+#define DBT_JUMP_SHIFT 4
+#define DBT_JUMP_PART_BITS 6
 #define DBT_JUMP_MODES 6
 #define DBT_JUMP_HASH 0x9e3779b1u
 /* Groups of memory accesses in one block of translated code. */
 #define DBT_GROUPS 12
 
 struct dbt_jumps {
-        uint64_t rip[DBT_JUMPS];
-        const void *code[DBT_JUMPS];
+        struct dbt_jump {
+                uint64_t rip;
+                const void *code;
+        } slot[DBT_JUMPS];
+        uint8_t used[DBT_JUMPS >> DBT_JUMP_PART_BITS]; /* parts of the table that have to be cleared to forget all */
         uint32_t mode; /* enum dbt_mode_bits, 0: not used yet */
 };
 

@@ -369,6 +369,15 @@ static void vcpu_free(struct engine_vcpu *opaque)
         free(v);
 }
 
+/* Jump caches take memory when they come to be used. */
+static void clear(struct dbt_vcpu *v)
+{
+        memset(v, 0, offsetof(struct dbt_vcpu, jumps));
+        memset(v->tlb, 0, sizeof(*v) - offsetof(struct dbt_vcpu, tlb));
+        for (unsigned k = 0; k < DBT_JUMP_MODES; k++)
+                v->jumps[k].mode = 0;
+}
+
 static int vcpu_new(struct engine_vm *opaque, unsigned index, const struct cpuid_table *cpuid, struct engine_vcpu **ret)
 {
         struct dbt_vm *vm = vm_of(opaque);
@@ -380,7 +389,7 @@ static int vcpu_new(struct engine_vm *opaque, unsigned index, const struct cpuid
         v = aligned_alloc(_Alignof(struct dbt_vcpu), sizeof(*v));
         if (!v)
                 return -ENOMEM;
-        memset(v, 0, sizeof(*v));
+        clear(v);
         v->vm = vm;
         v->index = index;
         v->cpuid = *cpuid;
