@@ -7,8 +7,8 @@ Programs' output must be the same as that of the same programs run natively, str
 guest's clocks must keep up with the host's, and after all that the guest's log must be clean."""
 import atexit
 import os
+import pathlib
 import re
-import select
 import shutil
 import statistics
 import subprocess
@@ -16,8 +16,10 @@ import sys
 import tempfile
 import time
 
-PROMPT = b'domus-guest# '
-BOOT = 300
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'guest'))
+import guestvm  # noqa: E402
+from guestvm import PROMPT, Failed, tool  # noqa: E402
+
 PATIENCE = 600  # for one workload of the short cases
 
 # What a guest's log must not say. Of warnings and errors (levels 0 to 4) only the known ones may be there, too.
@@ -51,19 +53,8 @@ SHORT = ['cpu', 'vm=--vm-bytes,64M', 'vecmath', 'fp-error', 'switch', 'fork', 'f
          'timer', 'opcode', 'lockbus']
 
 
-class Failed(Exception):
-    pass
-
-
 def say(*words):
     print(*words, flush=True)
-
-
-def tool(source, name, *args):
-    p = subprocess.run([f'{source}/tests/guest/{name}', *args], stdout=subprocess.PIPE, text=True)
-    if p.returncode:
-        raise Failed(f'{name} failed')
-    return p.stdout.strip()
 
 
 def folder():
@@ -72,46 +63,15 @@ def folder():
     return path
 
 
-class Guest:
+class Guest(guestvm.Guest):
     """A Debian guest with the workloads in /mnt, driven by the shell on its console."""
 
     def __init__(self, env, kernel='generic', cpus=1, memory='2G', append=''):
-        self.out, self.log = b'', b''
         tree = tool(env.source, 'fetch-kernel', kernel)
-        initrd = env.initrd(tree)
-        self.p = subprocess.Popen([env.vm, 'run', '--kernel', f'{tree}/vmlinuz', '--initrd', initrd, '--memory', memory, '--cpus', str(cpus),
-                                   '--append', f'console=ttyS0 quiet loglevel=1 {append}', '--no-reboot', *env.options],
-                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        start = time.monotonic()
-        self.until(b'domus-guest: init reached', BOOT)
-        self.until(PROMPT, BOOT)
-        say(f'{kernel} kernel, {cpus} CPUs: shell after {time.monotonic() - start:.1f} s')
+        super().__init__(guestvm.domus_argv(env.vm, f'{tree}/vmlinuz', env.initrd(tree), f'console=ttyS0 quiet loglevel=1 {append}', cpus,
+                                            memory, env.options))
+        say(f'{kernel} kernel, {cpus} CPUs: shell after {self.wait_for_shell():.1f} s')
         self.shell('stty -echo; dmesg -n 1')
-
-    def until(self, text, limit):
-        """Output up to text, which must come within limit seconds."""
-        end = time.monotonic() + limit
-        while text not in self.out:
-            if not select.select([self.p.stdout], [], [], max(0, end - time.monotonic()))[0]:
-                raise Failed(f'no {text!r} within {limit} s, after {self.log[-3000:].decode(errors="replace")}')
-            data = os.read(self.p.stdout.fileno(), 65536)
-            if not data:
-                raise Failed(f'the guest ended: {self.log[-3000:].decode(errors="replace")}')
-            self.out += data
-            self.log += data
-        before, self.out = self.out.split(text, 1)
-        return before.replace(b'\r\n', b'\n').replace(b'\r', b'')
-
-    def send(self, line):
-        try:
-            self.p.stdin.write(line.encode() + b'\n')
-            self.p.stdin.flush()
-        except BrokenPipeError as e:
-            raise Failed('the guest is gone') from e
-
-    def shell(self, line, limit=60):
-        self.send(line)
-        return self.until(PROMPT, limit).decode(errors='replace')
 
     def workload(self, name, *args, limit=PATIENCE):
         """(exit status, output) of a workload in the guest."""
@@ -137,17 +97,13 @@ class Guest:
             raise Failed(f'the guest\'s clock source is {clock!r} now')
         say(f'log clean ({len(text.splitlines())} lines)')
 
-    def __enter__(self):
-        return self
-
     def __exit__(self, kind, *_):
         if kind is None:
             self.check_log()
             self.send('poweroff -f')
             if self.p.wait(60):
                 raise Failed(f'domus-vm ended with status {self.p.returncode}')
-        self.p.kill()
-        self.p.wait()
+        self.close()
 
 
 def parse(text):
