@@ -86,6 +86,7 @@ DomusVolumeDef *domus_volume_def_copy(const DomusVolumeDef *def)
         for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++)
                 *strings[i] = g_strdup(*strings[i]);
         ret->extents = g_array_copy(def->extents);
+        g_array_set_clear_func(ret->extents, clear_extent); /* which is not copied */
         for (guint i = 0; i < ret->extents->len; i++) {
                 DomusExtent *e = &g_array_index(ret->extents, DomusExtent, i);
 
