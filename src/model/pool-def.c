@@ -5,35 +5,51 @@
 
 #include "model/storage-xml.h"
 
-static const struct storage_rule rules[] = {
-        { "", 0, "type" },
-        { "name", RULE_TEXT },
-        { "uuid", RULE_TEXT },
-        { "capacity", RULE_TEXT, "unit" },
-        { "allocation", RULE_TEXT, "unit" },
-        { "available", RULE_TEXT, "unit" },
-        { "features" },
-        { "features/cow", 0, "state" },
-        { "source" },
-        { "source/host", 0, "name|port" },
-        { "source/device", RULE_MANY, "path" },
-        { "source/dir", 0, "path" },
-        { "source/name", RULE_TEXT },
-        { "source/initiator" },
-        { "source/initiator/iqn", 0, "name" },
-        { "source/format", 0, "type" },
-        { "source/protocol", 0, "ver" },
-        { "source/vendor", 0, "name" },
-        { "source/product", 0, "name" },
-        { "target" },
-        { "target/path", RULE_TEXT },
-        { "target/permissions" },
-        { "target/permissions/mode", RULE_TEXT },
-        { "target/permissions/owner", RULE_TEXT },
-        { "target/permissions/group", RULE_TEXT },
-        { "target/permissions/label", RULE_TEXT },
-        { NULL },
+#define ONE(name, attribute) { name, 0, XML_ATTRS{ { attribute }, {} } }
+#define SIZE(name) { name, XML_RULE_TEXT, XML_ATTRS{ { "unit" }, {} } }
+
+static const struct xml_rule feature_rules[] = {
+        { "cow", 0, XML_ATTRS{ { "state", "yes|no" }, {} } },
+        {},
 };
+
+static const struct xml_rule initiator_rules[] = {
+        ONE("iqn", "name"),
+        {},
+};
+
+static const struct xml_rule source_rules[] = {
+        { "host", 0, XML_ATTRS{ { "name" }, { "port" }, {} } },
+        { "device", XML_RULE_MANY, XML_ATTRS{ { "path" }, {} } },
+        ONE("dir", "path"),
+        { "initiator", 0, NULL, initiator_rules },
+        { "name", XML_RULE_TEXT },
+        ONE("format", "type"),
+        ONE("protocol", "ver"),
+        ONE("vendor", "name"),
+        ONE("product", "name"),
+        {},
+};
+
+static const struct xml_rule target_rules[] = {
+        { "path", XML_RULE_TEXT },
+        STORAGE_PERMISSIONS_RULE,
+        {},
+};
+
+static const struct xml_rule pool_rules[] = {
+        { "name", XML_RULE_TEXT },
+        { "uuid", XML_RULE_TEXT },
+        SIZE("capacity"),
+        SIZE("allocation"),
+        SIZE("available"),
+        { "features", 0, NULL, feature_rules },
+        { "source", 0, NULL, source_rules },
+        { "target", 0, NULL, target_rules },
+        {},
+};
+
+static const struct xml_rule pool_rule = { "pool", 0, XML_ATTRS{ { "type" }, {} }, pool_rules };
 
 /* --- Types --- */
 
@@ -128,7 +144,7 @@ static bool parse_identity(DomusPoolDef *def, const xmlNode *root, GError **erro
         if (!uuid)
                 domus_uuid_generate(def->uuid);
         else if (!domus_uuid_parse(uuid, def->uuid))
-                return storage_xml_fail(error, DOMUS_ERROR_XML, "malformed uuid element '%s'", uuid);
+                return xml_fail(error, DOMUS_ERROR_XML, "malformed uuid element '%s'", uuid);
         return true;
 }
 
@@ -140,10 +156,8 @@ static bool parse_features(DomusPoolDef *def, const xmlNode *root, GError **erro
                 return true;
         def->cow_known = true;
         def->cow = strcmp(state, "yes") == 0;
-        if (!def->cow && strcmp(state, "no") != 0)
-                return storage_xml_fail(error, DOMUS_ERROR_XML, "value '%s' of attribute 'state' of element <cow> is not yes or no", state);
         if (def->type != DOMUS_POOL_DIR && def->type != DOMUS_POOL_FS)
-                return storage_xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "element <cow> is not supported for a pool of type '%s'",
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "element <cow> is not supported for a pool of type '%s'",
                         types[def->type].name);
         return true;
 }
@@ -154,7 +168,7 @@ static bool parse_format(DomusPoolDef *def, const xmlNode *source, GError **erro
         const char *const *known = types[def->type].formats;
 
         if (!known)
-                return !format || storage_xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                return !format || xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
                                           "element <format> in <source> is not supported for a pool of type '%s'", types[def->type].name);
         /* libvirt's words for "find out": of what there is for these types, there is nothing else. */
         if (!format || (known != fs_formats && known != netfs_formats && (strcmp(format, "unknown") == 0 || strcmp(format, "auto") == 0)))
@@ -162,7 +176,7 @@ static bool parse_format(DomusPoolDef *def, const xmlNode *source, GError **erro
         else if (g_strv_contains(known, format))
                 def->format = g_steal_pointer(&format);
         else
-                return storage_xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "pool format '%s' is not supported for a pool of type '%s'", format,
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "pool format '%s' is not supported for a pool of type '%s'", format,
                         types[def->type].name);
         return true;
 }
@@ -174,7 +188,7 @@ static bool parse_host(DomusPoolDef *def, const xmlNode *source, GError **error)
 
         def->host = xml_attr(xml_child(source, "host"), "name");
         if (port && !xml_parse_uint(port, 65535, &n))
-                return storage_xml_fail(error, DOMUS_ERROR_XML, "'%s' is no port", port);
+                return xml_fail(error, DOMUS_ERROR_XML, "'%s' is no port", port);
         def->port = (unsigned)n;
         return true;
 }
@@ -186,7 +200,7 @@ static bool parse_devices(DomusPoolDef *def, const xmlNode *source, GError **err
 
                 if (!path || !*path) {
                         g_free(path);
-                        return storage_xml_fail(error, DOMUS_ERROR_XML, "missing storage pool source device path");
+                        return xml_fail(error, DOMUS_ERROR_XML, "missing storage pool source device path");
                 }
                 g_ptr_array_add(def->devices, path);
         }
@@ -231,7 +245,7 @@ static bool parse_target(DomusPoolDef *def, const xmlNode *root, GError **error)
         else if (path)
                 def->path = clean_path(path);
         if (def->path && def->path[0] != '/')
-                return storage_xml_fail(error, DOMUS_ERROR_XML, "the pool's target path '%s' is not absolute", def->path);
+                return xml_fail(error, DOMUS_ERROR_XML, "the pool's target path '%s' is not absolute", def->path);
         return storage_parse_permissions(storage_node(root, "target/permissions"), &def->perms, error);
 }
 
@@ -240,13 +254,13 @@ static bool check_needs(const DomusPoolDef *def, GError **error)
         unsigned needs = types[def->type].needs;
 
         if (needs & NEEDS_HOST && !def->host)
-                return storage_xml_fail(error, DOMUS_ERROR_XML, "missing storage pool source host name");
+                return xml_fail(error, DOMUS_ERROR_XML, "missing storage pool source host name");
         if (needs & NEEDS_DIR && !def->dir)
-                return storage_xml_fail(error, DOMUS_ERROR_XML, "missing storage pool source path");
+                return xml_fail(error, DOMUS_ERROR_XML, "missing storage pool source path");
         if (needs & NEEDS_DEVICE && def->devices->len != 1)
-                return storage_xml_fail(error, DOMUS_ERROR_XML, "a pool of type '%s' needs one source device", types[def->type].name);
+                return xml_fail(error, DOMUS_ERROR_XML, "a pool of type '%s' needs one source device", types[def->type].name);
         if (needs & NEEDS_TARGET && !def->path)
-                return storage_xml_fail(error, DOMUS_ERROR_XML, "missing storage pool target path");
+                return xml_fail(error, DOMUS_ERROR_XML, "missing storage pool target path");
         return true;
 }
 
@@ -255,9 +269,9 @@ static bool parse(DomusPoolDef *def, const xmlNode *root, GError **error)
         g_autofree char *type = xml_attr(root, "type");
 
         if (!type)
-                return storage_xml_fail(error, DOMUS_ERROR_XML, "missing attribute 'type' of element <pool>");
+                return xml_fail(error, DOMUS_ERROR_XML, "missing attribute 'type' of element <pool>");
         if (!domus_pool_type_from_string(type, &def->type))
-                return storage_xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "storage pool type '%s' is not supported", type);
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "storage pool type '%s' is not supported", type);
         return parse_identity(def, root, error) && parse_features(def, root, error) && parse_source(def, root, error) &&
                parse_target(def, root, error) && check_needs(def, error);
 }
@@ -265,18 +279,14 @@ static bool parse(DomusPoolDef *def, const xmlNode *root, GError **error)
 DomusPoolDef *domus_pool_def_parse(const char *xml, unsigned flags, GError **error)
 {
         g_autoptr(xmlDoc) doc = xml_parse(xml, "storage_pool_definition", error);
-        const xmlNode *root = doc ? xmlDocGetRootElement(doc) : NULL;
+        xmlNode *root = doc ? xmlDocGetRootElement(doc) : NULL;
         g_autoptr(DomusPoolDef) def = g_atomic_rc_box_new0(DomusPoolDef);
 
         def->devices = g_ptr_array_new_with_free_func(g_free);
         if (!root)
                 return NULL;
-        if (!xml_is(root, "pool")) {
-                storage_xml_fail(error, DOMUS_ERROR_XML, "unexpected root element <%s>, expecting <pool>", root->name);
-                return NULL;
-        }
         if ((flags & DOMUS_POOL_DEF_VALIDATE && !storage_schema_check(doc, "storagepool.rng", error)) ||
-            !storage_rules_check(rules, root, error) || !parse(def, root, error))
+            !xml_rules_check(&pool_rule, root, error) || !parse(def, root, error))
                 return NULL;
         return g_steal_pointer(&def);
 }
@@ -294,7 +304,7 @@ bool domus_pool_source_parse(const char *xml, char **ret_host, char **ret_format
                 return false;
         root = xmlDocGetRootElement(doc);
         if (!xml_is(root, "source"))
-                return storage_xml_fail(error, DOMUS_ERROR_XML, "unexpected root element <%s>, expecting <source>", root->name);
+                return xml_fail(error, DOMUS_ERROR_XML, "unexpected root element <%s>, expecting <source>", root->name);
         *ret_host = xml_attr(xml_child(root, "host"), "name");
         *ret_format = xml_attr(xml_child(root, "format"), "type");
         return true;

@@ -8,78 +8,6 @@
 #define SCHEMAS "/usr/share/libvirt/schemas/"
 #define NAME_MAX_BYTES 240
 
-bool storage_xml_fail(GError **error, DomusError code, const char *fmt, ...)
-{
-        va_list ap;
-
-        va_start(ap, fmt);
-        if (error)
-                *error = g_error_new_valist(DOMUS_ERROR, code, fmt, ap);
-        va_end(ap);
-        return false;
-}
-
-/* --- What there may be --- */
-
-static const struct storage_rule *find_rule(const struct storage_rule *rules, const char *path)
-{
-        for (; rules->path; rules++)
-                if (strcmp(rules->path, path) == 0)
-                        return rules;
-        return NULL;
-}
-
-static bool check_attributes(const struct storage_rule *rule, const xmlNode *node, GError **error)
-{
-        g_auto(GStrv) known = g_strsplit(rule->attrs ? rule->attrs : "", "|", -1);
-
-        for (const xmlAttr *a = node->properties; a; a = a->next)
-                if (a->ns || !g_strv_contains((const char *const *)known, (const char *)a->name))
-                        return storage_xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                "attribute '%s' of element <%s> (line %ld) is not supported", a->name, node->name, xmlGetLineNo(node));
-        return true;
-}
-
-static bool check_node(const struct storage_rule *rules, const char *path, const xmlNode *node, GError **error);
-
-static bool check_child(const struct storage_rule *rules, const char *path, const xmlNode *child, GError **error)
-{
-        g_autofree char *below = g_strconcat(path, *path ? "/" : "", (const char *)child->name, NULL);
-        const struct storage_rule *rule = child->ns ? NULL : find_rule(rules, below);
-
-        if (!rule)
-                return storage_xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "element <%s> in <%s> (line %ld) is not supported", child->name,
-                        child->parent->name, xmlGetLineNo(child));
-        if (!(rule->flags & RULE_MANY) && xml_next(child, (const char *)child->name))
-                return storage_xml_fail(error, DOMUS_ERROR_XML, "element <%s> in <%s> is given twice (line %ld)", child->name,
-                        child->parent->name, xmlGetLineNo(child));
-        return check_node(rules, below, child, error);
-}
-
-static bool check_node(const struct storage_rule *rules, const char *path, const xmlNode *node, GError **error)
-{
-        const struct storage_rule *rule = find_rule(rules, path);
-
-        if (!check_attributes(rule, node, error))
-                return false;
-        if (rule->flags & RULE_OPAQUE)
-                return true;
-        for (const xmlNode *c = node->children; c; c = c->next) {
-                if (c->type == XML_ELEMENT_NODE) {
-                        if (!check_child(rules, path, c, error))
-                                return false;
-                } else if (c->type == XML_TEXT_NODE && !(rule->flags & RULE_TEXT) && !xmlIsBlankNode(c)) {
-                        return storage_xml_fail(error, DOMUS_ERROR_XML, "unexpected text in <%s> (line %ld)", node->name, xmlGetLineNo(c));
-                }
-        }
-        return true;
-}
-
-bool storage_rules_check(const struct storage_rule *rules, const xmlNode *root, GError **error)
-{
-        return check_node(rules, "", root, error);
-}
-
 static void collect_error(void *opaque, xmlError *e)
 {
         GString *out = opaque;
@@ -98,7 +26,7 @@ static bool run_schema(xmlRelaxNG *schema, xmlDoc *doc, const char *path, GError
         r = xmlRelaxNGValidateDoc(ctxt, doc);
         xmlRelaxNGFreeValidCtxt(ctxt);
         if (r != 0)
-                return storage_xml_fail(error, DOMUS_ERROR_XML_INVALID, "Unable to validate doc against %s%s", path, details->str);
+                return xml_fail(error, DOMUS_ERROR_XML_INVALID, "Unable to validate doc against %s%s", path, details->str);
         return true;
 }
 
@@ -146,7 +74,7 @@ bool storage_check_name(const char *what, const char *name, GError **error)
         const char *problem = NULL;
 
         if (!name || !*name)
-                return storage_xml_fail(error, DOMUS_ERROR_XML, "the storage %s has no name", what);
+                return xml_fail(error, DOMUS_ERROR_XML, "the storage %s has no name", what);
         if (strchr(name, '/'))
                 problem = "cannot contain '/'";
         else if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
@@ -156,7 +84,7 @@ bool storage_check_name(const char *what, const char *name, GError **error)
         for (const char *p = name; *p; p++)
                 if ((unsigned char)*p < ' ' || *p == 127)
                         problem = "contains a control character";
-        return !problem || storage_xml_fail(error, DOMUS_ERROR_XML, "the storage %s name '%s' %s", what, name, problem);
+        return !problem || xml_fail(error, DOMUS_ERROR_XML, "the storage %s name '%s' %s", what, name, problem);
 }
 
 /* Bytes of a unit, 0 if there is no such: "KB" and the like are decimal, "K" and "KiB" binary. */
@@ -188,14 +116,18 @@ bool storage_parse_size(const xmlNode *node, uint64_t *ret, GError **error)
         uint64_t scale = unit ? unit_bytes(unit) : 1, n;
 
         if (!scale)
-                return storage_xml_fail(error, DOMUS_ERROR_XML, "unknown unit '%s' of element <%s>", unit, node->name);
+                return xml_fail(error, DOMUS_ERROR_XML, "unknown unit '%s' of element <%s>", unit, node->name);
         if (!xml_parse_uint(text, UINT64_MAX, &n))
-                return storage_xml_fail(error, DOMUS_ERROR_XML, "value '%s' of element <%s> is no size", text, node->name);
+                return xml_fail(error, DOMUS_ERROR_XML, "value '%s' of element <%s> is no size", text, node->name);
         if (n > (uint64_t)INT64_MAX / scale)
-                return storage_xml_fail(error, DOMUS_ERROR_XML, "value '%s' of element <%s> is too large", text, node->name);
+                return xml_fail(error, DOMUS_ERROR_XML, "value '%s' of element <%s> is too large", text, node->name);
         *ret = n * scale;
         return true;
 }
+
+const struct xml_rule storage_permission_rules[] = {
+        { "mode", XML_RULE_TEXT }, { "owner", XML_RULE_TEXT }, { "group", XML_RULE_TEXT }, { "label", XML_RULE_TEXT }, {}
+};
 
 static bool parse_id(const xmlNode *node, const char *name, int64_t *ret, GError **error)
 {
@@ -206,7 +138,7 @@ static bool parse_id(const xmlNode *node, const char *name, int64_t *ret, GError
         if (!text || strcmp(text, "-1") == 0)
                 return true;
         if (!xml_parse_uint(text, UINT32_MAX - 1, &n))
-                return storage_xml_fail(error, DOMUS_ERROR_XML, "value '%s' of element <%s> is no id", text, name);
+                return xml_fail(error, DOMUS_ERROR_XML, "value '%s' of element <%s> is no id", text, name);
         *ret = (int64_t)n;
         return true;
 }
@@ -218,7 +150,7 @@ bool storage_parse_permissions(const xmlNode *node, DomusPermissions *ret, GErro
 
         ret->mode = -1;
         if (mode && (!g_ascii_string_to_unsigned(mode, 8, 0, 07777, &m, NULL)))
-                return storage_xml_fail(error, DOMUS_ERROR_XML, "malformed octal mode '%s'", mode);
+                return xml_fail(error, DOMUS_ERROR_XML, "malformed octal mode '%s'", mode);
         if (mode)
                 ret->mode = (int)m;
         return parse_id(node, "owner", &ret->uid, error) && parse_id(node, "group", &ret->gid, error);

@@ -5,31 +5,43 @@
 
 #include "model/storage-xml.h"
 
-#define FILE_RULES(at)                                                                                                                 \
-        { at "/path", RULE_TEXT }, { at "/format", 0, "type" }, { at "/permissions" }, { at "/permissions/mode", RULE_TEXT },          \
-        { at "/permissions/owner", RULE_TEXT }, { at "/permissions/group", RULE_TEXT }, { at "/permissions/label", RULE_TEXT },        \
-        { at "/timestamps", RULE_OPAQUE }
+#define SIZE(name) { name, XML_RULE_TEXT, XML_ATTRS{ { "unit" }, {} } }
+#define FILE_RULES                                                                                                                     \
+        { "path", XML_RULE_TEXT }, { "format", 0, XML_ATTRS{ { "type" }, {} } }, STORAGE_PERMISSIONS_RULE, { "timestamps", XML_RULE_OPAQUE }
 
-static const struct storage_rule rules[] = {
-        { "", 0, "type" },
-        { "name", RULE_TEXT },
-        { "key", RULE_TEXT },
-        { "source", RULE_OPAQUE },
-        { "capacity", RULE_TEXT, "unit" },
-        { "allocation", RULE_TEXT, "unit" },
-        { "physical", RULE_TEXT, "unit" },
-        { "target" },
-        FILE_RULES("target"),
-        { "target/compat", RULE_TEXT },
-        { "target/nocow" },
-        { "target/clusterSize", RULE_TEXT, "unit" },
-        { "target/features" },
-        { "target/features/lazy_refcounts" },
-        { "target/features/extended_l2" },
-        { "backingStore" },
-        FILE_RULES("backingStore"),
-        { NULL },
+static const struct xml_rule feature_rules[] = {
+        { "lazy_refcounts" },
+        { "extended_l2" },
+        {},
 };
+
+static const struct xml_rule target_rules[] = {
+        FILE_RULES,
+        { "compat", XML_RULE_TEXT },
+        { "nocow" },
+        SIZE("clusterSize"),
+        { "features", 0, NULL, feature_rules },
+        {},
+};
+
+static const struct xml_rule backing_rules[] = {
+        FILE_RULES,
+        {},
+};
+
+static const struct xml_rule volume_rules[] = {
+        { "name", XML_RULE_TEXT },
+        { "key", XML_RULE_TEXT },
+        { "source", XML_RULE_OPAQUE },
+        SIZE("capacity"),
+        SIZE("allocation"),
+        SIZE("physical"),
+        { "target", 0, NULL, target_rules },
+        { "backingStore", 0, NULL, backing_rules },
+        {},
+};
+
+static const struct xml_rule volume_rule = { "volume", 0, XML_ATTRS{ { "type" }, {} }, volume_rules };
 
 /* Indexed by DomusVolumeType. */
 static const char *const types[] = { "file", "block", "dir", "network" };
@@ -74,6 +86,7 @@ DomusVolumeDef *domus_volume_def_copy(const DomusVolumeDef *def)
         for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++)
                 *strings[i] = g_strdup(*strings[i]);
         ret->extents = g_array_copy(def->extents);
+        g_array_set_clear_func(ret->extents, clear_extent); /* which is not copied */
         for (guint i = 0; i < ret->extents->len; i++) {
                 DomusExtent *e = &g_array_index(ret->extents, DomusExtent, i);
 
@@ -96,7 +109,7 @@ static bool parse_sizes(DomusVolumeDef *def, const xmlNode *root, unsigned flags
         const xmlNode *capacity = xml_child(root, "capacity"), *allocation = xml_child(root, "allocation");
 
         if (!capacity && !(flags & DOMUS_VOLUME_DEF_OPTIONAL_CAPACITY) && !xml_child(root, "backingStore"))
-                return storage_xml_fail(error, DOMUS_ERROR_XML, "missing capacity element");
+                return xml_fail(error, DOMUS_ERROR_XML, "missing capacity element");
         def->has_capacity = capacity;
         def->has_allocation = allocation;
         if (capacity && !storage_parse_size(capacity, &def->capacity, error))
@@ -111,7 +124,7 @@ static bool parse_features(DomusVolumeDef *def, const xmlNode *target, GError **
 
         def->compat = storage_text(target, "compat");
         if (def->compat && strcmp(def->compat, "0.10") != 0 && strcmp(def->compat, "1.1") != 0)
-                return storage_xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "value '%s' of element <compat> is not supported, only 0.10|1.1",
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "value '%s' of element <compat> is not supported, only 0.10|1.1",
                         def->compat);
         def->lazy_refcounts = xml_child(features, "lazy_refcounts");
         def->extended_l2 = xml_child(features, "extended_l2");
@@ -129,7 +142,7 @@ static bool parse_type(DomusVolumeDef *def, const xmlNode *root, GError **error)
                         return true;
                 }
         }
-        return !type || storage_xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "volume type '%s' is not supported", type);
+        return !type || xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "volume type '%s' is not supported", type);
 }
 
 static bool parse(DomusVolumeDef *def, const xmlNode *root, unsigned flags, GError **error)
@@ -149,16 +162,12 @@ DomusVolumeDef *domus_volume_def_parse(const char *xml, unsigned flags, GError *
 {
         g_autoptr(xmlDoc) doc = xml_parse(xml, "storage_volume_definition", error);
         g_autoptr(DomusVolumeDef) def = domus_volume_def_new(NULL);
-        const xmlNode *root = doc ? xmlDocGetRootElement(doc) : NULL;
+        xmlNode *root = doc ? xmlDocGetRootElement(doc) : NULL;
 
         if (!root)
                 return NULL;
-        if (!xml_is(root, "volume")) {
-                storage_xml_fail(error, DOMUS_ERROR_XML, "unexpected root element <%s>, expecting <volume>", root->name);
-                return NULL;
-        }
         if ((flags & DOMUS_VOLUME_DEF_VALIDATE && !storage_schema_check(doc, "storagevol.rng", error)) ||
-            !storage_rules_check(rules, root, error) || !parse(def, root, flags, error))
+            !xml_rules_check(&volume_rule, root, error) || !parse(def, root, flags, error))
                 return NULL;
         return g_steal_pointer(&def);
 }

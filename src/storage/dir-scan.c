@@ -91,7 +91,7 @@ bool storage_volume_look(DomusVolumeDef *vol, bool raw, bool *ret_skip, GError *
                 *ret_skip = true;
                 return storage_fail(error, DOMUS_ERROR_OPERATION_INVALID, "'%s' is neither a file, a folder nor a block device", vol->path);
         }
-        if (storage_image_read(fd, vol->path, raw ? "raw" : NULL, &image, &problem)) {
+        if (storage_image_read(fd, vol->path, raw ? "raw" : NULL, false, &image, &problem)) {
                 fill_image(vol, &image);
                 domus_image_clear(&image);
         } else {

@@ -7,6 +7,7 @@ struct image_file {
         int fd;
         const char *path;
         uint64_t size; /* of the file */
+        bool deep;     /* look also at what takes reading some MiB */
 };
 
 G_GNUC_PRINTF(3, 4)

@@ -152,7 +152,7 @@ static bool check_tables(const struct image_file *f, const struct header *h, con
                 if (!inside(f, at, cluster))
                         return shorter(f, error);
                 looked_at += cluster;
-                if (looked_at <= L2_BYTES_MAX && (!image_pread(f, l2, cluster, at, error) || !check_l2(f, h, l2, cluster, error)))
+                if (f->deep && looked_at <= L2_BYTES_MAX && (!image_pread(f, l2, cluster, at, error) || !check_l2(f, h, l2, cluster, error)))
                         return false;
         }
         return true;

@@ -219,9 +219,9 @@ static bool stat_image(struct image_file *f, DomusImage *ret, GError **error)
         return true;
 }
 
-bool storage_image_read(int fd, const char *path, const char *format, DomusImage *ret, GError **error)
+bool storage_image_read(int fd, const char *path, const char *format, bool deep, DomusImage *ret, GError **error)
 {
-        struct image_file f = { .fd = fd, .path = path };
+        struct image_file f = { .fd = fd, .path = path, .deep = deep };
         const struct format *row;
         int r = 0;
 
@@ -275,7 +275,7 @@ static bool open_and_read(const char *path, const char *format, DomusImage *ret,
                 g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_SYSTEM, "cannot open the image '%s': %s", path, g_strerror(errno));
                 return false;
         }
-        return storage_image_read(fd, path, format, ret, error);
+        return storage_image_read(fd, path, format, true, ret, error);
 }
 
 /* Files are told apart by device and inode: paths may lie. */

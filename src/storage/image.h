@@ -37,8 +37,9 @@ typedef struct {
 bool domus_image_probe(const char *path, const char *format, DomusImage *ret, GError **error);
 void domus_image_clear(DomusImage *image);
 
-/* The one open at fd alone, without what is below; path is for messages and for relative backing paths. */
-bool storage_image_read(int fd, const char *path, const char *format, DomusImage *ret, GError **error);
+/* The one open at fd alone, without what is below; path is for messages and for relative backing paths. deep: look also whether the data lie within the
+ * file, as domus_image_probe does; without, whether the tables do. */
+bool storage_image_read(int fd, const char *path, const char *format, bool deep, DomusImage *ret, GError **error);
 /* The format that the header says; "raw" if none is known. Negative errno. */
 int storage_image_guess(int fd, const char **ret);
 /* Formats that qemu-img makes and converts. */
