@@ -436,3 +436,35 @@ def test_only_our_table(conn, host):
     net.destroy()
     assert host.rules() == before
     host.sh('nft delete table inet admin')
+
+
+def test_updates_at_the_same_time(conn, daemon):
+    """Each waits for the dnsmasq of the one before it; a network that is destroyed answers those that still wait."""
+    net = conn.networkDefineXML(net_xml('a', n=50))
+    net.create()
+    ranges = [f"<range start='192.168.50.{i}' end='192.168.50.{i}'/>" for i in range(100, 106)]
+    errors = []
+
+    def update(xml, flags=LIVE | CONFIG):
+        c = daemon.open()
+        try:
+            c.networkLookupByName('a').update(ADD, libvirt.VIR_NETWORK_SECTION_IP_DHCP_RANGE, -1, xml, flags)
+        except libvirt.libvirtError as e:
+            errors.append(str(e))
+        c.close()
+    threads = [threading.Thread(target=update, args=(x,)) for x in ranges]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert errors == []
+    for xml in (net.XMLDesc(), net.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE)):
+        assert all(r in xml for r in ranges)
+    threads = [threading.Thread(target=update, args=(x.replace('50.10', '50.20'), LIVE)) for x in ranges]
+    for t in threads:
+        t.start()
+    harness.wait_until(lambda: '192.168.50.20' in net.XMLDesc(), what='the first one')
+    net.destroy()
+    for t in threads:
+        t.join()
+    assert not net.isActive() and all('meanwhile' in e or 'not running' in e for e in errors), errors
