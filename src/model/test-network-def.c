@@ -40,6 +40,8 @@ static const struct {
         { NET("<bridge name='b' zone='z'/>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "attribute 'zone'" },
         { NET("<bridge name='averylongbridgename'/>"), DOMUS_ERROR_XML, "Invalid bridge name" },
         { NET("<bridge name='a/b'/>"), DOMUS_ERROR_XML, "Invalid bridge name" },
+        { NET("<bridge name='virbr*'/>"), DOMUS_ERROR_XML, "Invalid bridge name" },
+        { NET("<forward mode='route' dev='eth+'/><ip address='10.0.0.1'/>"), DOMUS_ERROR_XML, "Invalid forward interface" },
         { NET("<bridge name='b' delay='31'/>"), DOMUS_ERROR_XML, "Invalid value '31'" },
         { NET("<mac address='01:00:00:00:00:00'/>"), DOMUS_ERROR_XML, "multicast" },
         { NET("<mac address='52:54:00:00:00'/>"), DOMUS_ERROR_XML, "Invalid bridge mac" },

@@ -7,6 +7,7 @@
 #include "net/dnsmasq.h"
 
 #define LEASES_MAX 65536
+#define STATIC_LEASES 1024 /* hosts beside the ranges, so that dnsmasq needs no restart when one is added */
 
 bool dnsmasq_wanted(const DomusNetworkDef *def)
 {
@@ -131,7 +132,7 @@ static void append_ranges(GString *out, const DomusNetworkIp *ip)
 
 static uint64_t count_leases(const DomusNetworkIp *ip)
 {
-        uint64_t n = ip->hosts->len;
+        uint64_t n = ip->ranges->len || ip->hosts->len ? STATIC_LEASES : 0;
         DomusInet start, end;
 
         for (unsigned i = 0; i < ip->ranges->len; i++) {

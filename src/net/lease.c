@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "net/lease.h"
@@ -110,14 +111,27 @@ static bool is_mac(const DomusLease *l, const uint8_t *mac)
         return !mac || (l->mac && g_ascii_strcasecmp(l->mac, text) == 0);
 }
 
-static void add_leases(DomusNetwork *net, const uint8_t *mac, GPtrArray *ret)
+char *network_lease_path(const DomusNetwork *net)
 {
-        char uuid[DOMUS_UUID_STRING_LEN], *text = NULL;
-        g_autofree char *path = NULL;
-        unsigned first = ret->len;
+        char uuid[DOMUS_UUID_STRING_LEN];
 
         domus_uuid_format(net->uuid, uuid);
-        path = g_strdup_printf("%s/%s.leases", net->owner->state_dir, uuid);
+        return g_strdup_printf("%s/%s.leases", net->owner->state_dir, uuid);
+}
+
+void network_forget_leases(const DomusNetwork *net)
+{
+        g_autofree char *path = network_lease_path(net);
+
+        unlink(path);
+}
+
+static void add_leases(DomusNetwork *net, const uint8_t *mac, GPtrArray *ret)
+{
+        g_autofree char *path = network_lease_path(net);
+        unsigned first = ret->len;
+        char *text = NULL;
+
         if (!net->live || file_read(path, LEASE_FILE_MAX, &text, NULL) < 0)
                 return; /* nobody had one yet */
         lease_parse_file(text, g_get_real_time() / G_USEC_PER_SEC, ret);

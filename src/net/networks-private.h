@@ -31,6 +31,8 @@ struct DomusNetwork {
         GPtrArray *ports;          /* of DomusNetworkPort*, owned */
         DomusNetworkDone start_done; /* while it is starting */
         gpointer start_opaque;
+        struct update *update;     /* waits for dnsmasq; NULL: none */
+        GQueue *updates;           /* of struct update: those after it */
 };
 
 /* --- networks.c --- */
@@ -45,12 +47,23 @@ bool network_settle_bridge(DomusNetworks *n, DomusNetworkDef *def, const DomusNe
 bool networks_apply_firewall(DomusNetworks *n, GError **error);
 bool networks_check_privileged(const DomusNetworks *n, GError **error);
 
+/* --- lease.c --- */
+
+/* g_free. */
+char *network_lease_path(const DomusNetwork *net);
+void network_forget_leases(const DomusNetwork *net);
+
 /* --- network.c --- */
 
 /* Which definitions a change with these flags (virNetworkUpdateFlags) is for. */
 bool network_impact(const DomusNetwork *net, unsigned flags, bool *ret_live, bool *ret_config, GError **error);
 /* Takes the definitions; NULL: that one stays. */
 void network_replace(DomusNetwork *net, DomusNetworkDef *live, DomusNetworkDef *config);
+
+/* --- update.c --- */
+
+/* Ends what waits for dnsmasq, and what waits for that, with error; their changes of the persistent definition are taken back. */
+void network_update_abort(DomusNetwork *net, const GError *error);
 
 /* --- store.c: definitions on disk --- */
 

@@ -34,6 +34,7 @@ DomusNetwork *network_new(DomusNetworks *n, const DomusNetworkDef *def)
         domus_uuid_format(def->uuid, uuid);
         net->run_dir = g_build_filename(n->run_dir, uuid, NULL);
         net->ports = g_ptr_array_new_with_free_func(network_port_free);
+        net->updates = g_queue_new();
         g_hash_table_insert(n->by_uuid, net->uuid, net);
         g_hash_table_insert(n->by_name, net->name, net);
         return net;
@@ -51,6 +52,7 @@ void domus_network_unref(DomusNetwork *net)
                 return;
         dnsmasq_free(net->dnsmasq);
         g_ptr_array_unref(net->ports);
+        g_queue_free(net->updates); /* each has a reference, so it is empty */
         domus_network_def_free(net->config);
         domus_network_def_free(net->live);
         g_free(net->run_dir);
@@ -69,6 +71,7 @@ void network_drop_if_unused(DomusNetwork *net)
 
         if (net->config || net->live || !n)
                 return;
+        network_forget_leases(net);
         net->owner = NULL;
         g_hash_table_remove(n->by_name, net->name);
         g_hash_table_remove(n->by_uuid, net->uuid);

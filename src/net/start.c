@@ -130,11 +130,8 @@ static void on_dnsmasq(const GError *error, void *opaque)
 
 static void make_dnsmasq(DomusNetwork *net)
 {
-        char uuid[DOMUS_UUID_STRING_LEN];
-        g_autofree char *leases = NULL;
+        g_autofree char *leases = network_lease_path(net);
 
-        domus_uuid_format(net->uuid, uuid);
-        leases = g_strdup_printf("%s/%s.leases", net->owner->state_dir, uuid);
         net->dnsmasq = dnsmasq_new(net->owner->loop, net->name, net->run_dir, leases);
 }
 
@@ -214,17 +211,17 @@ void domus_network_start(DomusNetwork *net, DomusNetworkDone done, gpointer opaq
 bool domus_network_destroy(DomusNetwork *net, GError **error)
 {
         g_autoptr(DomusNetwork) hold = domus_network_ref(net);
-        g_autoptr(GError) aborted = NULL;
+        g_autoptr(GError) aborted = g_error_new(DOMUS_ERROR, DOMUS_ERROR_OPERATION_ABORTED, "network '%s' was destroyed meanwhile", net->name);
 
         if (!net->live) {
                 g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_INVALID, "network '%s' is not active", net->name);
                 return false;
         }
         if (net->start_done) {
-                g_set_error(&aborted, DOMUS_ERROR, DOMUS_ERROR_OPERATION_ABORTED, "network '%s' was destroyed while it started", net->name);
                 finish_start(net, aborted);
                 return true;
         }
+        network_update_abort(net, aborted);
         network_take_down(net);
         network_emit(net, DOMUS_NETWORK_EVENT_LIFECYCLE, VIR_NETWORK_EVENT_STOPPED, NULL);
         network_drop_if_unused(net);
@@ -233,13 +230,13 @@ bool domus_network_destroy(DomusNetwork *net, GError **error)
 
 void network_detach(DomusNetwork *net)
 {
-        g_autoptr(GError) error = NULL;
+        g_autoptr(GError) error = g_error_new(DOMUS_ERROR, DOMUS_ERROR_OPERATION_ABORTED, "the daemon ends");
         DomusNetworkDone done = net->start_done;
 
+        network_update_abort(net, error);
         net->start_done = NULL;
         if (!done)
                 return;
-        g_set_error(&error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_ABORTED, "the daemon ends");
         network_take_down(net);
         done(NULL, error, net->start_opaque);
 }

@@ -59,24 +59,37 @@ bool network_store_set_autostart(DomusNetworks *n, const char *name, bool on, GE
 
 /* --- Loading --- */
 
-static DomusNetworkDef *read_definition(const DomusNetworks *n, const char *name, GError **error)
+/* A file that an administrator put there may lack what a definition gets by being defined: a uuid, a bridge, a MAC address. */
+static bool complete(DomusNetworks *n, DomusNetworkDef *def, const char *xml, GError **error)
+{
+        g_autofree char *now = NULL;
+
+        if (!network_settle_bridge(n, def, NULL, error))
+                return false;
+        now = domus_network_def_format(def, 0);
+        return strcmp(now, xml) == 0 || network_store_save(n, def, error);
+}
+
+static DomusNetworkDef *read_definition(DomusNetworks *n, const char *name, GError **error)
 {
         g_autofree char *path = file_of(n, name);
         g_autoptr(DomusNetworkDef) def = NULL;
         char *xml = NULL;
         int r = file_read(path, DEFINITION_MAX, &xml, NULL);
+        bool ok;
 
         if (r < 0) {
                 fail(error, "read", path, -r);
                 return NULL;
         }
         def = domus_network_def_parse(xml, 0, error);
-        free(xml);
         if (def && strcmp(def->name, name) != 0) {
                 g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_XML, "'%s' defines network '%s'", path, def->name);
-                return NULL;
+                g_clear_pointer(&def, domus_network_def_free);
         }
-        return g_steal_pointer(&def);
+        ok = def && complete(n, def, xml, error);
+        free(xml);
+        return ok ? g_steal_pointer(&def) : NULL;
 }
 
 static void load_one(DomusNetworks *n, const char *name)

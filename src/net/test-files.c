@@ -27,7 +27,7 @@ static void test_config(void)
                 "\ninterface=virbr7\n", "\nbind-dynamic\n", "\ndomain=example\nexpand-hosts\n", "\nlocal=/example/\n", "\ndomain-needed\nlocal=//\n",
                 "\nserver=/corp/10.1.1.1\n", "\nserver=9.9.9.9\nno-resolv\n", "\nlocal=/7.168.192.in-addr.arpa/\n",
                 "\ntxt-record=t,\"a, \\\"b\\\" # c\\\\\"\n", "\nsrv-host=_s._tcp.d,t,1,2,3\n", "\ndhcp-range=192.168.7.10,192.168.7.20,3600\n",
-                "\ndhcp-range=fd00:7::100,fd00:7::1ff,64\n", "\ndhcp-lease-max=268\n", "\nenable-tftp\ntftp-root=\"/srv/tftp\"\n",
+                "\ndhcp-range=fd00:7::100,fd00:7::1ff,64\n", "\ndhcp-lease-max=2315\n", "\nenable-tftp\ntftp-root=\"/srv/tftp\"\n",
                 "\ndhcp-boot=\"pxe\",,192.168.7.1\n", "\ndhcp-option=option:mtu,1400\n", "\nenable-ra\n", "\ndhcp-leasefile=L\n", "\naddn-hosts=N\n",
         };
         g_autoptr(DomusNetworkDef) def = parse(

@@ -36,10 +36,12 @@ struct change {
         const char *xml;
 };
 
-/* An update of the live network that waits for dnsmasq. */
 struct update {
         DomusNetwork *net;
-        DomusNetworkDef *old_live, *old_config; /* old_config: NULL if it is not changed */
+        unsigned command, section, flags; /* virNetworkUpdate* */
+        int parent;
+        char *xml;
+        DomusNetworkDef *old_live, *old_config; /* what was before; NULL if it is not changed */
         DomusNetworkDone done;
         gpointer opaque;
 };
@@ -69,14 +71,23 @@ static DomusNetworkDef *changed(const DomusNetworkDef *def, const struct change 
         return domus_network_def_update(def, c->command, c->section, c->parent, c->xml, error);
 }
 
-/* --- The live network --- */
+/* --- The end of an update --- */
 
 static void update_free(struct update *u)
 {
         domus_network_def_free(u->old_live);
         domus_network_def_free(u->old_config);
         domus_network_unref(u->net);
+        g_free(u->xml);
         g_free(u);
+}
+
+static void take_back_config(struct update *u)
+{
+        if (!u->old_config)
+                return;
+        network_replace(u->net, NULL, g_steal_pointer(&u->old_config));
+        network_store_save(u->net->owner, u->net->config, NULL);
 }
 
 /* Everything as it was. dnsmasq served with the old definition before, so it is started with it again. */
@@ -85,28 +96,57 @@ static void roll_back(struct update *u)
         DomusNetwork *net = u->net;
         g_autoptr(GError) error = NULL;
 
-        network_replace(net, g_steal_pointer(&u->old_live), g_steal_pointer(&u->old_config));
-        if (net->config)
-                network_store_save(net->owner, net->config, NULL);
+        take_back_config(u);
+        if (!u->old_live)
+                return;
+        network_replace(net, g_steal_pointer(&u->old_live), NULL);
         networks_apply_firewall(net->owner, NULL);
         network_save_live(net, NULL);
         if (net->dnsmasq && !dnsmasq_start(net->dnsmasq, net->live, NULL, NULL, &error))
                 log_error("network '%s': %s", net->name, error->message);
 }
 
-static void finish(struct update *u, const GError *error)
+static void answer(struct update *u, const GError *error)
 {
-        g_autoptr(GError) copy = error ? g_error_copy(error) : NULL;
-
-        if (error && u->net->live)
-                roll_back(u);
-        u->done(error ? NULL : u->net, copy, u->opaque);
+        u->done(error ? NULL : u->net, error, u->opaque);
         update_free(u);
 }
 
+static void begin(struct update *u);
+
+static void finish(struct update *u, const GError *error)
+{
+        g_autoptr(DomusNetwork) net = domus_network_ref(u->net);
+        struct update *next;
+
+        net->update = NULL;
+        if (error)
+                roll_back(u);
+        answer(u, error);
+        next = net->update ? NULL : g_queue_pop_head(net->updates);
+        if (next)
+                begin(next);
+}
+
+void network_update_abort(DomusNetwork *net, const GError *error)
+{
+        struct update *u = g_steal_pointer(&net->update);
+
+        if (u) {
+                take_back_config(u);
+                answer(u, error);
+        }
+        while ((u = g_queue_pop_head(net->updates)))
+                answer(u, error);
+}
+
+/* --- Its effects --- */
+
 static void on_dnsmasq(const GError *error, void *opaque)
 {
-        finish(opaque, error);
+        g_autoptr(GError) copy = error ? g_error_copy(error) : NULL;
+
+        finish(opaque, copy);
 }
 
 /* Whether dnsmasq has to be started anew, because more has changed than the files that it reads again. */
@@ -137,30 +177,53 @@ static void apply_live(struct update *u)
 
 /* --- All of it --- */
 
+/* The new definitions take their places; on failure nothing is changed. */
+static bool change(struct update *u, GError **error)
+{
+        DomusNetwork *net = u->net;
+        struct change c = { .parent = u->parent, .xml = u->xml };
+        g_autoptr(DomusNetworkDef) new_live = NULL, new_config = NULL;
+        bool live, config;
+
+        if (!translate(net, u->command, u->section, &c, error) || !network_impact(net, u->flags, &live, &config, error) ||
+                (live && !(new_live = changed(net->live, &c, error))) || (config && !(new_config = changed(net->config, &c, error))) ||
+                (config && !network_store_save(net->owner, new_config, error)))
+                return false;
+        u->old_live = live ? g_steal_pointer(&net->live) : NULL;
+        u->old_config = config ? g_steal_pointer(&net->config) : NULL;
+        network_replace(net, g_steal_pointer(&new_live), g_steal_pointer(&new_config));
+        return true;
+}
+
+static void begin(struct update *u)
+{
+        g_autoptr(GError) error = NULL;
+
+        u->net->update = u;
+        if (!change(u, &error) || !u->old_live)
+                finish(u, error);
+        else
+                apply_live(u);
+}
+
 void domus_network_update(DomusNetwork *net, unsigned command, unsigned section, int parent_index, const char *xml, unsigned flags,
                           DomusNetworkDone done, gpointer opaque)
 {
-        struct change c = { .parent = parent_index, .xml = xml };
-        g_autoptr(DomusNetworkDef) new_live = NULL, new_config = NULL;
         g_autoptr(GError) error = NULL;
-        bool live = false, config = false;
         struct update *u;
 
-        if (net->start_done)
+        if (net->start_done) {
                 g_set_error(&error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_INVALID, "network '%s' is being started", net->name);
-        if (error || !translate(net, command, section, &c, &error) || !network_impact(net, flags, &live, &config, &error) ||
-                (live && !(new_live = changed(net->live, &c, &error))) || (config && !(new_config = changed(net->config, &c, &error))) ||
-                (config && !network_store_save(net->owner, new_config, &error))) {
                 done(NULL, error, opaque);
                 return;
         }
         u = g_new0(struct update, 1);
-        *u = (struct update){ .net = domus_network_ref(net), .done = done, .opaque = opaque };
-        u->old_live = live ? g_steal_pointer(&net->live) : NULL;
-        u->old_config = config ? g_steal_pointer(&net->config) : NULL;
-        network_replace(net, g_steal_pointer(&new_live), g_steal_pointer(&new_config));
-        if (live)
-                apply_live(u);
+        *u = (struct update){
+                .net = domus_network_ref(net), .command = command, .section = section, .flags = flags, .parent = parent_index, .xml = g_strdup(xml),
+                .done = done, .opaque = opaque,
+        };
+        if (net->update)
+                g_queue_push_tail(net->updates, u);
         else
-                finish(u, NULL);
+                begin(u);
 }
