@@ -235,8 +235,8 @@ static bool is_limited(const DomusIotune *t)
 
 static void put_properties(DomusVmDevice *to, const DomusDisk *disk)
 {
-        domus_vm_device_bool(to, VM_PROP_READONLY, disk->readonly);
-        domus_vm_device_string(to, VM_PROP_SERIAL, disk->serial);
+        if (!disk->cdrom)
+                domus_vm_device_bool(to, VM_PROP_READONLY, disk->readonly);
         domus_vm_device_string(to, VM_PROP_CACHE, disk->cache && strcmp(disk->cache, "default") != 0 ? disk->cache : NULL);
         domus_vm_device_string(to, VM_PROP_IO, disk->io);
         domus_vm_device_bool(to, VM_PROP_DISCARD, g_strcmp0(disk->discard, "unmap") == 0);
@@ -267,7 +267,7 @@ static DomusVmDevice *describe(const DomusDomainDef *def, const DomusDevice *d)
                 domus_vm_device_u(vm, VM_PROP_TARGET, d->address.target);
                 domus_vm_device_u(vm, VM_PROP_LUN, d->address.unit);
         }
-        put_properties(vm, &d->disk);
+        domus_vm_device_string(vm, VM_PROP_SERIAL, d->disk.serial);
         return vm;
 }
 
@@ -345,8 +345,14 @@ static bool open_drive(DomusDomain *d, DomusDomainDef *def, const char *alias, D
 DomusVmDevice *domus_device_open_disk(DomusDomain *d, DomusDomainDef *def, const char *alias, GError **error)
 {
         g_autoptr(DomusVmDevice) vm = describe(def, domus_domain_def_device_by_alias(def, alias));
+        const DomusDevice *device;
 
-        return open_drive(d, def, alias, vm, error) ? g_steal_pointer(&vm) : NULL;
+        if (!open_drive(d, def, alias, vm, error))
+                return NULL;
+        device = domus_domain_def_device_by_alias(def, alias);
+        if (has_medium(&device->disk)) /* all of that is said of an image */
+                put_properties(vm, &device->disk);
+        return g_steal_pointer(&vm);
 }
 
 void domus_device_release_image(DomusDomain *d, const char *alias)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "daemon/device-host.h"
 
+#include "base/fd.h"
+#include "base/log.h"
 #include "storage/image.h"
 
 static bool resolve_volume(gpointer opaque, const char *pool, const char *volume, DomusHookVolume *ret, GError **error)
@@ -55,7 +57,7 @@ static bool image_capacity(gpointer opaque, const char *path, const char *format
         return true;
 }
 
-void domus_device_host_hooks(DomusPools *pools, DomusDomainHooks *ret)
+void domus_device_host_storage(DomusPools *pools, DomusDomainHooks *ret)
 {
         *ret = (DomusDomainHooks){
                 .opaque = pools,
@@ -65,4 +67,111 @@ void domus_device_host_hooks(DomusPools *pools, DomusDomainHooks *ret)
                 .backing_files = backing_files,
                 .image_capacity = image_capacity,
         };
+}
+
+/* --- Networks --- */
+
+static DomusTapRequest make_request(const uint8_t *uuid, const char *name, const DomusInterface *i)
+{
+        return (DomusTapRequest){
+                .network = i->type == DOMUS_INTERFACE_NETWORK ? i->network : NULL,
+                .bridge = i->type == DOMUS_INTERFACE_BRIDGE ? i->bridge : NULL,
+                .portgroup = i->portgroup,
+                .mac = i->mac,
+                .target = i->target,
+                .domain_uuid = uuid,
+                .domain_name = name,
+                .mtu = i->mtu,
+                .queues = i->queues,
+                .link_down = i->link_down,
+                .isolated = i->isolated,
+                .bandwidth = domus_bandwidth_is_empty(&i->bandwidth) ? NULL : &i->bandwidth,
+                .source_device = i->type == DOMUS_INTERFACE_DIRECT ? i->dev : NULL,
+                .source_mode = i->type == DOMUS_INTERFACE_DIRECT ? i->mode : NULL,
+        };
+}
+
+static bool open_tap(gpointer networks, const uint8_t *uuid, const char *name, const DomusInterface *interface, DomusHookTap *ret, GError **error)
+{
+        DomusTapRequest request = make_request(uuid, name, interface);
+        DomusTap tap = { 0 };
+
+        if (interface->type == DOMUS_INTERFACE_ETHERNET) {
+                g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_CONFIG_UNSUPPORTED, "an interface of type 'ethernet' is not supported");
+                return false;
+        }
+        if (!domus_networks_open_tap(networks, &request, &tap, error))
+                return false;
+        *ret = (DomusHookTap){ .device = g_steal_pointer(&tap.device), .bridge = g_steal_pointer(&tap.bridge),
+                               .port_uuid = g_steal_pointer(&tap.port_uuid), .mtu = interface->mtu || tap.mtu != 1500 ? tap.mtu : 0 };
+        for (unsigned i = 0; i < tap.n_fds && i < DOMUS_HOOK_QUEUES_MAX; i++)
+                ret->fds[ret->n_fds++] = fd_steal(&tap.fds[i]);
+        domus_tap_clear(&tap);
+        return true;
+}
+
+static void release_tap(gpointer networks, const char *device, const char *port_uuid)
+{
+        g_autoptr(GError) error = NULL;
+
+        if (!domus_networks_release_tap(networks, device, port_uuid, &error))
+                log_warning("network device '%s': %s", device, error->message);
+}
+
+static bool set_link(gpointer networks, const char *device, bool up, GError **error)
+{
+        return domus_networks_set_link(networks, device, up, error);
+}
+
+static bool set_bandwidth(gpointer networks, const char *device, const DomusBandwidth *bandwidth, GError **error)
+{
+        return domus_networks_set_bandwidth(networks, device, bandwidth, error);
+}
+
+static bool move_tap(gpointer networks, const char *device, const uint8_t *uuid, const char *name, const DomusInterface *interface, GError **error)
+{
+        DomusTapRequest request = make_request(uuid, name, interface);
+
+        return domus_networks_move_tap(networks, device, &request, error);
+}
+
+static bool tap_stats(gpointer networks, const char *device, DomusHookTapStats *ret, GError **error)
+{
+        DomusTapStats s;
+
+        if (!domus_networks_tap_stats(device, &s, error))
+                return false;
+        *ret = (DomusHookTapStats){ s.rx_bytes, s.rx_packets, s.rx_errs, s.rx_drop, s.tx_bytes, s.tx_packets, s.tx_errs, s.tx_drop };
+        return true;
+}
+
+static GPtrArray *addresses(gpointer networks, const char *network, const uint8_t *mac, bool arp, GError **error)
+{
+        g_autoptr(GPtrArray) found = arp ? domus_networks_neighbours_by_mac(networks, mac, error) :
+                                           domus_networks_leases_by_mac(networks, network, mac, error);
+        GPtrArray *list;
+
+        if (!found)
+                return NULL;
+        list = g_ptr_array_new_with_free_func(domus_hook_address_free);
+        for (unsigned i = 0; i < found->len; i++) {
+                const DomusLease *lease = found->pdata[i];
+                DomusHookAddress *a = g_new0(DomusHookAddress, 1);
+
+                *a = (DomusHookAddress){ .address = g_strdup(lease->address), .type = lease->type, .prefix = lease->prefix };
+                g_ptr_array_add(list, a);
+        }
+        return list;
+}
+
+void domus_device_host_networks(DomusNetworks *networks, DomusDomainHooks *hooks)
+{
+        hooks->net_opaque = networks;
+        hooks->open_tap = open_tap;
+        hooks->release_tap = release_tap;
+        hooks->set_link = set_link;
+        hooks->set_bandwidth = set_bandwidth;
+        hooks->move_tap = move_tap;
+        hooks->tap_stats = tap_stats;
+        hooks->addresses = addresses;
 }

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* The host's storage as hooks of the domains. */
+/* The host's storage and networks as hooks of the domains. What is handed over here is borrowed, for as long as the hooks are used. */
 
 #include "daemon/domain-hooks.h"
+#include "net/networks.h"
 #include "storage/pools.h"
 
-/* pools: borrowed, for as long as the hooks are used. */
-void domus_device_host_hooks(DomusPools *pools, DomusDomainHooks *ret);
+/* The hooks for storage; the others are NULL. */
+void domus_device_host_storage(DomusPools *pools, DomusDomainHooks *ret);
+/* Adds those for networks. */
+void domus_device_host_networks(DomusNetworks *networks, DomusDomainHooks *hooks);

@@ -68,7 +68,7 @@ static DomusVmDevice *open_tap(DomusDomain *d, DomusDomainDef *def, const char *
                 g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_CONFIG_UNSUPPORTED, "there are no networks here: an interface must be of type 'user'");
                 return NULL;
         }
-        if (!hooks->open_tap(hooks->opaque, d->uuid, d->name, &device->interface, &tap, error))
+        if (!hooks->open_tap(hooks->net_opaque, d->uuid, d->name, &device->interface, &tap, error))
                 return NULL;
         vm = describe(device, tap.mtu);
         if (tap.n_fds > 1)
@@ -97,5 +97,5 @@ void domus_device_release_interface(DomusDomain *d, const DomusDevice *device)
         const DomusDomainHooks *hooks = &d->manager->hooks;
 
         if (g_hash_table_remove(d->taps, device->alias) && hooks->release_tap)
-                hooks->release_tap(hooks->opaque, device->interface.target, device->interface.port_uuid);
+                hooks->release_tap(hooks->net_opaque, device->interface.target, device->interface.port_uuid);
 }

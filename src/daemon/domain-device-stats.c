@@ -217,7 +217,7 @@ bool domus_domain_interface_counters(DomusDomain *d, const DomusDevice *interfac
 
         *ret = (DomusHookTapStats){ 0 };
         if (interface->interface.target && hooks && hooks->tap_stats)
-                return hooks->tap_stats(hooks->opaque, interface->interface.target, ret, error);
+                return hooks->tap_stats(hooks->net_opaque, interface->interface.target, ret, error);
         if (vm_counters(interface, by_alias, ret))
                 return true;
         g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_UNSUPPORTED, "the interface has no counters");
@@ -230,5 +230,5 @@ GPtrArray *domus_domain_interface_addresses(DomusDomain *d, const DomusDevice *i
 
         if (!hooks || !hooks->addresses)
                 return g_ptr_array_new_with_free_func(domus_hook_address_free);
-        return hooks->addresses(hooks->opaque, interface->interface.network, interface->interface.mac, arp, error);
+        return hooks->addresses(hooks->net_opaque, interface->interface.network, interface->interface.mac, arp, error);
 }

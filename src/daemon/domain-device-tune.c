@@ -249,7 +249,7 @@ static bool limit_live(DomusDomain *d, const Setting *s, GError **error)
                 g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_UNSUPPORTED, "the interface has no device on the host");
                 return false;
         }
-        if (!hooks->set_bandwidth(hooks->opaque, interface->interface.target, &s->bandwidth, error))
+        if (!hooks->set_bandwidth(hooks->net_opaque, interface->interface.target, &s->bandwidth, error))
                 return false;
         domus_domain_def_set_bandwidth(def, interface, &s->bandwidth);
         domus_domain_def_free(d->live);

@@ -145,16 +145,16 @@ static bool change_host_side(DomusDomain *d, const DomusInterface *old, const Do
                                 "cannot change the source of this interface while the domain runs");
                         return false;
                 }
-                if (!hooks->move_tap(hooks->opaque, old->target, d->uuid, d->name, new, error))
+                if (!hooks->move_tap(hooks->net_opaque, old->target, d->uuid, d->name, new, error))
                         return false;
         }
         if (!old->target)
                 return true;
         if (old->link_down != new->link_down && hooks->set_link &&
-                !hooks->set_link(hooks->opaque, old->target, !new->link_down, error))
+                !hooks->set_link(hooks->net_opaque, old->target, !new->link_down, error))
                 return false;
         if (!domus_bandwidth_equal(&old->bandwidth, &new->bandwidth) && hooks->set_bandwidth &&
-                !hooks->set_bandwidth(hooks->opaque, old->target, &new->bandwidth, error))
+                !hooks->set_bandwidth(hooks->net_opaque, old->target, &new->bandwidth, error))
                 return false;
         return true;
 }

@@ -48,6 +48,8 @@ typedef struct {
         /* Bytes that a guest sees of an image of that format. */
         bool (*image_capacity)(gpointer opaque, const char *path, const char *format, uint64_t *ret, GError **error);
 
+        gpointer net_opaque; /* of the functions from here on */
+
         /* interface: of type network, bridge, direct or ethernet. The descriptors are the caller's. */
         bool (*open_tap)(gpointer opaque, const uint8_t *domain_uuid, const char *domain_name, const DomusInterface *interface,
                          DomusHookTap *ret, GError **error);

@@ -37,7 +37,7 @@ typedef struct {
         bool privileged;
 } DomusPaths;
 
-/* hooks: copied; NULL: neither storage nor networks. Loads the definitions, finds running VMs again, then autostarts (once per boot of the daemon's run_dir). */
+/* hooks: copied; NULL: no storage; networks are the manager's own where they are not given. Loads the definitions, finds running VMs again, then autostarts (once per boot of the daemon's run_dir). */
 DomusManager *domus_manager_new(sd_event *loop, const DomusPaths *paths, DomusHost *host, const DomusDomainHooks *hooks, GError **error);
 /* VMs go on running. */
 void domus_manager_free(DomusManager *m);

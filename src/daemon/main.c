@@ -319,7 +319,7 @@ static int run(sd_event *loop, const struct options *o)
         if (pools) {
                 DomusDomainHooks hooks;
 
-                domus_device_host_hooks(pools, &hooks);
+                domus_device_host_storage(pools, &hooks);
                 manager = domus_manager_new(loop, &o->paths, host, &hooks, &error);
         }
         if (manager) {

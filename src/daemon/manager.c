@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/macros.h"
 #include "daemon/device.h"
+#include "daemon/device-host.h"
 #include "daemon/vmspawn.h"
 #include "run/boot.h"
 
@@ -378,6 +379,8 @@ static bool make_networks(DomusManager *m, GError **error)
         };
 
         m->networks = domus_networks_new(m->loop, &config, error);
+        if (m->networks && !m->hooks.open_tap)
+                domus_device_host_networks(m->networks, &m->hooks);
         return m->networks != NULL;
 }
 

@@ -74,7 +74,7 @@ static bool resolve_volume(gpointer opaque, const char *pool, const char *volume
 
 static void open_manager(Fixture *f)
 {
-        DomusDomainHooks hooks = { .opaque = f, .open_tap = open_tap, .release_tap = release_tap, .probe_format = probe_format,
+        DomusDomainHooks hooks = { .opaque = f, .net_opaque = f, .open_tap = open_tap, .release_tap = release_tap, .probe_format = probe_format,
                                    .resolve_volume = resolve_volume };
         g_autoptr(GError) error = NULL;
 
