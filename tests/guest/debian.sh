@@ -36,3 +36,13 @@ debian_sources() {
         fi
         printf '%s\n' "$sources"
 }
+
+# mmdebstrap in a mount namespace of its own: it mounts this host's /dev/shm and others below the tree, and if it is killed they go with it.
+make_tree() {
+        unshare --mount --propagation private mmdebstrap --mode=root --format=directory "$@"
+}
+
+# Removes what was being made; never into something mounted there.
+discard() {
+        rm -rf --one-file-system "$1"
+}
