@@ -216,37 +216,6 @@ def test_scsi(start):
     assert vm.close() == 0
 
 
-def test_full_disk(start):
-    """The host's file system is full: the guest waits, and goes on when there is room."""
-    if os.geteuid() != 0:
-        return
-    vm = start()
-    vm.call('Start', False)
-    vm.expect(PROMPT)
-    with tempfile.TemporaryDirectory() as d:
-        subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', d], check=True)
-        try:
-            filler = pathlib.Path(d, 'filler')
-            filler.write_bytes(bytes(6 << 20))
-            with open(f'{d}/image', 'w+b') as image:
-                image.truncate(16 << 20)
-                vm.call('AddDevice', disk('disk0', image.fileno(), werror='stop'))
-                vm.shell('while [ ! -b /dev/vda ]; do usleep 50000; done')
-                os.write(vm.console, b'dd if=/dev/zero bs=1M count=4 | tr "\\000" x | dd of=/dev/vda bs=64k conv=fsync; echo written: $?\n')
-                vm.wait_signal('DeviceError', 'disk0', 'no-space')
-                vm.wait_signal('StateChanged', 'paused', 'io-error')
-                filler.unlink()
-                vm.call('Resume')
-                vm.wait_signal('StateChanged', 'running')
-                vm.expect('\nwritten: 0')
-                image.seek(0)
-                assert image.read(4 << 20) == b'x' * (4 << 20)
-            assert 'error' not in vm.shell('dmesg').lower()
-            assert vm.close() == 0
-        finally:
-            subprocess.run(['umount', '-l', d], check=True)
-
-
 def test_no_acpi(start):
     vm = start(acpi=False, devices=[rng('rng0', slot=U32(4))])
     vm.add('virtio-rng', 'early')
