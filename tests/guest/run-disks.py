@@ -230,17 +230,19 @@ def timed(vm, command):
 
 
 def test_limits(start):
+    # A machine that is busy with other things may be slower, but never faster.
+    slack = max(1, os.getloadavg()[0] / os.cpu_count())
     with scratch() as d:
         image = Image(d, 256 * MiB)
         vm = start(devices=[image.disk(iotune={'read-bytes-sec': 10 * MiB, 'write-iops-sec': 50})])
         boot(vm)
         took = timed(vm, 'dd if=/dev/vda of=/dev/null bs=1M count=50')
-        assert 4.5 < took < 5.5, took
+        assert 4.5 < took < 5.5 * slack, took
         took = timed(vm, '(for i in 0 1 2 3 4 5 6 7; do dd if=/dev/zero of=/dev/vda bs=4096 seek=$((i * 100)) count=25 oflag=direct & done; wait)')
-        assert 3.6 < took < 4.4, took
+        assert 3.6 < took < 4.4 * slack, took
         vm.call('SetDevice', 'disk', {'iotune': {'total-bytes-sec': 40 * MiB}})
         took = timed(vm, 'dd if=/dev/vda of=/dev/null bs=1M skip=60 count=120')
-        assert 2.7 < took < 3.3, took
+        assert 2.7 < took < 3.3 * slack, took
         try:
             vm.call('SetDevice', 'disk', {'iotune': {'total-bytes': 1}})
         except Error as e:
