@@ -86,6 +86,11 @@ def file_system(size):
             subprocess.run(['umount', f'{d}/mnt'], check=True)
 
 
+def work(vm, command):
+    """For what takes seconds where nothing else runs."""
+    return vm.shell(command, timeout=240)
+
+
 def boot(vm):
     vm.call('Start', False)
     vm.expect(PROMPT)
@@ -202,7 +207,7 @@ def test_blk(start):
         boot(vm)
         assert vm.shell('cat /sys/block/vda/serial') == 'serial-1'
         assert vm.shell('ls /sys/block/vda/mq | wc -l') == '2'
-        vm.shell('/opt/mkfs.ext4 -q /dev/vda && mount -t ext4 /dev/vda /mnt && dd if=/dev/urandom of=/tmp/d bs=1M count=40 2>/dev/null && '
+        work(vm, '/opt/mkfs.ext4 -q /dev/vda && mount -t ext4 /dev/vda /mnt && dd if=/dev/urandom of=/tmp/d bs=1M count=40 2>/dev/null && '
                  'cp /tmp/d /mnt/d && sync && umount /mnt')
         assert image.blocks() * 512 > 40 * MiB
         vm.shell('echo 3 >/proc/sys/vm/drop_caches; mount -t ext4 /dev/vda /mnt && cmp /tmp/d /mnt/d && rm /mnt/d && sync && fstrim /mnt && umount /mnt')
@@ -230,17 +235,19 @@ def timed(vm, command):
 
 
 def test_limits(start):
+    # A machine that is busy with other things may be slower, but never faster.
+    slack = max(1, os.getloadavg()[0] / os.cpu_count())
     with scratch() as d:
         image = Image(d, 256 * MiB)
         vm = start(devices=[image.disk(iotune={'read-bytes-sec': 10 * MiB, 'write-iops-sec': 50})])
         boot(vm)
         took = timed(vm, 'dd if=/dev/vda of=/dev/null bs=1M count=50')
-        assert 4.5 < took < 5.5, took
+        assert 4.5 < took < 5.5 * slack, took
         took = timed(vm, '(for i in 0 1 2 3 4 5 6 7; do dd if=/dev/zero of=/dev/vda bs=4096 seek=$((i * 100)) count=25 oflag=direct & done; wait)')
-        assert 3.6 < took < 4.4, took
+        assert 3.6 < took < 4.4 * slack, took
         vm.call('SetDevice', 'disk', {'iotune': {'total-bytes-sec': 40 * MiB}})
         took = timed(vm, 'dd if=/dev/vda of=/dev/null bs=1M skip=60 count=120')
-        assert 2.7 < took < 3.3, took
+        assert 2.7 < took < 3.3 * slack, took
         try:
             vm.call('SetDevice', 'disk', {'iotune': {'total-bytes': 1}})
         except Error as e:
@@ -265,7 +272,7 @@ def test_scsi(start):
         assert vm.shell('cat /sys/block/sr0/device/vendor').strip() == 'DOMUS'
         vm.call('AddDevice', image.disk('sda', 'scsi-disk', bus='scsi0', target=U32(3), lun=U32(2), serial='s-1', discard=True))
         vm.shell('while [ ! -b /dev/sda ]; do usleep 50000; done')
-        vm.shell('/opt/mkfs.ext4 -q /dev/sda && mount -t ext4 /dev/sda /mnt && dd if=/dev/urandom of=/tmp/d bs=1M count=30 2>/dev/null && cp /tmp/d /mnt/d && '
+        work(vm, '/opt/mkfs.ext4 -q /dev/sda && mount -t ext4 /dev/sda /mnt && dd if=/dev/urandom of=/tmp/d bs=1M count=30 2>/dev/null && cp /tmp/d /mnt/d && '
                  'umount /mnt && echo 3 >/proc/sys/vm/drop_caches && mount -t ext4 /dev/sda /mnt && cmp /tmp/d /mnt/d && umount /mnt')
         vm.call('SetDevice', 'sda', {'size': 300 * MiB})
         vm.shell('while [ $(cat /sys/block/sda/size) != 614400 ]; do usleep 50000; echo 1 >/sys/block/sda/device/rescan; done')

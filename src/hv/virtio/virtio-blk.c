@@ -12,7 +12,7 @@
 #include "hv/virtio/virtio.h"
 
 #define QUEUES_MAX 32u
-#define QUEUE_SIZE 256u
+#define QUEUE_SIZE 512u
 #define SECTOR 512u
 #define SERIAL_SIZE 20u
 

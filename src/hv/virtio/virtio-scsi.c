@@ -11,7 +11,7 @@
 #include "hv/virtio/devices.h"
 #include "hv/virtio/virtio.h"
 
-#define QUEUE_SIZE 256u
+#define QUEUE_SIZE 512u
 #define REQUEST_QUEUES_MAX 32u
 enum { CONTROL_QUEUE, EVENT_QUEUE, FIRST_REQUEST_QUEUE };
 
