@@ -232,7 +232,7 @@ static bool check_backing(DomusVolumeDef *vol, GError **error)
         if (!domus_image_probe(vol->backing_path, vol->backing_format, &image, error))
                 return false;
         if (!vol->backing_format)
-                vol->backing_format = g_strdup(strcmp(image.format, "iso") == 0 ? "raw" : image.format);
+                vol->backing_format = g_strdup(image.format);
         if (!vol->has_capacity) {
                 vol->has_capacity = true;
                 vol->capacity = image.virtual_size;

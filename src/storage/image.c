@@ -298,58 +298,91 @@ static GArray *seen_new(void)
         return g_array_new(FALSE, FALSE, sizeof(dev_t) + sizeof(ino_t));
 }
 
-/* An image that does not say what is below it gets raw data, or the user's word: other formats could have been written there by a guest. */
-static bool settle_format(const DomusImage *upper, const DomusImage *lower, const char *upper_path, const char *path, GError **error)
+/* On the way down: the image at path is what upper names as its backing file, in format if it says so. */
+struct walk {
+        const char *top;
+        GPtrArray *chain;
+        GArray *seen;
+        char *upper, *path, *format;
+};
+
+static bool walk_fail(const struct walk *w, GError **error, const char *image, const char *fmt, ...) G_GNUC_PRINTF(4, 5);
+
+static bool walk_fail(const struct walk *w, GError **error, const char *image, const char *fmt, ...)
 {
-        if (upper->backing_format || strcmp(lower->format, "raw") == 0 || strcmp(lower->format, "iso") == 0)
-                return true;
-        g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_FAILED,
-                "the image '%s' does not say which format its backing file '%s' has; see qemu-img rebase -u -F", upper_path, path);
+        g_autofree char *problem = NULL;
+        va_list ap;
+
+        va_start(ap, fmt);
+        problem = g_strdup_vprintf(fmt, ap);
+        va_end(ap);
+        g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_FAILED, "the image '%s' %s", image, problem);
         return false;
+}
+
+/* A CD's file system is data like any other; the word is for people. */
+static const char *plain_format(const char *format)
+{
+        return strcmp(format, "iso") == 0 ? "raw" : format;
+}
+
+/* An image that does not say what is below it gets raw data, or the user's word: other formats could have been written there by a guest. */
+static bool check_layer(const struct walk *w, const DomusImage *lower, const struct stat *st, GError **error)
+{
+        if (!w->format && strcmp(plain_format(lower->format), "raw") != 0)
+                return walk_fail(w, error, w->upper, "does not say which format its backing file '%s' has; see qemu-img rebase -u -F", w->path);
+        if (seen_before(w->seen, st))
+                return walk_fail(w, error, w->top, "has a backing chain that is a cycle: '%s' lies below itself", w->path);
+        return true;
+}
+
+static void take_layer(struct walk *w, DomusImage *lower)
+{
+        DomusImageLayer *layer = g_new0(DomusImageLayer, 1);
+
+        layer->path = g_strdup(w->path);
+        layer->format = g_strdup(plain_format(lower->format));
+        g_ptr_array_add(w->chain, layer);
+        g_free(w->upper);
+        w->upper = w->path;
+        w->path = g_steal_pointer(&lower->backing_path);
+        g_free(w->format);
+        w->format = g_steal_pointer(&lower->backing_format);
+}
+
+static bool step_down(struct walk *w, GError **error)
+{
+        DomusImage lower;
+        struct stat st;
+        bool ok;
+
+        if (w->chain->len >= DOMUS_IMAGE_CHAIN_MAX)
+                return walk_fail(w, error, w->top, "has a backing chain of more than %u images", DOMUS_IMAGE_CHAIN_MAX);
+        if (!open_and_read(w->path, w->format, &lower, &st, error)) {
+                g_prefix_error(error, "backing file of '%s': ", w->upper);
+                return false;
+        }
+        ok = check_layer(w, &lower, &st, error);
+        if (ok)
+                take_layer(w, &lower);
+        domus_image_clear(&lower);
+        return ok;
 }
 
 static bool read_below(const char *top, DomusImage *image, GArray *seen, GError **error)
 {
-        g_autofree char *path = g_strdup(image->backing_path), *format = g_strdup(image->backing_format), *upper = g_strdup(top);
-        DomusImage above = { .backing_format = format };
+        struct walk w = {
+                .top = top, .chain = image->chain, .seen = seen, .upper = g_strdup(top), .path = g_strdup(image->backing_path),
+                .format = g_strdup(image->backing_format)
+        };
+        bool ok = true;
 
-        while (path) {
-                DomusImageLayer *layer;
-                DomusImage lower;
-                struct stat st;
-                bool ok;
-
-                if (image->chain->len >= DOMUS_IMAGE_CHAIN_MAX) {
-                        g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_FAILED, "the backing chain of '%s' is longer than %u images", top,
-                                DOMUS_IMAGE_CHAIN_MAX);
-                        return false;
-                }
-                if (!open_and_read(path, format, &lower, &st, error)) {
-                        g_prefix_error(error, "backing file of '%s': ", upper);
-                        return false;
-                }
-                ok = settle_format(&above, &lower, upper, path, error);
-                if (ok && seen_before(seen, &st)) {
-                        g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_FAILED, "the backing chain of '%s' is a cycle: '%s' lies below itself",
-                                top, path);
-                        ok = false;
-                }
-                if (!ok) {
-                        domus_image_clear(&lower);
-                        return false;
-                }
-                layer = g_new0(DomusImageLayer, 1);
-                layer->path = g_strdup(path);
-                layer->format = g_strdup(strcmp(lower.format, "iso") == 0 ? "raw" : lower.format);
-                g_ptr_array_add(image->chain, layer);
-                g_free(upper);
-                upper = g_steal_pointer(&path);
-                g_free(format);
-                path = g_steal_pointer(&lower.backing_path);
-                above.backing_format = format = g_steal_pointer(&lower.backing_format);
-                domus_image_clear(&lower);
-        }
-        return true;
+        while (ok && w.path)
+                ok = step_down(&w, error);
+        g_free(w.upper);
+        g_free(w.path);
+        g_free(w.format);
+        return ok;
 }
 
 bool domus_image_probe(const char *path, const char *format, DomusImage *ret, GError **error)
@@ -359,6 +392,11 @@ bool domus_image_probe(const char *path, const char *format, DomusImage *ret, GE
 
         if (!open_and_read(path, format, ret, &st, error))
                 return false;
+        format = plain_format(ret->format);
+        if (strcmp(format, ret->format) != 0) {
+                g_free(ret->format);
+                ret->format = g_strdup(format);
+        }
         ret->chain = g_ptr_array_new_with_free_func(free_layer);
         seen_before(seen, &st);
         if (read_below(path, ret, seen, error))

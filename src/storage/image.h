@@ -18,7 +18,7 @@ typedef struct {
 } DomusImageLayer;
 
 typedef struct {
-        char *format;             /* "raw", "qcow2", "vmdk", ... */
+        char *format;             /* "raw", "qcow2", "vmdk", ...; "iso" from storage_image_read only */
         uint64_t virtual_size;    /* bytes that the guest sees */
         uint64_t allocation;      /* bytes that the file occupies */
         uint64_t physical;        /* length of the file or device, bytes */

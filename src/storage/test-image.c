@@ -80,6 +80,24 @@ static void test_raw(void)
         domus_image_clear(&image);
 }
 
+static void test_cd(void)
+{
+        g_autofree char *data = g_malloc0(40000), *path = NULL;
+        DomusImage image;
+        int fd;
+
+        memcpy(data + 32769, "CD001", 5);
+        path = write_file("cd", data, 40000, 40000);
+        g_assert_true(domus_image_probe(path, NULL, &image, NULL));
+        g_assert_cmpstr(image.format, ==, "raw");
+        domus_image_clear(&image);
+        fd = open(path, O_RDONLY);
+        g_assert_true(storage_image_read(fd, path, NULL, false, &image, NULL));
+        g_assert_cmpstr(image.format, ==, "iso");
+        domus_image_clear(&image);
+        fd_close(fd);
+}
+
 /* What a guest has written there does not make a raw image another. */
 static void test_raw_is_believed(void)
 {
@@ -233,6 +251,7 @@ int main(int argc, char **argv)
         g_test_init(&argc, &argv, NULL);
         dir = g_dir_make_tmp("domus-image.XXXXXX", NULL);
         g_test_add_func("/image/raw", test_raw);
+        g_test_add_func("/image/cd", test_cd);
         g_test_add_func("/image/raw-is-believed", test_raw_is_believed);
         g_test_add_func("/image/chain", test_chain);
         g_test_add_func("/image/cycle", test_cycle);
