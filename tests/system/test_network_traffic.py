@@ -275,7 +275,7 @@ def test_network_bandwidth(site, conn):
     conn.networkCreateXML(net_xml('net', NAT, "<bandwidth><inbound average='4000' burst='64'/><outbound average='2000' burst='64'/></bandwidth>"))
     g = site.guest('netbr', 1)
     g.dhcp()
-    into, out = throughput(site.host, g, address_of(g)), throughput(g, site.host, '192.168.50.1')
+    into, out = throughput(site.host, g, address_of(g), 3600), throughput(g, site.host, '192.168.50.1', 1800)
     assert 3600 < into < 4400, into
     assert 1800 < out < 2200, out
 
