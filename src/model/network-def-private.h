@@ -13,6 +13,7 @@ extern const struct xml_rule network_rule;
 /* Fill in what is missing, refuse what contradicts itself, and set the typed view: one function per part of the document. */
 bool network_fill_link(DomusNetworkDef *def, GError **error);       /* forward, bridge, mac, mtu, bandwidth, port, portgroups */
 bool network_fill_addresses(DomusNetworkDef *def, GError **error);  /* ip with dhcp and tftp, route */
+bool network_fill_port_forwards(DomusNetworkDef *def, GError **error); /* after the addresses */
 bool network_fill_dns(DomusNetworkDef *def, GError **error);        /* domain, dns */
 
 void network_ip_free(gpointer ip);
@@ -22,6 +23,7 @@ void network_txt_free(gpointer txt);
 void network_srv_free(gpointer srv);
 void network_host_free(gpointer host);
 void network_portgroup_free(gpointer portgroup);
+void network_port_forward_free(gpointer forward);
 
 /* Takes the document. */
 DomusNetworkDef *network_def_from_doc(xmlDoc *doc, GError **error);

@@ -12,9 +12,15 @@
 
 #define YES_NO "yes|no"
 
+static const struct xml_rule port_forward_children[] = {
+        { "range", MANY, ATTRS{ { "start" }, { "end" }, { "to" }, {} } },
+        {},
+};
+
 static const struct xml_rule nat_children[] = {
         { "address", 0, ATTRS{ { "start" }, { "end" }, {} } },
         { "port", 0, ATTRS{ { "start" }, { "end" }, {} } },
+        { "portForward", MANY, ATTRS{ { "proto", "tcp|udp" }, { "address" }, { "dev" }, { "target" }, {} }, port_forward_children },
         {},
 };
 

@@ -135,6 +135,7 @@ static DomusNetworkDef *new_def(xmlDoc *doc)
         def->ips = g_ptr_array_new_with_free_func(network_ip_free);
         def->routes = g_ptr_array_new_with_free_func(network_route_free);
         def->portgroups = g_ptr_array_new_with_free_func(network_portgroup_free);
+        def->port_forwards = g_ptr_array_new_with_free_func(network_port_forward_free);
         return def;
 }
 
@@ -159,6 +160,7 @@ void domus_network_def_free(DomusNetworkDef *def)
         g_ptr_array_unref(def->ips);
         g_ptr_array_unref(def->routes);
         g_ptr_array_unref(def->portgroups);
+        g_ptr_array_unref(def->port_forwards);
         g_free(def);
 }
 
@@ -171,7 +173,7 @@ DomusNetworkDef *network_def_from_doc(xmlDoc *doc, GError **error)
                 return NULL;
         xmlUnsetProp(root, (const xmlChar *)"connections");
         if (!fill_identity(def, error) || !network_fill_link(def, error) || !network_fill_addresses(def, error) ||
-                !network_fill_dns(def, error))
+                !network_fill_port_forwards(def, error) || !network_fill_dns(def, error))
                 return NULL;
         xml_rules_sort(&network_rule, root);
         return g_steal_pointer(&def);

@@ -83,6 +83,18 @@ typedef struct {
         DomusBandwidth bandwidth;
 } DomusPortgroup;
 
+/* One <range> of a <portForward> (Domus's own element of <nat>, after that of interfaces in formatdomain.html): who connects to these ports of the host is
+ * connected with the guest's. */
+typedef struct {
+        int family;
+        char *protocol;       /* "tcp", "udp" */
+        char *address;        /* the host's; NULL: any */
+        char *device;         /* that the packets come in by; NULL: any but the network's own */
+        char *target;         /* the guest's address */
+        unsigned start, end;  /* the host's ports */
+        unsigned to;          /* the guest's port for start */
+} DomusPortForward;
+
 typedef struct {
         xmlDoc *doc; /* owned; root is <network> */
 
@@ -111,7 +123,7 @@ typedef struct {
         bool domain_local_only;
         bool dns, dns_forward_plain;
         GPtrArray *forwarders, *txts, *srvs, *dns_hosts;
-        GPtrArray *ips, *routes, *portgroups;
+        GPtrArray *ips, *routes, *portgroups, *port_forwards;
 } DomusNetworkDef;
 
 typedef enum {

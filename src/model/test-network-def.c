@@ -9,6 +9,8 @@
 #define NAT(body) NET("<forward mode='nat'/>" body)
 #define IP4(body) NET("<ip address='192.168.7.1' netmask='255.255.255.0'>" body "</ip>")
 #define IP6(body) NET("<ip family='ipv6' address='fd00:7::1' prefix='64'>" body "</ip>")
+#define FORWARD(attrs, ranges) \
+        NET("<forward mode='nat'><nat><portForward " attrs ">" ranges "</portForward></nat></forward><ip address='10.0.0.1' prefix='24'/>")
 #define DNS(body) NET("<dns>" body "</dns>")
 
 static DomusNetworkDef *parse(const char *xml)
@@ -51,6 +53,14 @@ static const struct {
         { NET("<forward mode='nat'><nat><address start='1.1.1.9' end='1.1.1.1'/></nat></forward><ip address='10.0.0.1'/>"), DOMUS_ERROR_XML,
                 "Bad ipv4 end address" },
         { NET("<forward mode='nat'><nat><port start='9' end='1'/></nat></forward><ip address='10.0.0.1'/>"), DOMUS_ERROR_XML, "in order" },
+        { FORWARD("proto='tcp'", "<range start='1'/>"), DOMUS_ERROR_XML, "needs 'proto' and 'target'" },
+        { FORWARD("proto='tcp' target='10.0.0.9'", ""), DOMUS_ERROR_XML, "needs a <range>" },
+        { FORWARD("proto='tcp' target='10.0.0.1'", "<range start='1'/>"), DOMUS_ERROR_XML, "no guest's address" },
+        { FORWARD("proto='tcp' target='10.1.0.9'", "<range start='1'/>"), DOMUS_ERROR_XML, "no guest's address" },
+        { FORWARD("proto='icmp' target='10.0.0.9'", "<range start='1'/>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "icmp" },
+        { FORWARD("proto='udp' target='10.0.0.9'", "<range start='9' end='8'/>"), DOMUS_ERROR_XML, "in order" },
+        { FORWARD("proto='udp' target='10.0.0.9'", "<range start='1' end='9' to='65530'/>"), DOMUS_ERROR_XML, "in order" },
+        { FORWARD("proto='udp' target='10.0.0.9' address='fd00::1'", "<range start='1'/>"), DOMUS_ERROR_XML, "Invalid address" },
         { NET("<forward mode='open' dev='eth0'/><ip address='10.0.0.1'/>"), DOMUS_ERROR_XML, "mode='open'" },
         { NET("<forward mode='nat' dev='a'><interface dev='b'/></forward>"), DOMUS_ERROR_XML, "must match first interface" },
         { NET("<forward mode='bridge'/>"), DOMUS_ERROR_XML, "needs a bridge name or an interface" },

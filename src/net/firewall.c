@@ -11,12 +11,13 @@ void firewall_rules_init(FirewallRules *r)
         r->in = g_string_new(NULL);
         r->out = g_string_new(NULL);
         r->prerouting = g_string_new(NULL);
+        r->output = g_string_new(NULL);
         r->postrouting = g_string_new(NULL);
 }
 
 void firewall_rules_clear(FirewallRules *r)
 {
-        GString *const all[] = { r->cross, r->in, r->out, r->prerouting, r->postrouting };
+        GString *const all[] = { r->cross, r->in, r->out, r->prerouting, r->output, r->postrouting };
 
         for (unsigned i = 0; i < G_N_ELEMENTS(all); i++)
                 g_string_free(all[i], TRUE);
@@ -66,6 +67,7 @@ bool firewall_apply(const FirewallRules *r, GError **error)
                         "jump cross\njump in\njump out\n}\n",
                         r->cross->str, r->in->str, r->out->str);
                 put_nat(text, "prerouting", "dstnat", r->prerouting);
+                put_nat(text, "output", "-100", r->output);
                 put_nat(text, "postrouting", "srcnat", r->postrouting);
                 g_string_append(text, "}\n");
         }

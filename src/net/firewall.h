@@ -8,9 +8,9 @@
 #include <stdbool.h>
 
 /* Rules in nft(8)'s language, one per line, without the chain. Of a forwarded packet, first "cross" decides (between ports of one network), then "in" (to a
- * network), then "out" (from a network); "postrouting" translates sources, "prerouting" destinations. */
+ * network), then "out" (from a network); "postrouting" translates sources, "prerouting" and "output" (of the host's own packets) destinations. */
 typedef struct {
-        GString *cross, *in, *out, *prerouting, *postrouting;
+        GString *cross, *in, *out, *prerouting, *output, *postrouting;
 } FirewallRules;
 
 void firewall_rules_init(FirewallRules *r);

@@ -45,6 +45,8 @@ static void rules(const DomusNetworkDef *def, FirewallRules *r)
                 if (nat)
                         translate(def, ip, r);
         }
+        for (unsigned i = 0; i < def->port_forwards->len; i++)
+                mode_rules_port_forward(def, def->port_forwards->pdata[i], r);
         mode_rules_reject(def, r);
 }
 

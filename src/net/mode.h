@@ -31,6 +31,8 @@ extern const struct network_mode mode_isolated, mode_nat, mode_route, mode_open,
 void mode_rules_cross(const DomusNetworkDef *def, FirewallRules *r);
 /* Lets the address's network out, and in: with replies_only, only what answers. */
 void mode_rules_routed(const DomusNetworkDef *def, const DomusNetworkIp *ip, bool replies_only, FirewallRules *r);
+/* Leads ports of the host to a guest. */
+void mode_rules_port_forward(const DomusNetworkDef *def, const DomusPortForward *f, FirewallRules *r);
 /* Nothing else passes; comes last. */
 void mode_rules_reject(const DomusNetworkDef *def, FirewallRules *r);
 /* nft's word for the family: "ip" or "ip6". */

@@ -21,7 +21,7 @@
 #define TOP TC_HANDLE(1, 1)     /* the limit of all */
 #define REST 2                  /* 1:2, whoever has no guarantee */
 #define BURST_MIN 65536         /* bytes: a segmentation-offloaded packet */
-#define INGRESS TC_HANDLE(0xffff, 0)
+#define INGRESS TC_HANDLE(0xffffU, 0)
 
 static bool fail(GError **error, int nl_error, const char *device)
 {

@@ -237,26 +237,36 @@ static void test_refusals(struct fixture *f, gconstpointer data)
         domus_tap_clear(&a);
 }
 
-/* Frames of 1,000 bytes that get through in 400 ms, in either direction. */
-static unsigned measure(const DomusTap *from, const uint8_t *from_mac, const DomusTap *to, const uint8_t *to_mac)
+/* Frames of 1,000 bytes per second that get through. */
+static unsigned measure_once(const DomusTap *from, const uint8_t *from_mac, const DomusTap *to, const uint8_t *to_mac)
 {
-        int64_t end = g_get_monotonic_time() + 400000;
+        int64_t begin = g_get_monotonic_time(), now = begin;
         uint8_t frame[HEADER + 1000] = { 0 };
         unsigned n = 0;
 
         make_frame(frame, to_mac, from_mac);
-        while (g_get_monotonic_time() < end) {
+        for (; now < begin + 400000; now = g_get_monotonic_time()) {
                 if (write(from->fds[0], frame, sizeof(frame)) < 0)
                         g_usleep(200);
                 while (receives(to, from_mac, 0))
                         n++;
         }
-        return n;
+        return (unsigned)(n * G_USEC_PER_SEC / (now - begin));
+}
+
+/* A busy host sends less than it may: the best of some tries counts. */
+static unsigned measure(const DomusTap *from, const uint8_t *from_mac, const DomusTap *to, const uint8_t *to_mac, unsigned enough)
+{
+        unsigned best = 0;
+
+        for (unsigned i = 0; i < 10 && best < enough; i++)
+                best = MAX(best, measure_once(from, from_mac, to, to_mac));
+        return best;
 }
 
 static void test_bandwidth(struct fixture *f, gconstpointer data)
 {
-        /* 2,000 KiB/s with a burst of 8 KiB are some 820 frames in 400 ms */
+        /* 2,000 KiB/s are 2,020 frames */
         static const DomusBandwidth in = { .inbound = { .average = 2000, .burst = 8 } }, out = { .outbound = { .average = 2000, .burst = 8 } };
         DomusTap a, b;
         unsigned n;
@@ -265,24 +275,24 @@ static void test_bandwidth(struct fixture *f, gconstpointer data)
         a = open_tap(f, (DomusTapRequest){ .network = "n", .mac = mac_a });
         b = open_tap(f, (DomusTapRequest){ .network = "n", .mac = mac_b });
         g_assert_true(passes(&a, mac_a, &b, mac_b, 3000));
-        g_assert_cmpuint(measure(&a, mac_a, &b, mac_b), >, 2000);
+        g_assert_cmpuint(measure(&a, mac_a, &b, mac_b, 5000), >=, 5000);
 
         g_assert_true(domus_networks_set_bandwidth(f->networks, b.device, &in, NULL));
-        n = measure(&a, mac_a, &b, mac_b);
-        g_test_message("in: %u frames", n);
-        g_assert_cmpuint(n, >, 700);
-        g_assert_cmpuint(n, <, 920);
+        n = measure(&a, mac_a, &b, mac_b, 1818);
+        g_test_message("in: %u frames/s", n);
+        g_assert_cmpuint(n, >=, 1818);
+        g_assert_cmpuint(n, <=, 2222);
         g_assert_true(domus_networks_set_bandwidth(f->networks, b.device, NULL, NULL));
 
         g_assert_true(domus_networks_set_bandwidth(f->networks, a.device, &out, NULL));
         g_assert_true(link_exists("q-vnet0"));
-        n = measure(&a, mac_a, &b, mac_b);
-        g_test_message("out: %u frames", n);
-        g_assert_cmpuint(n, >, 700);
-        g_assert_cmpuint(n, <, 920);
+        n = measure(&a, mac_a, &b, mac_b, 1818);
+        g_test_message("out: %u frames/s", n);
+        g_assert_cmpuint(n, >=, 1818);
+        g_assert_cmpuint(n, <=, 2222);
         g_assert_true(domus_networks_set_bandwidth(f->networks, a.device, NULL, NULL));
         g_assert_false(link_exists("q-vnet0"));
-        g_assert_cmpuint(measure(&a, mac_a, &b, mac_b), >, 2000);
+        g_assert_cmpuint(measure(&a, mac_a, &b, mac_b, 5000), >=, 5000);
         domus_tap_clear(&a);
         domus_tap_clear(&b);
 }

@@ -197,6 +197,24 @@ def test_nat_addresses_and_ports(site, conn):
         site.host.sh('ip address del 10.99.0.50/24 dev up0')
 
 
+def test_port_forwarding(site, conn):
+    conn.networkCreateXML(net_xml('net', """<forward mode='nat'><nat><portForward proto='tcp' target='192.168.50.5'><range start='2000' end='2001' to='7000'/>
+        <range start='7000'/></portForward><portForward proto='tcp' address='10.99.0.9' target='192.168.50.5'><range start='3000' to='7000'/></portForward>
+        <portForward proto='tcp' dev='up7' target='192.168.50.5'><range start='4000' to='7000'/></portForward></nat></forward>"""))
+    g = site.guest('netbr', 1)
+    g.address('192.168.50.5/24', router='192.168.50.1')
+    serve(g)
+    site.host.sh('ip address add 10.99.0.9/24 dev up0')
+    try:
+        assert seen_as(site.outside, '10.99.0.1', 2000)[0] == '10.99.0.2' == seen_as(site.outside, '10.99.0.1')[0]
+        assert seen_as(site.outside, '10.99.0.9', 3000)[0] == '10.99.0.2' and seen_as(site.outside, '10.99.0.1', 3000) is None
+        assert seen_as(site.outside, '10.99.0.1', 4000) is None
+        assert seen_as(site.host, '10.99.0.1', 2000) is not None, 'from the host itself'
+        assert seen_as(g, '10.99.0.2')[0] == '10.99.0.1'
+    finally:
+        site.host.sh('ip address del 10.99.0.9/24 dev up0')
+
+
 def test_nat_of_ipv6(site, conn):
     ip6 = "<ip family='ipv6' address='fd50::1' prefix='64'><dhcp><range start='fd50::100' end='fd50::1ff'/></dhcp></ip>"
     conn.networkCreateXML(net_xml('net', "<forward mode='nat'><nat ipv6='yes'/></forward>", ip6))
@@ -257,7 +275,7 @@ def test_network_bandwidth(site, conn):
     conn.networkCreateXML(net_xml('net', NAT, "<bandwidth><inbound average='4000' burst='64'/><outbound average='2000' burst='64'/></bandwidth>"))
     g = site.guest('netbr', 1)
     g.dhcp()
-    into, out = throughput(site.host, g, address_of(g)), throughput(g, site.host, '192.168.50.1')
+    into, out = throughput(site.host, g, address_of(g), 3600), throughput(g, site.host, '192.168.50.1', 1800)
     assert 3600 < into < 4400, into
     assert 1800 < out < 2200, out
 
