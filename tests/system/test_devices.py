@@ -204,8 +204,9 @@ def test_qcow2_hot_plug(debian, guests):
     path = guests.dir / 'hot.qcow2'
     run('qemu-img', 'create', '-q', '-f', 'qcow2', path, '64M')
     dom.attachDevice(disk_xml(path, 'vdc', fmt='qcow2'))
-    ask(console, 'until [ -b /dev/vdc ]; do sleep 0.2; done; blockdev --getsize64 /dev/vdc', b'67108864')
-    ask(console, 'echo other text | dd of=/dev/vdc conv=fsync; sync', b'records out')
+    # The guest counts for itself.
+    ask(console, 'until d=$(ls /dev/vd[b-z]) && [ -b $d ]; do sleep 0.2; done; blockdev --getsize64 $d', b'67108864')
+    ask(console, 'echo other text | dd of=$d conv=fsync; sync', b'records out')
     assert dom.blockInfo('vdc')[0] == 64 << 20
     dom.detachDevice(disk_xml(path, 'vdc', fmt='qcow2'))
     wait_until(lambda: 'vdc' not in dom.XMLDesc(), what='the removal')
