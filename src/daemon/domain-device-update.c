@@ -50,6 +50,8 @@ static void finish_update(DomusDomainJob *job)
         GError *error = NULL;
 
         if (u->live_def) {
+                /* The balloon may have changed while this was under way. */
+                domus_domain_def_set_memory(u->live_def, d->live->memory_max, d->live->memory_current, NULL);
                 domus_domain_def_free(d->live);
                 d->live = g_steal_pointer(&u->live_def);
                 domus_domain_save_status(d);

@@ -249,7 +249,7 @@ def test_agent(debian, virsh):
     assert [(f[0], f[3]) for f in fs] == [('/', ['vda'])]
     assert dom.fsFreeze() == 1
     assert dom.fsThaw() == 1
-    dom.fsTrim(None, 0)
+    dom.fSTrim(None, 0)
     assert abs(dom.getTime()['seconds'] - harness.time.time()) < 3600
     assert '"return"' in virsh('qemu-agent-command', 'debian', '{"execute":"guest-ping"}').stdout
     message = raises(libvirt.VIR_ERR_INTERNAL_ERROR, dom.setUserPassword, 'nobody-of-that-name', 'x')
