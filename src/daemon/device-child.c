@@ -15,6 +15,7 @@ typedef struct {
         struct list node; /* the manager's children */
         DomusChild *child;
         char *what;
+        bool unwanted; /* its end is no news */
 } Helper;
 
 static void helper_free(Helper *h)
@@ -28,7 +29,7 @@ static void on_exited(const DomusChildResult *result, const GError *error, gpoin
 {
         Helper *h = opaque;
 
-        if (error)
+        if (error && !h->unwanted)
                 log_warning("%s ended: %s", h->what, error->message);
         helper_free(h);
 }
@@ -55,5 +56,14 @@ void domus_devices_forget_children(DomusManager *m)
 
                 domus_child_free(h->child);
                 helper_free(h);
+        }
+}
+
+void domus_device_expect_end(DomusManager *m, pid_t pid)
+{
+        list_foreach(l, &m->children) {
+                Helper *h = list_entry(l, Helper, node);
+
+                h->unwanted |= domus_child_pid(h->child) == pid;
         }
 }

@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -45,14 +44,26 @@ static void write_pid(const DomusDomain *d, const char *alias, pid_t pid)
                 log_warning("cannot record process %d: %s", (int)pid, g_strerror(-r));
 }
 
-/* Its number may have become another process's. */
+/* The process group, for the sandbox is a process of its own before the program. The number of its leader may have become another process's; as the
+ * number of a group it is not given away while there is one. */
+static void end_group(const DomusDomain *d, pid_t pid, uint64_t recorded)
+{
+        uint64_t start = 0;
+        int r = domus_proc_start_time(pid, &start);
+
+        if (pid <= 1 || (r == 0 && start != recorded))
+                return;
+        domus_device_expect_end(d->manager, pid);
+        if (kill(-pid, SIGTERM) < 0 && errno != ESRCH)
+                log_warning("cannot end process group %d: %s", (int)pid, g_strerror(errno));
+}
+
 void domus_qsd_stop(DomusDomain *d, const char *alias)
 {
         static const char *const suffixes[] = { ".pid", ".sock" };
         g_autofree char *path = own_file(d, alias, ".pid");
-        uint64_t recorded = 0, start = 0;
+        uint64_t recorded = 0;
         char *text = NULL, *end = NULL;
-        int DOMUS_CLOSE_FD pidfd = -1;
         pid_t pid = 0;
 
         if (file_read(path, 256, &text, NULL) < 0)
@@ -60,9 +71,7 @@ void domus_qsd_stop(DomusDomain *d, const char *alias)
         pid = (pid_t)strtol(text, &end, 10);
         recorded = end ? strtoull(end, NULL, 10) : 0;
         free(text);
-        pidfd = pid > 1 ? pidfd_open(pid, 0) : -1;
-        if (pidfd >= 0 && domus_proc_start_time(pid, &start) == 0 && start == recorded)
-                pidfd_send_signal(pidfd, SIGTERM, NULL, 0);
+        end_group(d, pid, recorded);
         for (unsigned i = 0; i < G_N_ELEMENTS(suffixes); i++) {
                 g_autofree char *file = own_file(d, alias, suffixes[i]);
 

@@ -22,6 +22,8 @@ void domus_devices_release_all(DomusDomain *d);
 
 /* Runs a program that serves the device, with fd (borrowed) as its descriptor 3 and the domain's log as its output. Its number, or -1. */
 pid_t domus_device_run_child(DomusDomain *d, const char *alias, const char *const *argv, int fd, GError **error);
+/* The one with that number, if it is ours, is about to be ended. */
+void domus_device_expect_end(DomusManager *m, pid_t pid);
 /* The manager goes, they go on. */
 void domus_devices_forget_children(DomusManager *m);
 

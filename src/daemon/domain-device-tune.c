@@ -226,6 +226,37 @@ void domus_domain_block_resize(DomusDomain *d, const char *disk, uint64_t bytes,
         domus_domain_submit_data(d, run_resize, 0, s, setting_free, done, opaque);
 }
 
+/* --- A threshold for writes --- */
+
+static void run_threshold(DomusJob *j)
+{
+        DomusDomainJob *job = (DomusDomainJob *)j;
+        DomusDomain *d = job->domain;
+        const Setting *s = job->data;
+        g_autoptr(DomusVmDevice) properties = NULL;
+        const DomusDevice *disk;
+        GError *error = NULL;
+
+        if (!domus_domain_job_requires_active(job))
+                return;
+        disk = find_disk(d->live, s->name, &error);
+        if (!disk) {
+                finish_take(job, error);
+                return;
+        }
+        properties = domus_vm_device_new(NULL, NULL);
+        domus_vm_device_t(properties, VM_PROP_THRESHOLD, s->size);
+        domus_domain_set_device(d, disk->alias, properties, on_set, job);
+}
+
+void domus_domain_set_threshold(DomusDomain *d, const char *disk, uint64_t bytes, DomusDone done, gpointer opaque)
+{
+        Setting *s = g_new0(Setting, 1);
+
+        *s = (Setting){ .name = g_strdup(disk), .size = bytes };
+        domus_domain_submit_data(d, run_threshold, 0, s, setting_free, done, opaque);
+}
+
 /* --- Limits of an interface --- */
 
 static DomusDevice *find_interface(const DomusDomainDef *def, const char *name, GError **error)

@@ -9,12 +9,19 @@
 
 #define SET_SECONDS 20
 
+/* A guest that has locked its tray is asked to open it: how long it may take for that. */
+#define TRAY_TRIES 12
+#define TRAY_MSEC 500
+
 typedef struct {
         char *xml;
         bool live, config;
         DomusDomainDef *changed;  /* the persistent definition to be */
         DomusDomainDef *live_def; /* the live one to be */
         char *alias;
+        DomusVmDevice *properties; /* of a drive's medium: what is tried */
+        unsigned tries;
+        sd_event_source *retry;
 } Update;
 
 static void update_free(gpointer p)
@@ -23,6 +30,8 @@ static void update_free(gpointer p)
 
         g_free(u->xml);
         g_free(u->alias);
+        domus_vm_device_free(u->properties);
+        sd_event_source_disable_unref(u->retry);
         domus_domain_def_free(u->changed);
         domus_domain_def_free(u->live_def);
         g_free(u);
@@ -41,6 +50,8 @@ static void finish_update(DomusDomainJob *job)
         GError *error = NULL;
 
         if (u->live_def) {
+                /* The balloon may have changed while this was under way. */
+                domus_domain_def_set_memory(u->live_def, d->live->memory_max, d->live->memory_current, NULL);
                 domus_domain_def_free(d->live);
                 d->live = g_steal_pointer(&u->live_def);
                 domus_domain_save_status(d);
@@ -75,6 +86,31 @@ void domus_domain_set_device(DomusDomain *d, const char *alias, const DomusVmDev
 
 /* --- A drive's medium --- */
 
+static void on_medium(sd_bus_message *reply, const GError *error, gpointer opaque);
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        DomusDomainJob *job = userdata;
+        Update *u = job->data;
+
+        if (domus_domain_job_requires_active(job))
+                domus_domain_set_device(job->domain, u->alias, u->properties, on_medium, job);
+        return 0;
+}
+
+static void on_medium(sd_bus_message *reply, const GError *error, gpointer opaque)
+{
+        DomusDomainJob *job = opaque;
+        Update *u = job->data;
+
+        if (error && error->code == DOMUS_ERROR_OPERATION_FAILED && ++u->tries < TRAY_TRIES && !job->job.interrupted) {
+                u->retry = sd_event_source_disable_unref(u->retry);
+                sd_event_add_time_relative(job->domain->manager->loop, &u->retry, CLOCK_MONOTONIC, TRAY_MSEC * UINT64_C(1000), 0, on_retry, job);
+                return;
+        }
+        on_set(reply, error, job);
+}
+
 static bool same_but_medium(const DomusDisk *a, const DomusDisk *b, GError **error)
 {
         if (a->cdrom && b->cdrom && a->bus == b->bus)
@@ -88,7 +124,7 @@ static void update_disk(DomusDomainJob *job, const DomusDevice *old, const Domus
 {
         DomusDomain *d = job->domain;
         Update *u = job->data;
-        g_autoptr(DomusVmDevice) properties = domus_vm_device_new(NULL, NULL);
+        DomusVmDevice *properties = u->properties = domus_vm_device_new(NULL, NULL);
         bool empty = !new->disk.path && !new->disk.volume && !new->disk.protocol;
         GError *error = NULL;
 
@@ -105,7 +141,7 @@ static void update_disk(DomusDomainJob *job, const DomusDevice *old, const Domus
                 finish_take(job, error);
                 return;
         }
-        domus_domain_set_device(d, u->alias, properties, on_set, job);
+        domus_domain_set_device(d, u->alias, properties, on_medium, job);
 }
 
 /* --- An interface --- */

@@ -107,6 +107,8 @@ void domus_domain_emit(DomusDomain *d, DomusEventKind kind, int a, const char *t
 void domus_domain_emit_device(DomusDomain *d, DomusEventKind kind, int a, const char *alias, const char *path, const char *reason);
 /* reason: virConnectDomainEventAgentLifecycleReason. */
 void domus_domain_emit_agent(DomusDomain *d, bool connected, int reason);
+/* target: of the disk; path: its image, or NULL; value: bytes. */
+void domus_domain_emit_threshold(DomusDomain *d, const char *target, const char *path, uint64_t value);
 void domus_domain_emit_value(DomusDomain *d, DomusEventKind kind, uint64_t value);
 
 /* manager.c */
@@ -167,6 +169,7 @@ bool domus_domain_settle_formats(const DomusManager *m, const DomusDomain *domai
 void domus_domain_note_device_error(DomusDomain *d, const char *alias, const char *what);
 void domus_domain_note_balloon(DomusDomain *d, uint64_t bytes);
 void domus_domain_note_tray(DomusDomain *d, const char *alias, bool open);
+void domus_domain_note_threshold(DomusDomain *d, const char *alias, uint64_t threshold);
 void domus_domain_note_port(DomusDomain *d, const char *alias, bool open);
 
 /* domain-agent.c */

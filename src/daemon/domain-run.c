@@ -386,7 +386,13 @@ static void on_port_opened(DomusVm *vm, const char *id, bool open, gpointer opaq
         domus_domain_note_port(opaque, id, open);
 }
 
+static void on_block_threshold(DomusVm *vm, const char *id, uint64_t threshold, gpointer opaque)
+{
+        domus_domain_note_threshold(opaque, id, threshold);
+}
+
 const DomusVmHandlers domus_domain_vm_handlers = {
+        .block_threshold = on_block_threshold,
         .device_removed = on_device_removed,
         .device_error = on_device_error,
         .balloon_changed = on_balloon_changed,

@@ -187,6 +187,11 @@ void domus_domain_emit_agent(DomusDomain *d, bool connected, int reason)
                                          VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_DISCONNECTED });
 }
 
+void domus_domain_emit_threshold(DomusDomain *d, const char *target, const char *path, uint64_t value)
+{
+        emit(d, (DomusEvent){ .kind = DOMUS_EVENT_BLOCK_THRESHOLD, .text = target, .path = path, .value = value });
+}
+
 void domus_domain_emit_value(DomusDomain *d, DomusEventKind kind, uint64_t value)
 {
         emit(d, (DomusEvent){ .kind = kind, .value = value });

@@ -148,6 +148,8 @@ enum {
 void domus_domain_set_iotune(DomusDomain *d, const char *disk, const DomusIotune *iotune, unsigned groups, unsigned flags, DomusDone done,
                              gpointer opaque);
 void domus_domain_block_resize(DomusDomain *d, const char *disk, uint64_t bytes, DomusDone done, gpointer opaque);
+/* The first write beyond that byte is told by DOMUS_EVENT_BLOCK_THRESHOLD; 0: none is. */
+void domus_domain_set_threshold(DomusDomain *d, const char *disk, uint64_t bytes, DomusDone done, gpointer opaque);
 /* interface: device name or MAC. */
 void domus_domain_set_bandwidth(DomusDomain *d, const char *interface, const DomusBandwidth *bandwidth, unsigned flags, DomusDone done, gpointer opaque);
 void domus_domain_set_stats_period(DomusDomain *d, int seconds, unsigned flags, DomusDone done, gpointer opaque);

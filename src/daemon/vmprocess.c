@@ -312,6 +312,17 @@ static int on_port_opened(sd_bus_message *message, void *userdata, sd_bus_error 
         return 0;
 }
 
+static int on_block_threshold(sd_bus_message *message, void *userdata, sd_bus_error *unused)
+{
+        DomusVm *vm = userdata;
+        const char *id;
+        uint64_t threshold;
+
+        if (read_signal(vm, message, "st", &id, &threshold))
+                vm->handlers->block_threshold(vm, id, threshold, vm->opaque);
+        return 0;
+}
+
 static int match_signals(DomusVm *vm, sd_bus *bus)
 {
         static const struct {
@@ -321,7 +332,7 @@ static int match_signals(DomusVm *vm, sd_bus *bus)
                 { VM_STATE_CHANGED, on_state_changed },     { VM_REBOOTED, on_rebooted },
                 { VM_DEVICE_REMOVED, on_device_removed },   { VM_DEVICE_ERROR, on_device_error },
                 { VM_BALLOON_CHANGED, on_balloon_changed }, { VM_TRAY_CHANGED, on_tray_changed },
-                { VM_PORT_OPENED, on_port_opened },
+                { VM_PORT_OPENED, on_port_opened },         { VM_THRESHOLD_PASSED, on_block_threshold },
         };
         int r = 0;
 

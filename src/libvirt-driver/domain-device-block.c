@@ -156,6 +156,15 @@ static void block_resize(struct call *call, const void *p)
                 domus_domain_block_resize(d, args->disk, bytes ? args->size : args->size * 1024, call_done, call);
 }
 
+static void set_threshold(struct call *call, const void *p)
+{
+        const struct remote_domain_set_block_threshold_args *args = p;
+        DomusDomain *d = call_active_domain(call, &args->dom);
+
+        if (d)
+                domus_domain_set_threshold(d, args->dev, args->threshold, call_done, call);
+}
+
 static void disk_errors(struct call *call, const void *p)
 {
         const struct remote_domain_get_disk_errors_args *args = p;
@@ -281,6 +290,7 @@ static const struct handler rows[] = {
         { REMOTE_PROC_DOMAIN_GET_BLOCK_INFO, block_info },
         { REMOTE_PROC_DOMAIN_BLOCK_RESIZE, block_resize, VIR_DOMAIN_BLOCK_RESIZE_BYTES },
         { REMOTE_PROC_DOMAIN_GET_DISK_ERRORS, disk_errors },
+        { REMOTE_PROC_DOMAIN_SET_BLOCK_THRESHOLD, set_threshold },
         { REMOTE_PROC_DOMAIN_SET_BLOCK_IO_TUNE, set_iotune, AFFECT_FLAGS | VIR_TYPED_PARAM_STRING_OKAY },
         { REMOTE_PROC_DOMAIN_GET_BLOCK_IO_TUNE, get_iotune, AFFECT_FLAGS | VIR_TYPED_PARAM_STRING_OKAY },
 };

@@ -54,17 +54,50 @@ static void format_unsupported(GString *out, const char *const *names)
                 xml_append(out, "    <%s supported='no'/>\n", *names);
 }
 
-/* A device that appears here as absent becomes a list of enums with the row that adds it to the domain definition's table. */
+struct device_enum {
+        const char *name, *values; /* "a|b" */
+};
+
+static void format_enum(GString *out, const struct device_enum *e)
+{
+        g_auto(GStrv) values = g_strsplit(e->values, "|", -1);
+
+        xml_append(out, "      <enum name='%s'>\n", e->name);
+        for (char **v = values; *v; v++)
+                xml_append(out, "        <value>%s</value>\n", *v);
+        g_string_append(out, "      </enum>\n");
+}
+
+/* What the devices' tables of the domain definition accept. */
 static void format_devices(GString *out)
 {
-        static const char *const before[] = { "disk", "graphics", NULL };
-        static const char *const after[] = { "hostdev", "rng", "filesystem", "tpm", "redirdev", "channel", NULL };
+        static const struct {
+                const char *name;
+                struct device_enum enums[4];
+        } devices[] = {
+                { "disk",
+                  { { "diskDevice", "disk|cdrom" }, { "bus", "virtio|scsi" }, { "model", "virtio|virtio-non-transitional" }, {} } },
+                { "graphics" },
+                { "video", { { "modelType", "none" }, {} } },
+                { "hostdev" },
+                { "rng", { { "model", "virtio|virtio-non-transitional" }, { "backendModel", "random|builtin" }, {} } },
+                { "filesystem" },
+                { "tpm" },
+                { "redirdev" },
+                { "channel", { { "type", "pty|unix" }, {} } },
+        };
 
         g_string_append(out, "  <devices>\n");
-        format_unsupported(out, before);
-        g_string_append(out, "    <video supported='yes'>\n      <enum name='modelType'>\n        <value>none</value>\n"
-                             "      </enum>\n    </video>\n");
-        format_unsupported(out, after);
+        for (unsigned i = 0; i < G_N_ELEMENTS(devices); i++) {
+                if (!devices[i].enums[0].name) {
+                        xml_append(out, "    <%s supported='no'/>\n", devices[i].name);
+                        continue;
+                }
+                xml_append(out, "    <%s supported='yes'>\n", devices[i].name);
+                for (const struct device_enum *e = devices[i].enums; e->name; e++)
+                        format_enum(out, e);
+                xml_append(out, "    </%s>\n", devices[i].name);
+        }
         g_string_append(out, "  </devices>\n");
 }
 

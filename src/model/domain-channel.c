@@ -41,10 +41,8 @@ static bool parse_channel(DomusDevice *d, GError **error)
         if (strlen(d->channel.name) > CHANNEL_NAME_MAX)
                 return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "the name of the channel (line %ld) is too long",
                                    xmlGetLineNo(d->node));
-        if (d->channel.path && !d->channel.pty && (!g_path_is_absolute(d->channel.path) || strlen(d->channel.path) > 107))
-                return domain_fail(error, DOMUS_ERROR_XML,
-                                   "path '%s' of channel '%s' must be absolute and at most 107 bytes long", d->channel.path,
-                                   d->channel.name);
+        if (d->channel.path && !d->channel.pty && !g_path_is_absolute(d->channel.path))
+                return domain_fail(error, DOMUS_ERROR_XML, "path '%s' of channel '%s' must be absolute", d->channel.path, d->channel.name);
         return true;
 }
 

@@ -155,8 +155,10 @@ static bool parse_all(DomusDomainDef *def, GError **error)
 
 void domain_devices_reload(DomusDomainDef *def)
 {
-        if (!parse_all(def, NULL))
-                g_assert_not_reached();
+        g_autoptr(GError) error = NULL;
+
+        if (!parse_all(def, &error))
+                g_error("a definition that was accepted is not any more: %s", error->message);
 }
 
 /* --- What no element can tell alone --- */
