@@ -10,8 +10,9 @@
 
 #include "hv/engine/dbt/tr-gen.h"
 
-/* Bytes from a group's first to its last. */
+/* Bytes from a group's first to its last. A group that reaches into a second page is run by handlers in code that seldom runs, where checks are small. */
 #define GROUP_SPAN 512
+#define GROUP_SPAN_SELDOM 64
 
 static bool is_plain_segment(const struct dbt_mem *m)
 {
@@ -161,7 +162,7 @@ static bool is_relative_to(const struct gen_group *group, const struct gen_acces
 }
 
 /* Joins the access to the group if that stays small enough. */
-static bool join(struct open *o, const struct gen_access *a, unsigned k)
+static bool join(struct open *o, const struct gen_access *a, unsigned k, int64_t span)
 {
         struct gen_group *group = o->group;
         int64_t lo = a->disp + o->moved, hi = lo + a->size;
@@ -170,7 +171,7 @@ static bool join(struct open *o, const struct gen_access *a, unsigned k)
                 lo = group->lo;
         if (group->hi > hi)
                 hi = group->hi;
-        if (hi - lo > GROUP_SPAN || lo != (int32_t)lo || hi != (int32_t)hi)
+        if (hi - lo > span || lo != (int32_t)lo || hi != (int32_t)hi)
                 return false;
         group->lo = (int32_t)lo;
         group->hi = (int32_t)hi;
@@ -199,7 +200,7 @@ static void place(struct plan *p, const struct gen_access *a, unsigned k)
         for (unsigned o = 0; o < p->n_open; o++) {
                 if (!is_relative_to(p->open[o].group, a))
                         continue;
-                if (join(&p->open[o], a, k)) {
+                if (join(&p->open[o], a, k, p->g->b->stage == TR_SELDOM ? GROUP_SPAN_SELDOM : GROUP_SPAN)) {
                         p->g->insns[k].group = (int8_t)(p->open[o].group - p->g->groups);
                         return;
                 }

@@ -80,7 +80,13 @@ static void alu_imm(struct gen *g, unsigned ext, unsigned reg, uint32_t imm, boo
 {
         struct tr_op op = { .opcode = 0x81, .w = w };
 
-        tr_op_reg(g->e, &op, ext, reg);
+        if (reg == TR_RAX) {
+                if (w)
+                        tr_put(g->e, 0x48);
+                tr_put(g->e, ext << 3 | 5);
+        } else {
+                tr_op_reg(g->e, &op, ext, reg);
+        }
         tr_put32(g->e, imm);
 }
 
@@ -270,12 +276,12 @@ static bool is_near(const struct gen *g, const struct dbt_mem *m)
         return m->index == DBT_REG_NONE && m->disp > -(int32_t)DBT_PAGE_SIZE && m->disp < (int32_t)DBT_PAGE_SIZE && prefers_site(g, m);
 }
 
-/* Can host instructions address the operand by its registers? */
-static bool by_homes(const struct gen *g, const struct dbt_mem *m)
+/* Can host instructions address the operand by its registers, once a base without a home is added to the addend? */
+static bool by_registers(const struct gen *g, const struct dbt_mem *m)
 {
         if (!gen_64(g) && !is_near(g, m))
                 return false;
-        return is_homed(m->base) && is_homed(m->index) && m->seg_base == DBT_SEG_BASE_NONE &&
+        return (m->base < X86_NGPRS || m->base == DBT_REG_NONE) && is_homed(m->index) && m->seg_base == DBT_SEG_BASE_NONE &&
                 (m->base != DBT_REG_NONE || m->index != DBT_REG_NONE);
 }
 
@@ -308,10 +314,25 @@ static struct tr_mem with_addend(struct gen *g, const struct dbt_mem *m)
         return gen_at(TR_RCX, 0);
 }
 
-/* An operand alone. */
+/* with_addend where the flags need not be kept. */
+static struct tr_mem with_addend_freely(struct gen *g, const struct dbt_mem *m)
+{
+        struct tr_mem base = tr_field(offsetof(struct dbt_vcpu, gpr) + m->base * 8u);
+        struct dbt_mem rest = *m;
+
+        if (is_homed(m->base))
+                return with_addend(g, m);
+        tr_op_mem(g->e, &op_add, TR_RCX, &base);
+        rest.base = DBT_REG_NONE;
+        if (m->index != DBT_REG_NONE)
+                return with_addend(g, &rest);
+        return gen_at(TR_RCX, m->disp);
+}
+
+/* An operand alone. The routine for code that seldom runs leaves the address where it is. */
 static struct tr_mem single(struct gen *g, const struct dbt_mem *m, unsigned size, bool write)
 {
-        struct check c = { .span = size, .write = write, .restore = !by_homes(g, m) };
+        struct check c = { .span = size, .write = write, .restore = g->b->stage == TR_SELDOM || !by_registers(g, m) };
         struct tr_mem a;
 
         gen_flags_clobber(g);
@@ -321,7 +342,7 @@ static struct tr_mem single(struct gen *g, const struct dbt_mem *m, unsigned siz
                 tr_lea(g->e, TR_RAX, &a);
         check(g, &c, prefers_site(g, m));
         if (!c.restore)
-                return with_addend(g, m);
+                return with_addend_freely(g, m);
         tr_op_reg(g->e, &op_add, TR_RCX, TR_RAX);
         return gen_at(TR_RCX, 0);
 }
