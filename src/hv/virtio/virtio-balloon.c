@@ -190,19 +190,19 @@ static void read_stats(struct balloon *b, const struct virtio_chain *chain)
         b->last_update = (uint64_t)time(NULL);
 }
 
-/* The guest fills its buffer and hands it in; it gets it back when it shall do so again. */
+/* The guest fills its buffer and hands it in; it gets it back when it shall do so again. There is one at a time, but only an empty queue asks for the next notification. */
 static void stats_notify(struct balloon *b, struct virtio_queue *q)
 {
-        struct virtio_chain *chain = virtio_queue_pop(q);
+        struct virtio_chain *chain;
 
-        if (!chain)
-                return;
-        read_stats(b, chain);
-        if (b->stats) {
-                virtio_queue_push(q, b->stats, 0);
-                virtio_queue_interrupt(q);
+        while ((chain = virtio_queue_pop(q))) {
+                read_stats(b, chain);
+                if (b->stats) {
+                        virtio_queue_push(q, b->stats, 0);
+                        virtio_queue_interrupt(q);
+                }
+                b->stats = chain;
         }
-        b->stats = chain;
 }
 
 static void arm_stats(struct balloon *b)
