@@ -438,7 +438,7 @@ static void test_reboot(Fixture *f, gconstpointer unused)
         assert_events(f, "a:reboot ");
         g_assert_true(domus_domain_is_active(a));
         domus_domain_shutdown(a, VIR_DOMAIN_SHUTDOWN_GUEST_AGENT, on_done, &agent);
-        EXPECT_ERROR(f, agent, DOMUS_ERROR_OPERATION_UNSUPPORTED, "acpi");
+        EXPECT_ERROR(f, agent, DOMUS_ERROR_ARGUMENT_UNSUPPORTED, "not configured");
         domus_domain_shutdown(a, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN, on_done, &off);
         EXPECT_OK(f, off);
         WAIT_FOR(f, !domus_domain_is_active(a));
