@@ -52,6 +52,7 @@ class Image:
         self.path = os.path.join(directory, name)
         with open(self.path, 'wb') as f:
             f.truncate(size)
+        os.sync()  # the file itself is not what a power cut shall take
         self.fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | flags)
 
     def disk(self, id='disk', driver='virtio-blk', **props):

@@ -166,7 +166,8 @@ static void test_loop(void)
                 best = late < best ? late : best;
         }
         print("late by %u TSC ticks at least\n", (unsigned)best);
-        CHECK(best < 1000000);
+        /* Where KVM emulates, how late depends on the emulator's speed. */
+        CHECK(best < (has_word("lenient") ? 20000000 : 1000000));
         /* A later deadline in the place of an earlier one, and the other way round. */
         wrmsr(MSR_TSC_DEADLINE, rdtsc() + 20000000);
         deadline = rdtsc() + 40000000;
