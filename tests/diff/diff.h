@@ -47,6 +47,7 @@ struct sequence {
         uint8_t size[INSNS_MAX];
         bool keep[INSNS_MAX];          /* ends a loop */
         uint32_t undefined;            /* flags that may hold anything at the end */
+        bool stores_pointers;          /* of the last x87 instruction's operand */
         struct cpu in;
 };
 

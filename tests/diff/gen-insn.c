@@ -493,6 +493,7 @@ bool add_insn(struct gen *g, uint8_t *buf)
         if (!wanted_isa(z.meta.isa_set) || !wanted_category(&g->r, &z) || !only_segment_reads(&z, ops) ||
                 !wanted_in_block(g, &z, ops) || !track_registers(g, &z, ops))
                 return false;
+        s->stores_pointers |= z.mnemonic == ZYDIS_MNEMONIC_FNSTENV || z.mnemonic == ZYDIS_MNEMONIC_FNSAVE;
         aim_rip_relative(g, buf, &z, s->length);
         undefined = gen_undefined_after(&z, g->undefined);
         g->undefined = g->branches ? g->undefined | undefined : undefined;
