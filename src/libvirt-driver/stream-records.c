@@ -180,6 +180,9 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *opaque
         if (!(revents & (EPOLLIN | EPOLLHUP | EPOLLERR)))
                 return 0;
         n = recv(fd, s->buf, sizeof(s->buf), MSG_DONTWAIT);
+        /* That the worker left without reading everything is reported once, before what it said last. */
+        if (n < 0 && errno == ECONNRESET)
+                n = recv(fd, s->buf, sizeof(s->buf), MSG_DONTWAIT);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
                 return 0;
         if (n > 0)

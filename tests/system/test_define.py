@@ -66,8 +66,8 @@ def test_malformed_line(conn):
 
 UNSUPPORTED = {
     'element': ('top', '<iothreads>2</iothreads>', '<iothreads>'),
-    'disk': ('devices', "<disk type='file'><source file='/x'/><target dev='vda'/></disk>", '<disk>'),
-    'interface': ('devices', "<interface type='network'><source network='default'/></interface>", '<interface>'),
+    'disk': ('devices', "<disk type='file'><source file='/x'/><target dev='sda' bus='sata'/></disk>", 'sata'),
+    'interface': ('devices', "<interface type='network'><source network='default'/><model type='e1000'/></interface>", 'e1000'),
     'serial-type': ('devices', "<serial type='file'><source path='/etc/x'/></serial>", "'file'"),
     'value': ('top', '<on_crash>coredump-destroy</on_crash>', 'coredump-destroy'),
     'attribute': ('top', "<cpu mode='custom'/>", 'custom'),
