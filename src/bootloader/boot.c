@@ -125,8 +125,18 @@ static int find_config(struct guest *g)
 
 /* --- Where an entry's files are --- */
 
+/* What follows prefix, or NULL. */
+static const char *after(const char *text, const char *prefix)
+{
+        size_t n = strlen(prefix);
+
+        return strncmp(text, prefix, n) == 0 ? text + n : NULL;
+}
+
 static int by_name(struct guest *g, const char *device)
 {
+        const char *uuid = after(device, "uuid:"), *label = after(device, "label:"), *path = after(device, "file:");
+
         for (unsigned i = 0; i < g->table.n; i++) {
                 const struct fs *fs = &g->fs[i];
                 struct fs_file file;
@@ -134,11 +144,11 @@ static int by_name(struct guest *g, const char *device)
 
                 if (!fs->ops)
                         continue;
-                if (strncmp(device, "uuid:", 5) == 0 && strcasecmp(fs->uuid, device + 5) == 0)
+                if (uuid && strcasecmp(fs->uuid, uuid) == 0)
                         return (int)i;
-                if (strncmp(device, "label:", 6) == 0 && strcmp(fs->label, device + 6) == 0)
+                if (label && strcmp(fs->label, label) == 0)
                         return (int)i;
-                if (strncmp(device, "file:", 5) == 0 && fs->ops->open_file(&g->fs[i], device + 5, &file, &none) >= 0) {
+                if (path && fs->ops->open_file(&g->fs[i], path, &file, &none) >= 0) {
                         fs->ops->close_file(&file);
                         return (int)i;
                 }
