@@ -13,6 +13,7 @@ own_daemons = itertools.count()
 
 def pytest_configure(config):
     config.addinivalue_line('markers', 'domus: says something about Domus alone; not run against a peer')
+    config.addinivalue_line('markers', 'debian: with a Debian guest on a disk')
     harness.start_event_loop()
 
 

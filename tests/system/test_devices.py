@@ -12,7 +12,13 @@ import harness
 from harness import Console, raises, run, wait_until
 
 domus = pytest.mark.domus
-root = pytest.mark.skipif(os.geteuid() != 0, reason='needs root: the guest\'s disk is made with it')
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason='needs root: the guest\'s disk is made with it')
+
+
+def root(test):
+    """A test with a Debian guest on a disk, which the sanitizers would make take minutes."""
+    return pytest.mark.debian(needs_root(test))
+
 
 BOOT = 900
 SHELL = b'domus-guest# '
