@@ -152,12 +152,23 @@ void domus_domain_set_iotune(DomusDomain *d, const char *disk, const DomusIotune
         domus_domain_submit_data(d, run_iotune, flags, s, setting_free, done, opaque);
 }
 
-/* --- The size of an image --- */
+/* --- One property of a running disk --- */
 
 static void on_set(sd_bus_message *reply, const GError *error, gpointer opaque)
 {
         domus_domain_job_finish_call(opaque, error);
 }
+
+/* Tells the VM one property of the disk, and ends the job with its answer. */
+static void set_number(DomusDomainJob *job, const DomusDevice *disk, const char *property, uint64_t value)
+{
+        g_autoptr(DomusVmDevice) properties = domus_vm_device_new(NULL, NULL);
+
+        domus_vm_device_t(properties, property, value);
+        domus_domain_set_device(job->domain, disk->alias, properties, on_set, job);
+}
+
+/* --- The size of an image --- */
 
 /* A file is made longer or shorter; of a device the guest gets to know the size that it has got. */
 static bool resize_image(const char *path, uint64_t size, GError **error)
@@ -197,7 +208,6 @@ static void run_resize(DomusJob *j)
         DomusDomainJob *job = (DomusDomainJob *)j;
         DomusDomain *d = job->domain;
         const Setting *s = job->data;
-        g_autoptr(DomusVmDevice) properties = NULL;
         const DomusDevice *disk;
         GError *error = NULL;
 
@@ -208,9 +218,7 @@ static void run_resize(DomusJob *j)
                 finish_take(job, error);
                 return;
         }
-        properties = domus_vm_device_new(NULL, NULL);
-        domus_vm_device_t(properties, VM_PROP_SIZE, 0);
-        domus_domain_set_device(d, disk->alias, properties, on_set, job);
+        set_number(job, disk, VM_PROP_SIZE, 0);
 }
 
 void domus_domain_block_resize(DomusDomain *d, const char *disk, uint64_t bytes, DomusDone done, gpointer opaque)
@@ -231,22 +239,17 @@ void domus_domain_block_resize(DomusDomain *d, const char *disk, uint64_t bytes,
 static void run_threshold(DomusJob *j)
 {
         DomusDomainJob *job = (DomusDomainJob *)j;
-        DomusDomain *d = job->domain;
         const Setting *s = job->data;
-        g_autoptr(DomusVmDevice) properties = NULL;
         const DomusDevice *disk;
         GError *error = NULL;
 
         if (!domus_domain_job_requires_active(job))
                 return;
-        disk = find_disk(d->live, s->name, &error);
-        if (!disk) {
+        disk = find_disk(job->domain->live, s->name, &error);
+        if (disk)
+                set_number(job, disk, VM_PROP_THRESHOLD, s->size);
+        else
                 finish_take(job, error);
-                return;
-        }
-        properties = domus_vm_device_new(NULL, NULL);
-        domus_vm_device_t(properties, VM_PROP_THRESHOLD, s->size);
-        domus_domain_set_device(d, disk->alias, properties, on_set, job);
 }
 
 void domus_domain_set_threshold(DomusDomain *d, const char *disk, uint64_t bytes, DomusDone done, gpointer opaque)
