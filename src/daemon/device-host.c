@@ -88,6 +88,8 @@ static DomusTapRequest make_request(const uint8_t *uuid, const char *name, const
                 .bandwidth = domus_bandwidth_is_empty(&i->bandwidth) ? NULL : &i->bandwidth,
                 .source_device = i->type == DOMUS_INTERFACE_DIRECT ? i->dev : NULL,
                 .source_mode = i->type == DOMUS_INTERFACE_DIRECT ? i->mode : NULL,
+                .ethernet = i->type == DOMUS_INTERFACE_ETHERNET,
+                .unmanaged = i->type == DOMUS_INTERFACE_ETHERNET && !i->managed,
         };
 }
 
@@ -96,10 +98,6 @@ static bool open_tap(gpointer networks, const uint8_t *uuid, const char *name, c
         DomusTapRequest request = make_request(uuid, name, interface);
         DomusTap tap = { 0 };
 
-        if (interface->type == DOMUS_INTERFACE_ETHERNET) {
-                g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_CONFIG_UNSUPPORTED, "an interface of type 'ethernet' is not supported");
-                return false;
-        }
         if (!domus_networks_open_tap(networks, &request, &tap, error))
                 return false;
         *ret = (DomusHookTap){ .device = g_steal_pointer(&tap.device), .bridge = g_steal_pointer(&tap.bridge),
@@ -110,12 +108,16 @@ static bool open_tap(gpointer networks, const uint8_t *uuid, const char *name, c
         return true;
 }
 
-static void release_tap(gpointer networks, const char *device, const char *port_uuid)
+/* What an unmanaged device has of traffic control is ours only if there are limits in the definition. */
+static void release_tap(gpointer networks, const DomusInterface *interface)
 {
+        bool unmanaged = interface->type == DOMUS_INTERFACE_ETHERNET && !interface->managed;
         g_autoptr(GError) error = NULL;
 
-        if (!domus_networks_release_tap(networks, device, port_uuid, &error))
-                log_warning("network device '%s': %s", device, error->message);
+        if (!unmanaged && !domus_networks_release_tap(networks, interface->target, interface->port_uuid, &error))
+                log_warning("network device '%s': %s", interface->target, error->message);
+        else if (unmanaged && !domus_bandwidth_is_empty(&interface->bandwidth))
+                domus_networks_release_unmanaged_tap(networks, interface->target);
 }
 
 static bool set_link(gpointer networks, const char *device, bool up, GError **error)

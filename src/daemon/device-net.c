@@ -97,5 +97,5 @@ void domus_device_release_interface(DomusDomain *d, const DomusDevice *device)
         const DomusDomainHooks *hooks = &d->manager->hooks;
 
         if (g_hash_table_remove(d->taps, device->alias) && hooks->release_tap)
-                hooks->release_tap(hooks->net_opaque, device->interface.target, device->interface.port_uuid);
+                hooks->release_tap(hooks->net_opaque, &device->interface);
 }

@@ -214,10 +214,6 @@ bool domus_domain_set_vcpus(DomusDomain *d, unsigned n, unsigned flags, GError *
 
         if (!domus_domain_resolve_impact(d, flags, &live, &config, error))
                 return false;
-        if (flags & VIR_DOMAIN_VCPU_GUEST) {
-                g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_UNSUPPORTED, "there is no guest agent yet");
-                return false;
-        }
         if (live)
                 return refuse_live("number of vCPUs", error);
         if (!check_vcpus(d, n, maximum, error))

@@ -176,7 +176,8 @@ static bool change_host_side(DomusDomain *d, const DomusInterface *old, const Do
         const DomusDomainHooks *hooks = &d->manager->hooks;
 
         if (!same_source(old, new)) {
-                if (!old->target || !hooks->move_tap || new->type == DOMUS_INTERFACE_USER) {
+                if (!old->target || !hooks->move_tap || new->type == DOMUS_INTERFACE_USER || new->type == DOMUS_INTERFACE_ETHERNET ||
+                        old->type == DOMUS_INTERFACE_ETHERNET) {
                         g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_UNSUPPORTED,
                                 "cannot change the source of this interface while the domain runs");
                         return false;

@@ -53,7 +53,7 @@ typedef struct {
         /* interface: of type network, bridge, direct or ethernet. The descriptors are the caller's. */
         bool (*open_tap)(gpointer opaque, const uint8_t *domain_uuid, const char *domain_name, const DomusInterface *interface,
                          DomusHookTap *ret, GError **error);
-        void (*release_tap)(gpointer opaque, const char *device, const char *port_uuid);
+        void (*release_tap)(gpointer opaque, const DomusInterface *interface);
         bool (*set_link)(gpointer opaque, const char *device, bool up, GError **error);
         bool (*set_bandwidth)(gpointer opaque, const char *device, const DomusBandwidth *bandwidth, GError **error);
         /* To where interface says; the device stays the same. */

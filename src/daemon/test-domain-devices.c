@@ -48,11 +48,11 @@ static bool open_tap(gpointer opaque, const uint8_t *uuid, const char *name, con
         return true;
 }
 
-static void release_tap(gpointer opaque, const char *device, const char *port)
+static void release_tap(gpointer opaque, const DomusInterface *interface)
 {
         Fixture *f = opaque;
 
-        g_assert_true(g_str_has_prefix(device, "vnet"));
+        g_assert_true(g_str_has_prefix(interface->target, "vnet"));
         f->released++;
 }
 

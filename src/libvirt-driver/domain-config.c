@@ -4,6 +4,7 @@
 #include <libvirt/libvirt.h>
 #include <string.h>
 
+#include "libvirt-driver/agent.h"
 #include "libvirt-driver/handlers.h"
 
 #define AFFECT_FLAGS (VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG)
@@ -88,10 +89,12 @@ static void set_memory_flags(struct call *call, const void *p)
 
 static void set_vcpus_with(struct call *call, const struct remote_domain *dom, uint32_t n, unsigned flags)
 {
-        DomusDomain *d = call_domain(call, dom);
+        DomusDomain *d = flags & VIR_DOMAIN_VCPU_GUEST ? NULL : call_domain(call, dom);
         GError *error = NULL;
 
-        if (d)
+        if (flags & VIR_DOMAIN_VCPU_GUEST)
+                agent_set_vcpus(call, dom, n);
+        else if (d)
                 call_reply_bool(call, domus_domain_set_vcpus(d, n, flags, &error), &error);
 }
 
@@ -137,7 +140,7 @@ static void get_vcpus_flags(struct call *call, const void *p)
         const DomusDomainDef *def;
 
         if (args->flags & VIR_DOMAIN_VCPU_GUEST) {
-                call_fail_new(call, DOMUS_ERROR_OPERATION_UNSUPPORTED, "there is no guest agent to ask");
+                agent_count_vcpus(call, &args->dom, args->flags & VIR_DOMAIN_VCPU_MAXIMUM);
                 return;
         }
         def = pick_def(call, &args->dom, args->flags);

@@ -9,8 +9,7 @@
 
 #define NSEC_PER_SEC INT64_C(1000000000)
 
-/* Asks, with the call as the reply's opaque. arguments is taken over. */
-static void ask(struct call *call, const struct remote_domain *dom, const char *command, JsonObject *arguments, DomusAgentReply reply)
+void agent_ask(struct call *call, const struct remote_domain *dom, const char *command, JsonObject *arguments, DomusAgentReply reply)
 {
         DomusDomain *d = call_domain(call, dom);
 
@@ -20,7 +19,7 @@ static void ask(struct call *call, const struct remote_domain *dom, const char *
                 json_object_unref(arguments);
 }
 
-static JsonNode *reply_value(struct call *call, JsonObject *reply, const GError *error, JsonNodeType type)
+JsonNode *agent_reply_value(struct call *call, JsonObject *reply, const GError *error, JsonNodeType type)
 {
         JsonNode *node = error ? NULL : json_object_get_member(reply, "return");
 
@@ -57,7 +56,7 @@ static JsonObject *string_list(const char *name, const char **v, uint32_t n)
 static void on_count(JsonObject *reply, const GError *error, gpointer opaque)
 {
         struct call *call = opaque;
-        JsonNode *node = reply_value(call, reply, error, JSON_NODE_VALUE);
+        JsonNode *node = agent_reply_value(call, reply, error, JSON_NODE_VALUE);
 
         if (node)
                 call_reply_i32(call, (int32_t)json_node_get_int(node));
@@ -68,10 +67,10 @@ static void fsfreeze(struct call *call, const void *p)
         const struct remote_domain_fsfreeze_args *args = p;
 
         if (args->mountpoints.n)
-                ask(call, &args->dom, "guest-fsfreeze-freeze-list", string_list("mountpoints", args->mountpoints.v, args->mountpoints.n),
+                agent_ask(call, &args->dom, "guest-fsfreeze-freeze-list", string_list("mountpoints", args->mountpoints.v, args->mountpoints.n),
                         on_count);
         else
-                ask(call, &args->dom, "guest-fsfreeze-freeze", NULL, on_count);
+                agent_ask(call, &args->dom, "guest-fsfreeze-freeze", NULL, on_count);
 }
 
 static void fsthaw(struct call *call, const void *p)
@@ -81,7 +80,7 @@ static void fsthaw(struct call *call, const void *p)
         if (args->mountpoints.n)
                 call_fail_new(call, DOMUS_ERROR_OPERATION_UNSUPPORTED, "specifying mountpoints is not supported");
         else
-                ask(call, &args->dom, "guest-fsfreeze-thaw", NULL, on_count);
+                agent_ask(call, &args->dom, "guest-fsfreeze-thaw", NULL, on_count);
 }
 
 static void fstrim(struct call *call, const void *p)
@@ -95,7 +94,7 @@ static void fstrim(struct call *call, const void *p)
         }
         arguments = json_object_new();
         json_object_set_int_member(arguments, "minimum", (gint64)MIN(args->minimum, (uint64_t)G_MAXINT64));
-        ask(call, &args->dom, "guest-fstrim", arguments, on_done);
+        agent_ask(call, &args->dom, "guest-fstrim", arguments, on_done);
 }
 
 /* --- Time --- */
@@ -103,7 +102,7 @@ static void fstrim(struct call *call, const void *p)
 static void on_time(JsonObject *reply, const GError *error, gpointer opaque)
 {
         struct call *call = opaque;
-        JsonNode *node = reply_value(call, reply, error, JSON_NODE_VALUE);
+        JsonNode *node = agent_reply_value(call, reply, error, JSON_NODE_VALUE);
         int64_t ns = node ? json_node_get_int(node) : 0;
 
         if (node)
@@ -114,7 +113,7 @@ static void get_time(struct call *call, const void *p)
 {
         const struct remote_domain_get_time_args *args = p;
 
-        ask(call, &args->dom, "guest-get-time", NULL, on_time);
+        agent_ask(call, &args->dom, "guest-get-time", NULL, on_time);
 }
 
 static void set_time(struct call *call, const void *p)
@@ -130,7 +129,7 @@ static void set_time(struct call *call, const void *p)
                 arguments = json_object_new();
                 json_object_set_int_member(arguments, "time", args->seconds * NSEC_PER_SEC + args->nseconds);
         }
-        ask(call, &args->dom, "guest-set-time", arguments, on_done);
+        agent_ask(call, &args->dom, "guest-set-time", arguments, on_done);
 }
 
 /* --- Users --- */
@@ -145,7 +144,7 @@ static void set_user_password(struct call *call, const void *p)
         json_object_set_string_member(arguments, "username", args->user ? args->user : "");
         json_object_set_string_member(arguments, "password", encoded);
         json_object_set_boolean_member(arguments, "crypted", args->flags & VIR_DOMAIN_PASSWORD_ENCRYPTED);
-        ask(call, &args->dom, "guest-set-user-password", arguments, on_done);
+        agent_ask(call, &args->dom, "guest-set-user-password", arguments, on_done);
 }
 
 #define KEYS_MAX 2048
@@ -153,7 +152,7 @@ static void set_user_password(struct call *call, const void *p)
 static void on_keys(JsonObject *reply, const GError *error, gpointer opaque)
 {
         struct call *call = opaque;
-        JsonNode *node = reply_value(call, reply, error, JSON_NODE_OBJECT);
+        JsonNode *node = agent_reply_value(call, reply, error, JSON_NODE_OBJECT);
         JsonArray *keys = node ? agent_array(json_node_get_object(node), "keys") : NULL;
         struct remote_domain_authorized_ssh_keys_get_ret ret = { 0 };
 
@@ -172,7 +171,7 @@ static void get_ssh_keys(struct call *call, const void *p)
         JsonObject *arguments = json_object_new();
 
         json_object_set_string_member(arguments, "username", args->user);
-        ask(call, &args->dom, "guest-ssh-get-authorized-keys", arguments, on_keys);
+        agent_ask(call, &args->dom, "guest-ssh-get-authorized-keys", arguments, on_keys);
 }
 
 static void set_ssh_keys(struct call *call, const void *p)
@@ -189,15 +188,15 @@ static void set_ssh_keys(struct call *call, const void *p)
         json_object_set_string_member(arguments, "username", args->user);
         if (!(args->flags & away))
                 json_object_set_boolean_member(arguments, "reset", !(args->flags & append));
-        ask(call, &args->dom, args->flags & away ? "guest-ssh-remove-authorized-keys" : "guest-ssh-add-authorized-keys", arguments, on_done);
+        agent_ask(call, &args->dom, args->flags & away ? "guest-ssh-remove-authorized-keys" : "guest-ssh-add-authorized-keys", arguments, on_done);
 }
 
-/* --- Name and vCPUs --- */
+/* --- Name --- */
 
 static void on_hostname(JsonObject *reply, const GError *error, gpointer opaque)
 {
         struct call *call = opaque;
-        JsonNode *node = reply_value(call, reply, error, JSON_NODE_OBJECT);
+        JsonNode *node = agent_reply_value(call, reply, error, JSON_NODE_OBJECT);
         const char *name;
 
         if (!node)
@@ -214,95 +213,7 @@ static void get_hostname(struct call *call, const void *p)
         if (args->flags & VIR_DOMAIN_GET_HOSTNAME_LEASE)
                 call_fail_new(call, DOMUS_ERROR_ARGUMENT_UNSUPPORTED, "the source 'lease' is not supported, only 'agent'");
         else
-                ask(call, &args->dom, "guest-get-host-name", NULL, on_hostname);
-}
-
-/* "0-2,5" of the vCPUs for which member is true; without a member, of all. */
-static char *vcpu_map(JsonArray *list, const char *member)
-{
-        GString *out = g_string_new(NULL);
-        gint64 first = -2, last = -2;
-
-        for (guint i = 0; i <= json_array_get_length(list); i++) {
-                JsonObject *cpu = i < json_array_get_length(list) ? agent_element(list, i) : NULL;
-                gint64 id = cpu && (!member || json_object_get_boolean_member_with_default(cpu, member, FALSE)) ?
-                                    json_object_get_int_member_with_default(cpu, "logical-id", -1) :
-                                    -1;
-
-                if (i < json_array_get_length(list) && id < 0)
-                        continue;
-                if (first >= 0 && id != last + 1)
-                        g_string_append_printf(out, last > first ? "%s%" G_GINT64_FORMAT "-%" G_GINT64_FORMAT : "%s%" G_GINT64_FORMAT,
-                                out->len ? "," : "", first, last);
-                if (first < 0 || id != last + 1)
-                        first = id;
-                last = id;
-        }
-        return g_string_free(out, FALSE);
-}
-
-static void on_vcpus(JsonObject *reply, const GError *error, gpointer opaque)
-{
-        static const char *const maps[][2] = { { NULL, "vcpus" }, { "online", "online" }, { "can-offline", "offlinable" } };
-        struct call *call = opaque;
-        JsonNode *node = reply_value(call, reply, error, JSON_NODE_ARRAY);
-        struct remote_domain_get_guest_vcpus_ret ret = { 0 };
-        struct params list;
-
-        if (!node)
-                return;
-        params_init(&list, call);
-        for (size_t i = 0; i < ARRAY_SIZE(maps); i++) {
-                g_autofree char *map = vcpu_map(json_node_get_array(node), maps[i][0]);
-
-                params_add_string(&list, map, "%s", maps[i][1]);
-        }
-        params_take(&list, call, &ret.params.n, &ret.params.v);
-        call_reply(call, &ret);
-}
-
-static void get_guest_vcpus(struct call *call, const void *p)
-{
-        const struct remote_domain_get_guest_vcpus_args *args = p;
-
-        ask(call, &args->dom, "guest-get-vcpus", NULL, on_vcpus);
-}
-
-/* "0-2,5": false if it is no such map. */
-static bool add_vcpus(const char *map, bool online, JsonArray *to)
-{
-        g_auto(GStrv) parts = g_strsplit(map, ",", 64);
-
-        for (unsigned i = 0; parts[i]; i++) {
-                char *end;
-                guint64 first = g_ascii_strtoull(parts[i], &end, 10), last = *end == '-' ? g_ascii_strtoull(end + 1, &end, 10) : first;
-
-                if (!g_ascii_isdigit(parts[i][0]) || *end || last < first || last > 255)
-                        return false;
-                for (guint64 n = first; n <= last; n++) {
-                        JsonObject *cpu = json_object_new();
-
-                        json_object_set_int_member(cpu, "logical-id", (gint64)n);
-                        json_object_set_boolean_member(cpu, "online", online);
-                        json_array_add_object_element(to, cpu);
-                }
-        }
-        return true;
-}
-
-static void set_guest_vcpus(struct call *call, const void *p)
-{
-        const struct remote_domain_set_guest_vcpus_args *args = p;
-        JsonObject *arguments = json_object_new();
-        JsonArray *list = json_array_new();
-
-        json_object_set_array_member(arguments, "vcpus", list);
-        if (add_vcpus(args->cpumap, args->state, list)) {
-                ask(call, &args->dom, "guest-set-vcpus", arguments, on_done);
-                return;
-        }
-        json_object_unref(arguments);
-        call_fail_new(call, DOMUS_ERROR_INVALID_ARG, "'%s' is no list of vCPUs", args->cpumap);
+                agent_ask(call, &args->dom, "guest-get-host-name", NULL, on_hostname);
 }
 
 /* --- Anything --- */
@@ -357,8 +268,6 @@ static const struct handler rows[] = {
         { REMOTE_PROC_DOMAIN_AUTHORIZED_SSH_KEYS_SET, set_ssh_keys,
           VIR_DOMAIN_AUTHORIZED_SSH_KEYS_SET_APPEND | VIR_DOMAIN_AUTHORIZED_SSH_KEYS_SET_REMOVE },
         { REMOTE_PROC_DOMAIN_GET_HOSTNAME, get_hostname, VIR_DOMAIN_GET_HOSTNAME_LEASE | VIR_DOMAIN_GET_HOSTNAME_AGENT },
-        { REMOTE_PROC_DOMAIN_GET_GUEST_VCPUS, get_guest_vcpus },
-        { REMOTE_PROC_DOMAIN_SET_GUEST_VCPUS, set_guest_vcpus },
         { REMOTE_PROC_DOMAIN_AGENT_SET_RESPONSE_TIMEOUT, set_timeout },
 };
 

@@ -22,7 +22,7 @@ struct handler_table {
 #define HANDLER_TABLE(name, rows_) const struct handler_table name = { rows_, ARRAY_SIZE(rows_) }
 
 extern const struct handler_table connect_handlers, node_handlers, event_handlers, domain_life_handlers, domain_query_handlers,
-        domain_config_handlers, domain_device_handlers, domain_device_agent_handlers, domain_device_agent_info_handlers, domain_device_block_handlers, domain_device_net_handlers,
+        domain_config_handlers, domain_device_handlers, domain_device_agent_handlers, domain_device_agent_info_handlers, domain_device_agent_vcpu_handlers, domain_device_block_handlers, domain_device_net_handlers,
         domain_stats_handlers, domain_console_handlers, domain_saved_handlers,
         network_handlers, network_port_handlers, storage_pool_handlers, storage_vol_handlers,
         nodedev_handlers, interface_handlers, secret_handlers, nwfilter_handlers;

@@ -112,23 +112,30 @@ static bool place_on_network(DomusNetworks *n, const DomusTapRequest *request, s
         return true;
 }
 
+static bool check_device(const DomusTapRequest *request, GError **error)
+{
+        const char *device = request->unmanaged ? request->target : request->source_device;
+
+        if (request->bridge && !link_is_bridge(request->bridge))
+                return fail(error, DOMUS_ERROR_OPERATION_FAILED, link_exists(request->bridge) ? "'%s' is not a bridge" : "there is no bridge '%s'",
+                        request->bridge);
+        if (request->bridge || (request->ethernet && !request->unmanaged) || (device && link_exists(device)))
+                return true;
+        return fail(error, DOMUS_ERROR_OPERATION_FAILED, "there is no interface '%s'", device ? device : "");
+}
+
 static bool place_on_host(const DomusTapRequest *request, struct place *ret, GError **error)
 {
         ret->bridge = request->bridge;
         ret->source = request->source_device;
         ret->mode = request->source_mode;
-        ret->plug = request->bridge ? DOMUS_PLUG_BRIDGE : DOMUS_PLUG_DIRECT;
+        ret->plug = request->ethernet ? DOMUS_PLUG_NONE : request->bridge ? DOMUS_PLUG_BRIDGE : DOMUS_PLUG_DIRECT;
         ret->isolated = request->isolated;
         if (request->bandwidth)
                 ret->bandwidth = *request->bandwidth;
         if (ret->bandwidth.inbound.floor)
                 return fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "'floor' of <bandwidth> is supported for interfaces of networks only");
-        if (request->bridge && !link_is_bridge(request->bridge))
-                return fail(error, DOMUS_ERROR_OPERATION_FAILED, link_exists(request->bridge) ? "'%s' is not a bridge" : "there is no bridge '%s'",
-                        request->bridge);
-        if (!request->bridge && (!request->source_device || !link_exists(request->source_device)))
-                return fail(error, DOMUS_ERROR_OPERATION_FAILED, "there is no interface '%s'", request->source_device ? request->source_device : "");
-        return true;
+        return check_device(request, error);
 }
 
 static void place_leave(struct place *p)
@@ -148,11 +155,11 @@ static bool place_find(DomusNetworks *n, const DomusTapRequest *request, struct 
                         DOMUS_TAP_QUEUES_MAX);
         if (!(request->network ? place_on_network(n, request, ret, error) : place_on_host(request, ret, error)))
                 return false;
-        if (!ret->isolated || ret->plug != DOMUS_PLUG_DIRECT)
+        if (!ret->isolated || ret->bridge)
                 return true;
         place_leave(ret);
         return fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "isolated ports need a bridge, '%s' has none",
-                request->network ? request->network : request->source_device);
+                request->network ? request->network : request->ethernet ? "ethernet" : request->source_device);
 }
 
 /* --- Devices --- */
@@ -169,12 +176,14 @@ static bool set_host_mac(const char *device, const uint8_t *guest, GError **erro
 
 static bool connect_tap(const struct place *p, const char *device, GError **error)
 {
+        if (!p->bridge)
+                return true;
         return link_set_master(device, p->bridge, error) && (!p->isolated || link_set_isolated(device, true, error));
 }
 
 static bool make_tap(const struct place *p, const DomusTapRequest *request, DomusTap *tap, GError **error)
 {
-        unsigned queues = MAX(request->queues, 1), mtu = request->mtu ? request->mtu : link_mtu(p->bridge);
+        unsigned queues = MAX(request->queues, 1), mtu = request->mtu || !p->bridge ? request->mtu : link_mtu(p->bridge);
 
         if (!tap_open(request->target ? request->target : "vnet%d", queues, tap->fds, &tap->device, error))
                 return false;
@@ -214,6 +223,18 @@ static bool make_macvtap(const struct place *p, const DomusTapRequest *request, 
         return true;
 }
 
+/* Its address, size of packets and state are its owner's business. */
+static bool use_device(const DomusTapRequest *request, DomusTap *tap, GError **error)
+{
+        unsigned queues = MAX(request->queues, 1);
+
+        if (!(link_is_macvtap(request->target) ? tap_open_macvtap : tap_open_existing)(request->target, queues, tap->fds, error))
+                return false;
+        tap->n_fds = queues;
+        tap->device = g_strdup(request->target);
+        return !request->bandwidth || qos_set(tap->device, request->bandwidth, link_is_macvtap(tap->device), error);
+}
+
 /* The port remembers the device, so that it is found by it. */
 static bool note_device(const struct place *p, const char *device, GError **error)
 {
@@ -228,6 +249,8 @@ static bool make_device(const struct place *p, const DomusTapRequest *request, D
 {
         bool direct = p->plug == DOMUS_PLUG_DIRECT;
 
+        if (request->unmanaged)
+                return use_device(request, tap, error);
         return (direct ? make_macvtap(p, request, tap, error) : make_tap(p, request, tap, error)) &&
                qos_set(tap->device, &p->bandwidth, direct, error) && (request->link_down || link_set_up(tap->device, true, error)) &&
                note_device(p, tap->device, error);
@@ -250,7 +273,7 @@ bool domus_networks_open_tap(DomusNetworks *n, const DomusTapRequest *request, D
         if (!place_find(n, request, &p, error))
                 return false;
         if (!make_device(&p, request, ret, error)) {
-                if (ret->device)
+                if (ret->device && !request->unmanaged)
                         remove_device(ret->device);
                 domus_tap_clear(ret);
                 place_leave(&p);
@@ -296,6 +319,12 @@ bool domus_networks_release_tap(DomusNetworks *n, const char *device, const char
         if (port)
                 network_port_remove(net, port);
         return true;
+}
+
+void domus_networks_release_unmanaged_tap(DomusNetworks *n, const char *device)
+{
+        if (n->privileged)
+                qos_clear(device);
 }
 
 char *domus_networks_port_of(DomusNetworks *n, const char *device)

@@ -157,6 +157,8 @@ typedef struct {
         const DomusBandwidth *bandwidth; /* of the interface, or NULL: the portgroup's */
         const char *source_device;  /* <interface type='direct'>: the host's device below a macvtap */
         const char *source_mode;    /* "vepa" (NULL), "bridge", "private", "passthrough" */
+        bool ethernet;              /* <interface type='ethernet'>: a tap that is connected to nothing here */
+        bool unmanaged;             /* ethernet: target is somebody else's tap or macvtap, which is used as it is */
 } DomusTapRequest;
 
 typedef struct {
@@ -177,6 +179,8 @@ void domus_tap_clear(DomusTap *tap);
 bool domus_networks_open_tap(DomusNetworks *n, const DomusTapRequest *request, DomusTap *ret, GError **error);
 /* After the VM's process is gone: forgets the port, removes what is left of the device. port_uuid may be NULL. */
 bool domus_networks_release_tap(DomusNetworks *n, const char *device, const char *port_uuid, GError **error);
+/* The same for one that was opened unmanaged: it loses the limits that it was given, and stays. */
+void domus_networks_release_unmanaged_tap(DomusNetworks *n, const char *device);
 /* Takes the guest's cable out, or puts it in again, as far as the host is concerned: nothing passes a device that is down. */
 bool domus_networks_set_link(DomusNetworks *n, const char *device, bool up, GError **error);
 /* Replaces the limits of the interface; empty: none. */

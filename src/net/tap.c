@@ -31,7 +31,7 @@ static void close_all(int *fds, unsigned n)
                 fds[i] = fd_close(fds[i]);
 }
 
-/* 0 or -errno. */
+/* The kernel writes the name of a new device into req. 0 or -errno. */
 static int attach(int fd, struct ifreq *req)
 {
         int header = HEADER_BYTES;
@@ -47,6 +47,51 @@ static int open_queue(struct ifreq *req)
         int r = fd < 0 ? -errno : attach(fd, req);
 
         return r < 0 ? r : fd_steal(&fd);
+}
+
+/* The flags that a tap device has, from /sys; 0: it is none. */
+static unsigned existing_flags(const char *name)
+{
+        g_autofree char *path = g_strdup_printf("/sys/class/net/%s/tun_flags", name);
+        char *text = NULL;
+        unsigned flags = 0;
+
+        if (file_read(path, 64, &text, NULL) < 0)
+                return 0;
+        flags = (unsigned)strtoul(text, NULL, 16);
+        free(text);
+        return flags;
+}
+
+static bool check_existing(const char *name, unsigned flags, unsigned queues, GError **error)
+{
+        const char *what = !(flags & IFF_TAP)                            ? "is not a tap device" :
+                           queues > 1 && !(flags & IFF_MULTI_QUEUE)      ? "is a tap device with one queue only" :
+                                                                           NULL;
+
+        if (what)
+                g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_FAILED, "'%s' %s", name, what);
+        return !what;
+}
+
+bool tap_open_existing(const char *name, unsigned queues, int *fds, GError **error)
+{
+        unsigned flags = existing_flags(name);
+        struct ifreq req = { .ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (flags & IFF_MULTI_QUEUE)) };
+
+        if (!check_existing(name, flags, queues, error))
+                return false;
+        g_strlcpy(req.ifr_name, name, sizeof(req.ifr_name));
+        for (unsigned i = 0; i < queues; i++) {
+                fds[i] = open_queue(&req);
+                if (fds[i] < 0) {
+                        int e = -fds[i];
+
+                        close_all(fds, i);
+                        return fail(error, "cannot open tap device", name, e);
+                }
+        }
+        return true;
 }
 
 bool tap_open(const char *name, unsigned queues, int *fds, char **ret_name, GError **error)

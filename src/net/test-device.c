@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Networks and guests' devices in a network namespace of the test's own. */
 #include <errno.h>
+#include <libvirt/libvirt.h>
 #include <linux/if_ether.h>
+#include <linux/if_tun.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -339,6 +342,93 @@ static void test_macvtap(struct fixture *f, gconstpointer data)
         fd_close(lower);
 }
 
+static void on_update(DomusNetwork *net, const GError *error, gpointer opaque)
+{
+        *(GError **)opaque = error ? g_error_copy(error) : NULL;
+}
+
+/* A device below a guest's macvtap stays the network's. */
+static void test_device_in_use(struct fixture *f, gconstpointer data)
+{
+        g_autofree char *name = NULL, *other = NULL;
+        g_autoptr(GError) error = NULL;
+        DomusNetwork *net;
+        int fds[2];
+        DomusTap a;
+
+        g_assert_true(tap_open("lower0", 1, &fds[0], &name, NULL));
+        g_assert_true(tap_open("lower1", 1, &fds[1], &other, NULL));
+        net = start(f, "<network><name>n</name><forward mode='bridge'><interface dev='lower0'/><interface dev='lower1'/></forward></network>");
+        a = open_tap(f, (DomusTapRequest){ .network = "n", .mac = mac_a, .domain_name = "vm" });
+        domus_network_update(net, VIR_NETWORK_UPDATE_COMMAND_DELETE, VIR_NETWORK_SECTION_FORWARD_INTERFACE, -1, "<interface dev='lower0'/>",
+                VIR_NETWORK_UPDATE_AFFECT_LIVE, on_update, &error);
+        g_assert_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_INVALID);
+        g_assert_cmpstr(error->message, ==, "interface 'lower0' of network 'n' is in use by domain 'vm'");
+        g_clear_error(&error);
+        domus_network_update(net, VIR_NETWORK_UPDATE_COMMAND_DELETE, VIR_NETWORK_SECTION_FORWARD_INTERFACE, -1, "<interface dev='lower1'/>",
+                VIR_NETWORK_UPDATE_AFFECT_LIVE, on_update, &error);
+        g_assert_no_error(error);
+        domus_networks_release_tap(f->networks, a.device, a.port_uuid, NULL);
+        domus_tap_clear(&a);
+        fd_close(fds[0]);
+        fd_close(fds[1]);
+}
+
+/* A tap that the daemon makes and connects to nothing. */
+static void test_ethernet(struct fixture *f, gconstpointer data)
+{
+        static const DomusBandwidth limit = { .inbound = { .average = 1000 } };
+        DomusTap a = open_tap(f, (DomusTapRequest){ .ethernet = true, .mac = mac_a, .mtu = 1400, .bandwidth = &limit, .target = "mine" }),
+                 b = open_tap(f, (DomusTapRequest){ .ethernet = true, .mac = mac_b, .queues = 2 });
+
+        g_assert_cmpstr(a.device, ==, "mine");
+        g_assert_cmpstr(b.device, ==, "vnet0");
+        g_assert_null(a.bridge);
+        g_assert_null(a.port_uuid);
+        g_assert_cmpuint(a.mtu, ==, 1400);
+        g_assert_cmpuint(b.mtu, ==, 1500);
+        g_assert_cmpuint(b.n_fds, ==, 2);
+        expect_refusal(f, (DomusTapRequest){ .ethernet = true, .target = "mine" }, "cannot make tap device 'mine': File exists");
+        expect_refusal(f, (DomusTapRequest){ .ethernet = true, .isolated = true }, "isolated ports need a bridge");
+        g_assert_true(domus_networks_release_tap(f->networks, "mine", NULL, NULL));
+        domus_tap_clear(&a);
+        domus_tap_clear(&b);
+        g_assert_false(link_exists("mine"));
+}
+
+/* One that somebody else has made stays as it was. */
+static void test_unmanaged(struct fixture *f, gconstpointer data)
+{
+        static const DomusBandwidth limit = { .outbound = { .average = 1000 } };
+        g_autofree char *name = NULL;
+        DomusTap a, b;
+        uint8_t before[6], after[6];
+        int lower;
+
+        g_assert_true(tap_open("theirs", 1, &lower, &name, NULL));
+        g_assert_cmpint(ioctl(lower, TUNSETPERSIST, 1), ==, 0);
+        expect_refusal(f, (DomusTapRequest){ .ethernet = true, .unmanaged = true, .target = "theirs" }, "cannot open tap device 'theirs': Device or resource busy");
+        fd_close(lower);
+        g_assert_true(link_mac("theirs", before));
+        expect_refusal(f, (DomusTapRequest){ .ethernet = true, .unmanaged = true, .target = "theirs", .queues = 2 }, "with one queue only");
+        expect_refusal(f, (DomusTapRequest){ .ethernet = true, .unmanaged = true, .target = "lo" }, "'lo' is not a tap device");
+        expect_refusal(f, (DomusTapRequest){ .ethernet = true, .unmanaged = true, .target = "nothing" }, "there is no interface 'nothing'");
+        a = open_tap(f, (DomusTapRequest){ .ethernet = true, .unmanaged = true, .target = "theirs", .mac = mac_a, .bandwidth = &limit });
+        g_assert_true(link_exists("q-theirs"));
+        domus_networks_release_unmanaged_tap(f->networks, "theirs");
+        domus_tap_clear(&a);
+        g_assert_false(link_exists("q-theirs"));
+        g_assert_true(link_mac("theirs", after));
+        g_assert_cmpmem(before, 6, after, 6);
+        /* A macvtap on it, too. */
+        g_assert_true(link_make_macvtap("above", "theirs", "bridge", mac_b, NULL));
+        b = open_tap(f, (DomusTapRequest){ .ethernet = true, .unmanaged = true, .target = "above", .mac = mac_b });
+        domus_networks_release_unmanaged_tap(f->networks, "above");
+        domus_tap_clear(&b);
+        g_assert_true(link_exists("above"));
+        g_assert_true(link_delete("theirs", NULL));
+}
+
 static void test_restart(struct fixture *f, gconstpointer data)
 {
         static const DomusBandwidth half = { .inbound = { .average = 1000, .floor = 600 } };
@@ -401,6 +491,9 @@ int main(int argc, char **argv)
         ADD("bandwidth", test_bandwidth);
         ADD("floor", test_floor);
         ADD("macvtap", test_macvtap);
+        ADD("device-in-use", test_device_in_use);
+        ADD("ethernet", test_ethernet);
+        ADD("unmanaged", test_unmanaged);
         ADD("restart", test_restart);
         ADD("overlap", test_overlap);
         return g_test_run();

@@ -177,6 +177,21 @@ static void apply_live(struct update *u)
 
 /* --- All of it --- */
 
+/* What guests are connected to has to stay. */
+static bool keeps_devices_in_use(const DomusNetwork *net, const DomusNetworkDef *new, GError **error)
+{
+        for (unsigned i = 0; i < net->ports->len; i++) {
+                const DomusNetworkPortDef *port = ((const DomusNetworkPort *)net->ports->pdata[i])->def;
+
+                if (!port->device || (new->devices && g_strv_contains((const char *const *)new->devices, port->device)))
+                        continue;
+                g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_INVALID, "interface '%s' of network '%s' is in use by domain '%s'", port->device,
+                        net->name, port->owner_name ? port->owner_name : "");
+                return false;
+        }
+        return true;
+}
+
 /* The new definitions take their places; on failure nothing is changed. */
 static bool change(struct update *u, GError **error)
 {
@@ -186,7 +201,7 @@ static bool change(struct update *u, GError **error)
         bool live, config;
 
         if (!translate(net, u->command, u->section, &c, error) || !network_impact(net, u->flags, &live, &config, error) ||
-                (live && !(new_live = changed(net->live, &c, error))) || (config && !(new_config = changed(net->config, &c, error))) ||
+                (live && (!(new_live = changed(net->live, &c, error)) || !keeps_devices_in_use(net, new_live, error))) || (config && !(new_config = changed(net->config, &c, error))) ||
                 (config && !network_store_save(net->owner, new_config, error)))
                 return false;
         u->old_live = live ? g_steal_pointer(&net->live) : NULL;
