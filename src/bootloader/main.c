@@ -15,8 +15,8 @@ static const char usage[] =
         "usage: domus-bootloader [OPTION...] 3<IMAGE 4<>KERNEL 5<>INITRD\n"
         "Finds the kernel that the guest on a disk would boot, without running anything of the guest.\n"
         "\n"
-        "Descriptor 3 is the image: raw bytes, readable, seekable (a file or a block device; of another format what its\n"
-        "reader exports). 4 and 5 are writable, empty, at their start, such as memfds; they get the kernel and the initrds (one\n"
+        "Descriptor 3 is the image: raw bytes, readable, seekable (a file or a block device), or a stream socket connected to an\n"
+        "NBD server that exports them as \"disk\". 4 and 5 are writable, empty, at their start, such as memfds; they get the kernel and the initrds (one\n"
         "behind the other; nothing if there is none). Standard output gets one JSON object:\n"
         "  {\"config\": PATH or null, \"partition\": N, \"entry\": \"1>0\", \"title\": T, \"id\": I or null, \"kernel\": PATH,\n"
         "   \"initrds\": [PATH...], \"cmdline\": ARGUMENTS}\n"
@@ -174,7 +174,8 @@ int main(int argc, char **argv)
                 say(o.name, strerror(-r));
                 return 1;
         }
-        if (sandbox_enter(&o.sandbox) < 0)
-                return 1;
-        return run(&o, &image);
+        o.sandbox.socket = image.nbd;
+        r = sandbox_enter(&o.sandbox) < 0 ? 1 : run(&o, &image);
+        source_close(&image);
+        return r;
 }

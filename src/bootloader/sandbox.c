@@ -54,7 +54,7 @@ static int limit(void)
                 { RLIMIT_CORE, { 0, 0 } },
         };
 
-        if (signal(SIGXCPU, out_of_time) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
+        if (signal(SIGXCPU, out_of_time) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
                 return complain("signal", errno);
         for (unsigned i = 0; i < ARRAY_SIZE(limits); i++)
                 if (setrlimit((__rlimit_resource_t)limits[i].resource, &limits[i].value) < 0)
@@ -72,9 +72,16 @@ static const int allowed[] = {
 
 static const int writable[] = { STDOUT_FILENO, STDERR_FILENO, KERNEL_FD, INITRD_FD };
 
-static int allow_descriptors(scmp_filter_ctx ctx)
+static int allow_socket(scmp_filter_ctx ctx)
 {
-        int r = 0;
+        int r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(write), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, IMAGE_FD));
+
+        return r < 0 ? r : seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(read), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, IMAGE_FD));
+}
+
+static int allow_descriptors(scmp_filter_ctx ctx, bool socket)
+{
+        int r = socket ? allow_socket(ctx) : 0;
 
         for (unsigned i = 0; r >= 0 && i < ARRAY_SIZE(writable); i++)
                 r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(write), 1,
@@ -95,7 +102,7 @@ static int allow_memory(scmp_filter_ctx ctx)
         return r;
 }
 
-static int filter(void)
+static int filter(bool socket)
 {
         scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
         int r = ctx ? 0 : -ENOMEM;
@@ -103,7 +110,7 @@ static int filter(void)
         for (unsigned i = 0; r >= 0 && i < ARRAY_SIZE(allowed); i++)
                 r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed[i], 0);
         if (r >= 0)
-                r = allow_descriptors(ctx);
+                r = allow_descriptors(ctx, socket);
         if (r >= 0)
                 r = allow_memory(ctx);
         if (r >= 0)
@@ -120,5 +127,5 @@ int sandbox_enter(const struct sandbox *s)
         r = drop_user(s);
         if (r >= 0)
                 r = limit();
-        return r < 0 ? r : filter();
+        return r < 0 ? r : filter(s->socket);
 }

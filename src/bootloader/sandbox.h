@@ -11,6 +11,7 @@ struct sandbox {
         bool drop; /* become this user and group */
         uid_t uid;
         gid_t gid;
+        bool socket; /* the image is read through one */
 };
 
 /* Before the first byte of an image is looked at: other descriptors closed, the user changed, memory, processor time and file sizes limited, and a system call

@@ -3,18 +3,32 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "bootloader/nbd.h"
 
 int source_open(struct source *s, int fd)
 {
-        off_t end = lseek(fd, 0, SEEK_END);
+        struct stat st;
+        off_t end;
 
+        *s = (struct source){ .fd = fd };
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        if (S_ISSOCK(st.st_mode))
+                return nbd_open(&s->nbd, fd, "disk", &s->size);
+        end = lseek(fd, 0, SEEK_END);
         if (end < 0)
                 return -errno;
-        *s = (struct source){ .fd = fd, .size = (uint64_t)end };
+        s->size = (uint64_t)end;
         return 0;
+}
+
+void source_close(struct source *s)
+{
+        nbd_free(s->nbd);
 }
 
 int source_read(const struct source *s, uint64_t offset, void *buf, size_t n)
@@ -27,6 +41,8 @@ int source_read(const struct source *s, uint64_t offset, void *buf, size_t n)
                 memcpy(buf, s->mem + s->start + offset, n);
                 return 0;
         }
+        if (s->nbd)
+                return nbd_read(s->nbd, s->start + offset, buf, n);
         r = fd_pread_full(s->fd, buf, n, (off_t)(s->start + offset));
         if (r < 0)
                 return (int)r;

@@ -6,10 +6,12 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 
 TOOLS = ['mke2fs', 'sfdisk', 'mkfs.vfat', 'mmd', 'mcopy', 'debugfs']
 PROGRAM = sys.argv[1]
@@ -149,7 +151,7 @@ def debian(**more):
 def spawn(*args, image=None):
     """(exit status, what it wrote: standard output, standard error, kernel, initrd)"""
     fds = [os.memfd_create('out'), os.memfd_create('err'), os.memfd_create('kernel'), os.memfd_create('initrd')]
-    fds.append(os.open(image or '/dev/null', os.O_RDONLY))
+    fds.append(os.dup(image.theirs.fileno()) if isinstance(image, Nbd) else os.open(image or '/dev/null', os.O_RDONLY))
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20) for fd in fds]
     actions = [(os.POSIX_SPAWN_DUP2, fd, n) for fd, n in zip(high, [1, 2, 4, 5, 3])]
     if not image:
@@ -199,6 +201,56 @@ def test_file_systems(make):
         image = make.vfat(debian(**{'/boot/A long name beside.txt': 'x'}), size, '-F', bits, *(['-s', '1'] if bits == 32 else []))
         fails(image, 'looks for uuid:')  # its own is another
         boots(image, '--entry', 'gnulinux-2-advanced-x', cmdline='root=/dev/vda1 advanced')
+
+
+class Nbd(threading.Thread):
+    """An NBD server for one connection: what a qemu-storage-daemon says, or damage in its place."""
+    def __init__(self, data, damage=None):
+        super().__init__(daemon=True)
+        self.data, self.damage = data, damage
+        self.ours, self.theirs = socket.socketpair()
+        self.start()
+
+    def get(self, n):
+        data = b''
+        while len(data) < n:
+            part = self.ours.recv(n - len(data))
+            if not part:
+                raise ConnectionError
+            data += part
+        return data
+
+    def run(self):
+        try:
+            with self.ours:
+                self.ours.sendall(b'NBDMAGICIHAVEOPT' + struct.pack('>H', 1 if self.damage == 'flags' else 3))
+                flags, magic, option, size = struct.unpack('>I8sII', self.get(20))
+                name = self.get(size)
+                if self.damage == 'closed' or (flags, magic, option, name) != (3, b'IHAVEOPT', 1, b'disk'):
+                    return
+                self.ours.sendall(struct.pack('>QH', 1 << 63 if self.damage == 'size' else len(self.data), 3))
+                while True:
+                    self.reply(*struct.unpack('>IHHQQI', self.get(28)))
+        except ConnectionError:
+            pass
+
+    def reply(self, magic, flags, kind, cookie, offset, size):
+        if magic != 0x25609513 or flags or kind or offset + size > len(self.data) or self.damage == 'hangup':
+            self.ours.close()
+            raise ConnectionError
+        cookie += self.damage == 'cookie'
+        self.ours.sendall(struct.pack('>IIQ', 0x67446698, 5 if self.damage == 'error' else 0, cookie))
+        if self.damage != 'error':
+            self.ours.sendall(self.data[offset:offset + size])
+
+
+def test_nbd(make):
+    image = make.ext(debian(**{'/boot/vmlinuz-2': KERNEL * 200})).read_bytes()
+    boots(Nbd(image), kernel=KERNEL * 200, cmdline=f'root=UUID={UUID} ro quiet')
+    for damage, words in [('flags', 'Protocol error'), ('size', 'Protocol error'), ('closed', 'reset by peer'), ('hangup', ''), ('cookie', ''),
+                          ('error', '')]:
+        fails(Nbd(image, damage), words)
+    fails(Nbd(b''), 'it has only')
 
 
 def test_links(make):

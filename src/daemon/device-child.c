@@ -34,10 +34,10 @@ static void on_exited(const DomusChildResult *result, const GError *error, gpoin
         helper_free(h);
 }
 
-pid_t domus_device_run_child(DomusDomain *d, const char *alias, const char *const *argv, int fd, GError **error)
+pid_t domus_device_run_child(DomusDomain *d, const char *alias, const char *const *argv, const int *fds, unsigned n_fds, GError **error)
 {
         int DOMUS_CLOSE_FD log_fd = d->log_path ? open(d->log_path, O_WRONLY | O_APPEND | O_CLOEXEC) : -1;
-        DomusChildConfig config = { .argv = argv, .fds = &fd, .n_fds = 1, .output_fd = MAX(log_fd, 0), .outlive = true };
+        DomusChildConfig config = { .argv = argv, .fds = fds, .n_fds = n_fds, .output_fd = MAX(log_fd, 0), .outlive = true };
         Helper *h = g_new0(Helper, 1);
 
         h->what = g_strdup_printf("domain '%s': the process for device '%s'", d->name, alias);

@@ -130,16 +130,29 @@ static bool check_file(int fd, const DomusDisk *disk, const char *path, GError *
         return false;
 }
 
-static int open_image(const DomusDisk *disk, const char *path, GError **error)
+static int open_path(const DomusDisk *disk, const char *path, int flags, GError **error)
 {
-        bool direct = domus_disk_cache_is_direct(disk->cache);
-        int DOMUS_CLOSE_FD fd = open(path, (disk->readonly ? O_RDONLY : O_RDWR) | (direct ? O_DIRECT : 0) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        int DOMUS_CLOSE_FD fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
         if (fd < 0)
                 fail_open(disk, path, errno, error);
         else if (check_file(fd, disk, path, error))
                 return fd_steal(&fd);
         return -1;
+}
+
+static int open_image(const DomusDisk *disk, const char *path, GError **error)
+{
+        return open_path(disk, path, (disk->readonly ? O_RDONLY : O_RDWR) | (domus_disk_cache_is_direct(disk->cache) ? O_DIRECT : 0), error);
+}
+
+int domus_device_open_to_read(DomusDomain *d, const DomusDevice *disk, GError **error)
+{
+        const char *path = domus_device_disk_path(d, disk);
+
+        if (path && g_strcmp0(disk->disk.format, "raw") == 0)
+                return open_path(&disk->disk, path, O_RDONLY, error);
+        return domus_qsd_connect_nbd(d, disk, error);
 }
 
 /* --- Locking --- */

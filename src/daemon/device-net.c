@@ -32,7 +32,7 @@ static bool run_passt(DomusDomain *d, const DomusDevice *device, int fd, GError 
         const char *dev = device->interface.dev;
         const char *argv[] = { "passt", "--foreground", "--quiet", "--fd", "3", dev ? "--interface" : NULL, dev, NULL };
 
-        return domus_device_run_child(d, device->alias, argv, fd, error) > 0;
+        return domus_device_run_child(d, device->alias, argv, &fd, 1, error) > 0;
 }
 
 static DomusVmDevice *open_user(DomusDomain *d, const DomusDevice *device, GError **error)

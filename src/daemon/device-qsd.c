@@ -19,8 +19,9 @@
 
 #define PROGRAM "qemu-storage-daemon"
 #define SOCKET_FD "3" /* in the child */
+#define NBD_FD "4"
 
-/* --- Its files: DIR/ALIAS.pid, ALIAS.sock --- */
+/* --- Its files: DIR/ALIAS.pid, ALIAS.sock, ALIAS.nbd --- */
 
 static char *own_file(const DomusDomain *d, const char *alias, const char *suffix)
 {
@@ -60,7 +61,7 @@ static void end_group(const DomusDomain *d, pid_t pid, uint64_t recorded)
 
 void domus_qsd_stop(DomusDomain *d, const char *alias)
 {
-        static const char *const suffixes[] = { ".pid", ".sock" };
+        static const char *const suffixes[] = { ".pid", ".sock", ".nbd" };
         g_autofree char *path = own_file(d, alias, ".pid");
         uint64_t recorded = 0;
         char *text = NULL, *end = NULL;
@@ -205,13 +206,15 @@ static GPtrArray *make_arguments(const DomusDomain *d, const DomusDevice *device
 
         add_sandbox(argv, d, disk, path, backing);
         add_words(argv, PROGRAM, "--blockdev", file, "--blockdev", format, "--export", export, NULL);
+        if (!d->live->kernel) /* the boot loader reads the disk as the VM sees it */
+                add_words(argv, "--nbd-server", "addr.type=fd,addr.str=" NBD_FD, "--export", "nbd,id=reader,node-name=disk,name=disk", NULL);
         g_ptr_array_add(argv, NULL);
         return argv;
 }
 
 /* --- Starting --- */
 
-static bool spawn(DomusDomain *d, const DomusDevice *device, const char *path, int listen_fd, GError **error)
+static bool spawn(DomusDomain *d, const DomusDevice *device, const char *path, const int fds[2], GError **error)
 {
         const DomusDomainHooks *hooks = &d->manager->hooks;
         g_auto(GStrv) backing = NULL;
@@ -224,29 +227,59 @@ static bool spawn(DomusDomain *d, const DomusDevice *device, const char *path, i
                         return false;
         }
         argv = make_arguments(d, device, path, backing);
-        pid = domus_device_run_child(d, device->alias, (const char *const *)argv->pdata, listen_fd, error);
+        pid = domus_device_run_child(d, device->alias, (const char *const *)argv->pdata, fds, fds[1] >= 0 ? 2 : 1, error);
         if (pid < 0)
                 return false;
         write_pid(d, device->alias, pid);
         return true;
 }
 
-/* The kernel holds the connection until the process accepts it. If it cannot open the image it exits, and the VM meets a closed socket. */
-int domus_qsd_start(DomusDomain *d, const DomusDevice *device, const char *path, GError **error)
+static int fail_socket(const char *address, int code, GError **error)
 {
-        g_autofree char *address = own_file(d, device->alias, ".sock");
-        int DOMUS_CLOSE_FD listen_fd = -1;
+        g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_SYSTEM, "cannot make the socket '%s': %s", address, g_strerror(-code));
+        return -1;
+}
+
+static int listen_at(const char *address, GError **error)
+{
         int fd;
 
         unlink(address);
-        listen_fd = domus_unix_listen(address);
-        fd = listen_fd < 0 ? listen_fd : domus_unix_connect(address);
-        if (fd < 0) {
-                g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_SYSTEM, "cannot make the socket '%s': %s", address, g_strerror(-fd));
-                return -1;
-        }
+        fd = domus_unix_listen(address);
+        return fd < 0 ? fail_socket(address, fd, error) : fd;
+}
+
+/* The kernel holds connections until the process accepts them. If it cannot open the image it exits, and the VM meets a closed socket. */
+static int connect_to(const char *address, GError **error)
+{
+        int fd = domus_unix_connect(address);
+
+        if (fd < 0)
+                return fail_socket(address, fd, error);
         fd_set_nonblock(fd, false);
-        if (spawn(d, device, path, listen_fd, error))
+        return fd;
+}
+
+int domus_qsd_start(DomusDomain *d, const DomusDevice *device, const char *path, GError **error)
+{
+        g_autofree char *address = own_file(d, device->alias, ".sock"), *nbd = own_file(d, device->alias, ".nbd");
+        int DOMUS_CLOSE_FD listen_fd = listen_at(address, error);
+        int DOMUS_CLOSE_FD nbd_fd = -1;
+        int fd;
+
+        if (listen_fd < 0)
+                return -1;
+        if (!d->live->kernel && (nbd_fd = listen_at(nbd, error)) < 0)
+                return -1;
+        fd = connect_to(address, error);
+        if (fd < 0 || spawn(d, device, path, (int[]){ listen_fd, nbd_fd }, error))
                 return fd;
         return fd_close(fd);
+}
+
+int domus_qsd_connect_nbd(DomusDomain *d, const DomusDevice *device, GError **error)
+{
+        g_autofree char *address = own_file(d, device->alias, ".nbd");
+
+        return connect_to(address, error);
 }

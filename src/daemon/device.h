@@ -20,8 +20,8 @@ void domus_device_release(DomusDomain *d, const DomusDevice *device);
 /* The same for all of d->live. */
 void domus_devices_release_all(DomusDomain *d);
 
-/* Runs a program that serves the device, with fd (borrowed) as its descriptor 3 and the domain's log as its output. Its number, or -1. */
-pid_t domus_device_run_child(DomusDomain *d, const char *alias, const char *const *argv, int fd, GError **error);
+/* Runs a program that serves the device, with fds (borrowed) as its descriptors 3, 4, ... and the domain's log as its output. Its number, or -1. */
+pid_t domus_device_run_child(DomusDomain *d, const char *alias, const char *const *argv, const int *fds, unsigned n_fds, GError **error);
 /* The one with that number, if it is ours, is about to be ended. */
 void domus_device_expect_end(DomusManager *m, pid_t pid);
 /* The manager goes, they go on. */
@@ -43,6 +43,8 @@ bool domus_device_open_image(DomusDomain *d, DomusDomainDef *def, const char *al
 void domus_device_release_image(DomusDomain *d, const char *alias);
 /* The path of the file or device that the disk has, NULL where it has none (no medium, network). Of a volume only while the domain runs. */
 const char *domus_device_disk_path(const DomusDomain *d, const DomusDevice *disk);
+/* The image of a disk that the domain has, to be read from outside the VM: raw bytes, or a socket to an NBD server that exports them as "disk". -1 on failure. */
+int domus_device_open_to_read(DomusDomain *d, const DomusDevice *disk, GError **error);
 void domus_device_put_iotune(DomusVmDevice *to, const DomusIotune *iotune);
 /* Is the start allowed to go on without the disk's image? */
 bool domus_device_disk_may_be_missing(const DomusDevice *disk);
@@ -54,5 +56,7 @@ bool domus_device_settle_format(const DomusManager *m, DomusDomainDef *def, cons
 
 /* Starts one for the disk and connects; the socket, or -1. */
 int domus_qsd_start(DomusDomain *d, const DomusDevice *disk, const char *path, GError **error);
+/* A connection to its NBD server, which it has in domains without <kernel>. -1 on failure. */
+int domus_qsd_connect_nbd(DomusDomain *d, const DomusDevice *disk, GError **error);
 /* Harmless if there is none. */
 void domus_qsd_stop(DomusDomain *d, const char *alias);

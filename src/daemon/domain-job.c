@@ -2,12 +2,14 @@
 
 /* Operations of a domain, as jobs of its queue. */
 
-#include "daemon/domain-private.h"
+#include "daemon/domain-boot.h"
 
 static void interrupt(DomusJob *j)
 {
         DomusDomain *d = ((DomusDomainJob *)j)->domain;
+        g_autoptr(GError) error = g_error_new_literal(DOMUS_ERROR, DOMUS_ERROR_OPERATION_ABORTED, "the boot loader was interrupted");
 
+        domus_boot_abort(d, j, error);
         if (d->vm)
                 domus_vm_abort_calls(d->vm);
         if (d->removal_waiter == (DomusDomainJob *)j)

@@ -17,6 +17,7 @@
 #include "daemon/vmprocess.h"
 
 typedef struct DomusDomainJob DomusDomainJob;
+typedef struct DomusBoot DomusBoot; /* domain-boot.c */
 
 struct DomusManager {
         sd_event *loop;
@@ -55,6 +56,7 @@ struct DomusDomain {
         /* While active. */
         DomusVm *vm;
         DomusLaunch *launch;    /* until the VM has it */
+        DomusBoot *boot;        /* while the boot loader runs */
         GHashTable *taps;       /* aliases of the interfaces whose device was made */
         GHashTable *disk_paths; /* alias -> path of a disk of type volume */
         GPtrArray *ttys;        /* char *: the ptys' slave paths */
@@ -186,6 +188,9 @@ void domus_domain_set_balloon(DomusDomain *d, uint64_t kib, DomusDone done, gpoi
 /* domain-start.c */
 
 void domus_domain_run_start(DomusJob *job);
+
+/* domain-boot.c. NULL is fine. */
+void domus_boot_free(DomusBoot *boot);
 
 /* reconnect.c: finds the VMs of an earlier daemon. */
 void domus_manager_reconnect(DomusManager *m);

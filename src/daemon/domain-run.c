@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "daemon/device.h"
+#include "daemon/domain-boot.h"
 #include "daemon/domlog.h"
 #include "daemon/runstate.h"
 #include "vmproto/vmproto.h"
@@ -196,6 +197,8 @@ void domus_domain_note_state(DomusDomain *d, const char *state, const char *reas
                 domus_domain_note_running(d);
         else if (strcmp(state, VM_STATE_PAUSED) == 0)
                 note_paused(d, strcmp(reason, VM_REASON_IO_ERROR) == 0);
+        else if (strcmp(state, VM_STATE_BOOTING) == 0)
+                domus_boot_again(d);
         else if (strcmp(state, VM_STATE_SHUTOFF) == 0)
                 note_shutoff(d);
         else if (strcmp(state, VM_STATE_CRASHED) == 0)
@@ -297,6 +300,7 @@ static void release_resources(DomusDomain *d)
 
         d->kill_timer = sd_event_source_disable_unref(d->kill_timer);
         g_clear_pointer(&d->agent, domus_agent_free);
+        g_clear_pointer(&d->boot, domus_boot_free);
         domus_devices_release_all(d);
         g_clear_pointer(&d->console, domus_console_free);
         g_clear_pointer(&d->vm, domus_vm_free);
@@ -354,6 +358,8 @@ static void on_exited(DomusVm *vm, gpointer opaque)
         DomusDomain *d = opaque;
         int status = domus_vm_exit_status(vm);
 
+        if (!d->started) /* the start's run; its job must hear of it */
+                domus_boot_vm_gone(d);
         if (d->started && status == VM_EXIT_GUEST_SHUTOFF)
                 note_shutoff(d);
         else if (d->started && status == VM_EXIT_GUEST_CRASHED)

@@ -9,12 +9,13 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "daemon/device.h"
+#include "daemon/domain-boot.h"
 #include "daemon/domlog.h"
 #include "daemon/runstate.h"
 #include "daemon/vmspawn.h"
 #include "vmproto/vmproto.h"
 
-/* Together the bound on a start. Configure reads kernel and initrd. */
+/* Together the bound on a start, with that of the boot loader where there is one. Configure reads kernel and initrd. */
 #define HELLO_SECONDS 8
 #define CONFIGURE_SECONDS 15
 #define START_SECONDS 7
@@ -94,19 +95,13 @@ static void on_configured(sd_bus_message *reply, const GError *error, gpointer o
         domus_vm_call(d->vm, m, START_SECONDS, on_started, job);
 }
 
-/* The first call carries no descriptors: sd-bus would wait for the end of authentication before sending some. */
-static void on_hello(sd_bus_message *reply, const GError *error, gpointer opaque)
+static void configure(DomusDomainJob *job)
 {
-        DomusDomainJob *job = opaque;
         DomusDomain *d = job->domain;
         g_autoptr(GError) local = NULL;
         sd_bus_message *m;
         int r;
 
-        if (error) {
-                fail_late(job, error);
-                return;
-        }
         m = domus_vm_message(d->vm, VM_CONFIGURE);
         r = domus_launch_append(d->launch, d->live, m);
         if (r >= 0) {
@@ -116,6 +111,34 @@ static void on_hello(sd_bus_message *reply, const GError *error, gpointer opaque
         sd_bus_message_unref(m);
         local = g_error_new(DOMUS_ERROR, DOMUS_ERROR_SYSTEM, "cannot make the message: %s", g_strerror(-r));
         fail_late(job, local);
+}
+
+static void on_kernel_found(DomusBootKernel *kernel, const GError *error, gpointer opaque)
+{
+        DomusDomainJob *job = opaque;
+        DomusLaunch *l = job->domain->launch;
+
+        if (error) {
+                fail_late(job, error);
+                return;
+        }
+        l->kernel_fd = fd_steal(&kernel->kernel_fd);
+        l->initrd_fd = fd_steal(&kernel->initrd_fd);
+        l->cmdline = g_steal_pointer(&kernel->cmdline);
+        configure(job);
+}
+
+/* The first call carries no descriptors: sd-bus would wait for the end of authentication before sending some. */
+static void on_hello(sd_bus_message *reply, const GError *error, gpointer opaque)
+{
+        DomusDomainJob *job = opaque;
+
+        if (error)
+                fail_late(job, error);
+        else if (job->domain->launch->boot_loader)
+                domus_boot_start(job->domain, on_kernel_found, job);
+        else
+                configure(job);
 }
 
 /* --- Before it --- */

@@ -66,6 +66,7 @@ void domus_domain_detach(DomusDomain *d)
 {
         domus_job_queue_close(&d->jobs);
         g_clear_pointer(&d->agent, domus_agent_free);
+        g_clear_pointer(&d->boot, domus_boot_free);
         d->stop_waiter = d->removal_waiter = NULL;
         d->removal_timer = sd_event_source_disable_unref(d->removal_timer);
         g_clear_pointer(&d->console, domus_console_free);

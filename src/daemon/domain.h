@@ -33,6 +33,7 @@ typedef struct {
         char *state_dir;   /* /var/lib/domus */
         char *log_dir;     /* /var/log/domus: <name>.log */
         char *vmm_path;    /* the domus-vm binary */
+        char *bootloader_path; /* and domus-bootloader */
         char *vmm_user;    /* user to run it as when root; NULL: stay */
         bool privileged;
 } DomusPaths;

@@ -29,6 +29,7 @@ struct vm {
         const char *state, *reason;
         char cmdline[256], uuid[64];
         char on_poweroff[16], on_crash[16];
+        bool boot_loader;
         char ids[32][64]; /* devices */
         int fds[32];
         unsigned n_ids;
@@ -60,6 +61,8 @@ static void stop(struct vm *vm, const char *action, const char *state, const cha
         if (strcmp(action, "restart") == 0) {
                 if (vm->bus)
                         sd_bus_emit_signal(vm->bus, VM_PATH, VM_INTERFACE, VM_REBOOTED, "");
+                if (vm->boot_loader)
+                        set_state(vm, VM_STATE_BOOTING, VM_REASON_GUEST);
                 return;
         }
         set_state(vm, state, reason);
@@ -177,6 +180,8 @@ static int read_field(struct vm *vm, sd_bus_message *m, const char *key)
 {
         if (strcmp(key, VM_CFG_CMDLINE) == 0)
                 return read_text(m, vm->cmdline, sizeof(vm->cmdline));
+        if (strcmp(key, VM_CFG_BOOT_LOADER) == 0)
+                return vm->boot_loader = true, sd_bus_message_skip(m, "v");
         if (strcmp(key, VM_CFG_UUID) == 0)
                 return read_text(m, vm->uuid, sizeof(vm->uuid));
         if (strcmp(key, VM_CFG_ON_POWEROFF) == 0)
@@ -190,9 +195,8 @@ static int read_field(struct vm *vm, sd_bus_message *m, const char *key)
         return sd_bus_message_skip(m, "v");
 }
 
-static int on_configure(sd_bus_message *m, void *userdata, sd_bus_error *error)
+static int read_fields(struct vm *vm, sd_bus_message *m)
 {
-        struct vm *vm = userdata;
         const char *key;
         int r = sd_bus_message_enter_container(m, 'a', "{sv}");
 
@@ -203,6 +207,28 @@ static int on_configure(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 if (r >= 0)
                         r = sd_bus_message_exit_container(m);
         }
+        return r;
+}
+
+static int on_set_kernel(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        struct vm *vm = userdata;
+        int r = read_fields(vm, m);
+
+        if (r < 0)
+                return r;
+        if (behaves(vm, "refuse-kernel"))
+                return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, "kernel: not a kernel at all");
+        set_state(vm, VM_STATE_RUNNING, VM_REASON_BOOTED);
+        log_info("booted again: %s", vm->cmdline);
+        return sd_bus_reply_method_return(m, "");
+}
+
+static int on_configure(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+        struct vm *vm = userdata;
+        int r = read_fields(vm, m);
+
         if (r < 0)
                 return r;
         if (behaves(vm, "refuse-configure"))
@@ -376,6 +402,7 @@ static int on_get_status(sd_bus_message *m, void *userdata, sd_bus_error *error)
 static const sd_bus_vtable vtable[] = {
         SD_BUS_VTABLE_START(0),
         SD_BUS_METHOD(VM_CONFIGURE, "a{sv}", "", on_configure, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD(VM_SET_KERNEL, "a{sv}", "", on_set_kernel, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD(VM_START, "b", "", on_start, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD(VM_PAUSE, "", "", on_pause, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD(VM_RESUME, "", "", on_resume, SD_BUS_VTABLE_UNPRIVILEGED),

@@ -93,8 +93,9 @@ static int open_image(const char *path, const char *what, GError **error)
 
 static bool open_images(DomusLaunch *l, const DomusDomainDef *def, GError **error)
 {
-        if (!def->kernel)
-                return unsupported(error, "the domain has no <kernel>: booting from disks or firmware is not supported yet");
+        l->boot_loader = !def->kernel;
+        if (l->boot_loader)
+                return domus_domain_def_boot_disk(def, error);
         l->kernel_fd = open_image(def->kernel, "kernel", error);
         if (l->kernel_fd < 0)
                 return false;
@@ -183,6 +184,7 @@ void domus_launch_free(DomusLaunch *l)
         fd_close(l->kvm_fd);
         fd_close(l->kernel_fd);
         fd_close(l->initrd_fd);
+        g_free(l->cmdline);
         g_array_unref(l->ptys);
         if (l->devices)
                 g_ptr_array_unref(l->devices);
@@ -227,6 +229,8 @@ static int append_files(sd_bus_message *m, const DomusLaunch *l)
 
         if (r >= 0 && l->initrd_fd >= 0)
                 r = sd_bus_message_append(m, "{sv}", VM_CFG_INITRD, "h", l->initrd_fd);
+        if (r >= 0 && l->boot_loader)
+                r = sd_bus_message_append(m, "{sv}", VM_CFG_BOOT_LOADER, "b", 1);
         if (r >= 0 && l->kvm_fd >= 0)
                 r = sd_bus_message_append(m, "{sv}", VM_CFG_KVM, "h", l->kvm_fd);
         return r;
@@ -257,6 +261,7 @@ static uint64_t boot_memory(const DomusDomainDef *def)
 
 static int append_values(sd_bus_message *m, const DomusLaunch *l, const DomusDomainDef *def)
 {
+        const char *cmdline = l->boot_loader ? l->cmdline : def->cmdline;
         char uuid[DOMUS_UUID_STRING_LEN];
         int r;
 
@@ -264,7 +269,7 @@ static int append_values(sd_bus_message *m, const DomusLaunch *l, const DomusDom
         r = sd_bus_message_append(m, "{sv}{sv}{sv}{sv}{sv}{sv}{sv}", VM_CFG_VERSION, "u", (uint32_t)VMPROTO_VERSION,
                 VM_CFG_NAME, "s", def->name, VM_CFG_UUID, "s", uuid, VM_CFG_ENGINE, "s", l->engine, VM_CFG_CPUS, "u",
                 (uint32_t)def->vcpus_current, VM_CFG_MEMORY, "t", boot_memory(def), VM_CFG_CMDLINE,
-                "s", def->cmdline ? def->cmdline : "");
+                "s", cmdline ? cmdline : "");
         if (r < 0)
                 return r;
         return sd_bus_message_append(m, "{sv}{sv}{sv}{sv}{sv}{sv}", VM_CFG_ACPI, "b", (int)def->acpi,

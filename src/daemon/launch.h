@@ -17,6 +17,8 @@ typedef struct {
 typedef struct {
         const char *engine;           /* vmproto's word */
         int kvm_fd, kernel_fd, initrd_fd; /* -1: none */
+        bool boot_loader;             /* the kernel comes from a disk, with this command line; it is found after this was made */
+        char *cmdline;
         GArray *ptys;                 /* DomusPty, one per serial port */
         GPtrArray *devices;           /* DomusVmDevice, owned; NULL: not opened yet */
 } DomusLaunch;

@@ -44,13 +44,14 @@ static const char help[] =
         "  --log-dir DIR       one log per domain                (/var/log/domus, ~/.cache/domus/log)\n"
         "  --socket-dir DIR    virtdomusd-sock, virtdomusd-sock-ro  (/run/libvirt, $XDG_RUNTIME_DIR/libvirt)\n"
         "  --vmm FILE          the domus-vm program              (beside virtdomusd)\n"
+        "  --bootloader FILE   the domus-bootloader program      (beside virtdomusd)\n"
         "  --verbose           log what clients do\n"
         "  --help, --version\n"
         "\n"
         "Sockets from systemd (LISTEN_FDS) replace those in the socket directory. SIGTERM and SIGINT end the daemon; virtual\n"
         "machines go on and are found again.\n";
 
-enum { OPT_SYSTEM = 256, OPT_SESSION, OPT_CONFIG, OPT_RUN, OPT_STATE, OPT_LOG, OPT_SOCKET, OPT_VMM, OPT_VERBOSE, OPT_HELP,
+enum { OPT_SYSTEM = 256, OPT_SESSION, OPT_CONFIG, OPT_RUN, OPT_STATE, OPT_LOG, OPT_SOCKET, OPT_VMM, OPT_BOOTLOADER, OPT_VERBOSE, OPT_HELP,
         OPT_VERSION };
 
 static const struct option long_options[] = {
@@ -62,6 +63,7 @@ static const struct option long_options[] = {
         { "log-dir", required_argument, NULL, OPT_LOG },
         { "socket-dir", required_argument, NULL, OPT_SOCKET },
         { "vmm", required_argument, NULL, OPT_VMM },
+        { "bootloader", required_argument, NULL, OPT_BOOTLOADER },
         { "verbose", no_argument, NULL, OPT_VERBOSE },
         { "help", no_argument, NULL, OPT_HELP },
         { "version", no_argument, NULL, OPT_VERSION },
@@ -102,6 +104,9 @@ static int parse_option(struct options *o, int option)
                 return 0;
         case OPT_VMM:
                 set_path(&o->paths.vmm_path, optarg);
+                return 0;
+        case OPT_BOOTLOADER:
+                set_path(&o->paths.bootloader_path, optarg);
                 return 0;
         case OPT_VERBOSE:
                 log_set_level(LOG_LEVEL_DEBUG);
@@ -146,16 +151,16 @@ static void default_path(char **path, char *value)
                 *path = value;
 }
 
-/* domus-vm is installed beside the daemon. */
-static char *find_vmm(void)
+/* What is installed beside the daemon. */
+static char *find_program(const char *name)
 {
         g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
         g_autofree char *dir = self ? g_path_get_dirname(self) : NULL;
-        g_autofree char *beside = dir ? g_build_filename(dir, "domus-vm", NULL) : NULL;
+        g_autofree char *beside = dir ? g_build_filename(dir, name, NULL) : NULL;
 
         if (beside && access(beside, X_OK) == 0)
                 return g_steal_pointer(&beside);
-        return g_strdup(DOMUS_SBINDIR "/domus-vm");
+        return g_build_filename(DOMUS_SBINDIR, name, NULL);
 }
 
 static void fill_paths(struct options *o)
@@ -175,7 +180,8 @@ static void fill_paths(struct options *o)
                 default_path(&p->log_dir, g_strdup("/var/log/domus"));
                 default_path(&o->socket_dir, g_strdup("/run/libvirt"));
         }
-        default_path(&p->vmm_path, find_vmm());
+        default_path(&p->vmm_path, find_program("domus-vm"));
+        default_path(&p->bootloader_path, find_program("domus-bootloader"));
         p->privileged = geteuid() == 0;
         if (p->privileged && !o->session)
                 set_path(&p->vmm_user, VMM_USER);
@@ -188,6 +194,7 @@ static void options_clear(struct options *o)
         g_free(o->paths.state_dir);
         g_free(o->paths.log_dir);
         g_free(o->paths.vmm_path);
+        g_free(o->paths.bootloader_path);
         g_free(o->paths.vmm_user);
         g_free(o->socket_dir);
 }

@@ -365,6 +365,7 @@ static void copy_paths(DomusPaths *to, const DomusPaths *from)
                 .config_dir = absolute(from->config_dir), .run_dir = absolute(from->run_dir),
                 .state_dir = absolute(from->state_dir),   .log_dir = absolute(from->log_dir),
                 .vmm_path = absolute(from->vmm_path),     .vmm_user = g_strdup(from->vmm_user),
+                .bootloader_path = absolute(from->bootloader_path),
                 .privileged = from->privileged,
         };
 }
@@ -426,6 +427,7 @@ static void clear_paths(DomusPaths *p)
         g_free(p->state_dir);
         g_free(p->log_dir);
         g_free(p->vmm_path);
+        g_free(p->bootloader_path);
         g_free(p->vmm_user);
 }
 

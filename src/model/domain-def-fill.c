@@ -311,16 +311,13 @@ static bool check_path(const char *path, const char *element, GError **error)
         return true;
 }
 
-static bool fill_kernel(DomusDomainDef *def, xmlNode *os, bool linux_type, GError **error)
+static bool fill_kernel(DomusDomainDef *def, xmlNode *os, bool needs_kernel, GError **error)
 {
         def->kernel = text_or_null(xml_child(os, "kernel"));
         def->initrd = text_or_null(xml_child(os, "initrd"));
         def->cmdline = text_or_null(xml_child(os, "cmdline"));
-        if (!def->kernel && linux_type)
-                return domain_fail(error, DOMUS_ERROR_NO_KERNEL, "<os> of type linux needs <kernel>");
-        if (!def->kernel)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                   "booting without <kernel> in <os> (by firmware) is not supported");
+        if (!def->kernel && needs_kernel)
+                return domain_fail(error, DOMUS_ERROR_NO_KERNEL, "<os> of type linux needs <kernel>, or the domain <bootloader>");
         return check_path(def->kernel, "kernel", error) && check_path(def->initrd, "initrd", error);
 }
 
@@ -422,9 +419,13 @@ static bool fill_clock(DomusDomainDef *def, xmlNode *root, GError **error)
 bool domain_fill_os(DomusDomainDef *def, GError **error)
 {
         xmlNode *root = root_of(def), *os = xml_child(root, "os"), *features = xml_child(root, "features");
+        const xmlNode *loader = xml_child(root, "bootloader");
         bool linux_type = false;
 
-        if (!fill_os_type(def, os, &linux_type, error) || !fill_kernel(def, os, linux_type, error))
+        if (!os && loader) /* the one case where libvirt does without */
+                xml_set_text(xml_ensure_child(os = xml_ensure_child(root, "os"), "type"), "linux");
+        if (!fill_os_type(def, os, &linux_type, error) || !fill_kernel(def, os, linux_type && !loader, error) ||
+            !domain_fill_boot_loader(def, error))
                 return false;
         def->acpi = xml_child(features, "acpi");
         def->apic = xml_child(features, "apic");

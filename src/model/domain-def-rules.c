@@ -22,7 +22,7 @@ static const struct element_rule os_children[] = {
         { "kernel", RULE_TEXT },
         { "initrd", RULE_TEXT },
         { "cmdline", RULE_TEXT },
-        /* The kernel is given: what to boot from next is never asked. */
+        /* With <kernel>, what to boot from next is never asked. */
         { "boot", RULE_MANY, RULE_ATTRS{ { "dev", "fd|hd|cdrom|network" }, {} } },
         { "bootmenu", 0, RULE_ATTRS{ { "enable", "no" }, {} } },
         { "bios", 0, RULE_ATTRS{ { "useserial", "no" }, {} } },
@@ -57,6 +57,8 @@ static const struct element_rule domain_children[] = {
         { "memory", RULE_TEXT, UNIT },
         { "currentMemory", RULE_TEXT, UNIT },
         { "vcpu", RULE_TEXT, RULE_ATTRS{ { "placement", "static" }, { "current" }, {} } },
+        { "bootloader", RULE_TEXT },
+        { "bootloader_args", RULE_TEXT },
         { "os", 0, NULL, os_children },
         { "features", 0, NULL, feature_children },
         { "cpu", 0,

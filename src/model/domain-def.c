@@ -46,6 +46,7 @@ DomusDomainDef *domus_domain_def_copy(const DomusDomainDef *def)
 
         for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++)
                 *strings[i] = g_strdup(*strings[i]);
+        ret->bootloader_options = g_strdupv(def->bootloader_options);
         ret->doc = xmlCopyDoc(def->doc, 1);
         ret->devices = NULL;
         domain_devices_reload(ret);
@@ -67,6 +68,7 @@ void domus_domain_def_free(DomusDomainDef *def)
         g_free(def->kernel);
         g_free(def->initrd);
         g_free(def->cmdline);
+        g_strfreev(def->bootloader_options);
         g_free(def->emulator);
         g_free(def);
 }

@@ -33,7 +33,8 @@ typedef struct {
         unsigned vcpus_max, vcpus_current;
         char *os_type;            /* "hvm" ("linux" on input becomes hvm with a kernel) */
         char *machine;            /* canonical name, "domus" */
-        char *kernel, *initrd, *cmdline; /* NULL if absent */
+        char *kernel, *initrd, *cmdline; /* NULL if absent. Without a kernel the boot loader finds it on a disk: domus_domain_def_boot_disk() */
+        char **bootloader_options; /* domus-bootloader's, one word each; {NULL} if there are none */
         char *emulator;           /* NULL if absent */
         bool acpi, apic;
         bool rtc_localtime;

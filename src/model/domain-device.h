@@ -149,6 +149,9 @@ DomusDevice *domus_domain_def_controller(const DomusDomainDef *def, DomusControl
 /* The channel of that name ("org.qemu.guest_agent.0"). */
 DomusDevice *domus_domain_def_channel(const DomusDomainDef *def, const char *name);
 DomusDevice *domus_domain_def_balloon(const DomusDomainDef *def); /* NULL: none */
+/* The disk that a guest without <kernel> boots from: the first in the devices' order, else in that of <os>. NULL with CONFIG_UNSUPPORTED if there is none, or if
+ * something else that could be booted comes first. */
+DomusDevice *domus_domain_def_boot_disk(const DomusDomainDef *def, GError **error);
 
 /* --- Changing. xml: one device element, as of virDomainAttachDevice. On failure def is as before. --- */
 

@@ -70,8 +70,15 @@ static const struct {
           "sockets='1' dies='1' cores='4'" },
         { DOC("<cpu mode='custom'><model>qemu64</model></cpu>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "value 'custom'" },
         { BOOT(""), DOMUS_ERROR_XML, "os <type> must be specified" },
-        { BOOT("<os><type>hvm</type></os>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "without <kernel>" },
-        { BOOT("<os><type>linux</type></os>"), DOMUS_ERROR_NO_KERNEL, "needs <kernel>" },
+        { BOOT("<os><type>hvm</type><cmdline>a</cmdline></os>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "<cmdline> in <os> is not supported without <kernel>" },
+        { DOC("<bootloader>/usr/sbin/domus-bootloader</bootloader>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "<bootloader> is not supported together with <kernel>" },
+        { DOC("<bootloader_args>--entry 1</bootloader_args>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "<bootloader_args> is not supported together" },
+        { BOOT("<bootloader>/usr/bin/pygrub</bootloader>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "boot loader '/usr/bin/pygrub' is not available" },
+        { BOOT("<bootloader/><bootloader_args>--entry</bootloader_args>"), DOMUS_ERROR_XML, "'--entry' in <bootloader_args> has no value" },
+        { BOOT("<bootloader/><bootloader_args>--list</bootloader_args>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "'--list' in <bootloader_args> is not supported, only --entry, " },
+        { BOOT("<bootloader/><bootloader_args>--partition x</bootloader_args>"), DOMUS_ERROR_XML, "'x' in <bootloader_args>" },
+        { BOOT("<bootloader/><bootloader_args>--append 'a</bootloader_args>"), DOMUS_ERROR_XML, "<bootloader_args>: " },
+        { BOOT("<os><type>linux</type></os>"), DOMUS_ERROR_NO_KERNEL, "needs <kernel>, or the domain <bootloader>" },
         { BOOT("<os><type>xen</type></os>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "value 'xen' of element <type>" },
         { BOOT("<os><type arch='i686'>hvm</type></os>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "i686" },
         { BOOT("<os><type machine='q35'>hvm</type></os>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "q35" },
@@ -278,6 +285,35 @@ static void test_validate(void)
                       g_error_matches(error, DOMUS_ERROR, DOMUS_ERROR_CONFIG_UNSUPPORTED)); /* without the schema */
 }
 
+static void expect_options(const char *body, const char *expected)
+{
+        g_autofree char *xml = g_strdup_printf("<domain type='domus'><name>d</name><memory>65536</memory>%s</domain>", body);
+        g_autoptr(GError) error = NULL;
+        g_autoptr(DomusDomainDef) def = domus_domain_def_parse(xml, DOMUS_DEF_VALIDATE, &error), copy = NULL;
+        g_autofree char *options = NULL;
+
+        g_assert_no_error(error);
+        copy = domus_domain_def_copy(def);
+        g_clear_pointer(&def, domus_domain_def_free);
+        g_assert_null(copy->kernel);
+        options = g_strjoinv("|", copy->bootloader_options);
+        g_assert_cmpstr(options, ==, expected);
+}
+
+static void test_boot_loader(void)
+{
+        g_autoptr(DomusDomainDef) def = parse(BOOT("<bootloader>/sbin/domus-bootloader</bootloader><bootloader_args>--entry 1</bootloader_args>"));
+        g_autofree char *xml = domus_domain_def_format(def, -1, 0);
+
+        g_assert_nonnull(strstr(xml, "  <bootloader>/sbin/domus-bootloader</bootloader>\n  <bootloader_args>--entry 1</bootloader_args>\n"
+                                     "  <os>\n    <type arch='x86_64' machine='domus'>hvm</type>\n  </os>\n"));
+        expect_options("<os><type>hvm</type></os>", "");
+        expect_options("<os><type arch='x86_64'>hvm</type><boot dev='hd'/></os>", "");
+        expect_options("<bootloader>domus-bootloader</bootloader><os><type>linux</type></os>", "");
+        expect_options("<bootloader/><bootloader_args>--entry='1>0'  --append \"a='b c'\" --partition 2</bootloader_args>",
+                       "--entry=1>0|--append=a='b c'|--partition=2");
+}
+
 static void test_units(void)
 {
         static const struct {
@@ -308,6 +344,7 @@ int main(int argc, char **argv)
         g_test_add_func("/domain-def/metadata", test_metadata);
         g_test_add_func("/domain-def/edit", test_edit);
         g_test_add_func("/domain-def/units", test_units);
+        g_test_add_func("/domain-def/boot-loader", test_boot_loader);
         g_test_add_func("/domain-def/validate", test_validate);
         return g_test_run();
 }

@@ -307,6 +307,45 @@ static void test_full(void)
         g_assert_nonnull(strstr(error->message, "no PCI slot is left"));
 }
 
+#define VDA(more) "<disk><source file='/a'/><target dev='vda'/>" more "</disk>"
+#define VDB(more) "<disk><source file='/b'/><target dev='vdb'/>" more "</disk>"
+#define EMPTY(more) "<disk device='cdrom'><target dev='sda' bus='scsi'/>" more "</disk>"
+#define DISC "<disk device='cdrom'><source file='/c'/><target dev='sdb' bus='scsi'/></disk>"
+#define NETWORK(more) "<interface type='network'><source network='default'/>" more "</interface>"
+
+/* target: of the disk; or a part of the message. */
+static const struct {
+        const char *boot, *devices, *target, *message;
+} boots[] = {
+        { "", EMPTY("") VDB("") VDA(""), "vdb", NULL },
+        { "", DISC VDA(""), "vda", NULL },
+        { "", VDA("") VDB("<boot order='1'/>"), "vdb", NULL },
+        { "", VDA("<boot order='7'/>") VDB("<boot order='3'/>"), "vdb", NULL },
+        { "", VDA("<boot order='2'/>") EMPTY("<boot order='1'/>"), "vda", NULL },
+        { "", VDA("<boot order='2'/>") NETWORK("<boot order='1'/>"), NULL, "network interface comes first" },
+        { "<boot dev='hd'/>", NETWORK("") DISC VDA("") VDB(""), "vda", NULL },
+        { "<boot dev='fd'/><boot dev='cdrom'/><boot dev='hd'/>", EMPTY("") VDA(""), "vda", NULL },
+        { "<boot dev='cdrom'/><boot dev='hd'/>", EMPTY("") DISC VDA(""), NULL, "CD-ROM drive 'sdb' comes first" },
+        { "<boot dev='network'/><boot dev='hd'/>", NETWORK("") VDA(""), NULL, "network interface comes first" },
+        { "<boot dev='cdrom'/>", VDA(""), NULL, "neither <kernel> in <os> nor a hard disk" },
+        { "", EMPTY(""), NULL, "neither <kernel> in <os> nor a hard disk" },
+};
+
+static void test_boot_disk(void)
+{
+        for (unsigned i = 0; i < G_N_ELEMENTS(boots); i++) {
+                g_autofree char *xml = g_strdup_printf("<domain type='qemu'><name>d</name><memory>65536</memory><os><type>hvm</type>%s</os>"
+                                                       "<devices>%s</devices></domain>", boots[i].boot, boots[i].devices);
+                g_autoptr(DomusDomainDef) def = parse(xml);
+                g_autoptr(GError) error = NULL;
+                const DomusDevice *d = domus_domain_def_boot_disk(def, &error);
+
+                g_test_message("%s%s -> %s", boots[i].boot, boots[i].devices, d ? d->disk.target : error->message);
+                g_assert_cmpstr(d ? d->disk.target : NULL, ==, boots[i].target);
+                g_assert_true(d || strstr(error->message, boots[i].message));
+        }
+}
+
 int main(int argc, char **argv)
 {
         g_test_init(&argc, &argv, NULL);
@@ -317,5 +356,6 @@ int main(int argc, char **argv)
         g_test_add_func("/domain-device/attach", test_attach);
         g_test_add_func("/domain-device/update", test_update);
         g_test_add_func("/domain-device/full", test_full);
+        g_test_add_func("/domain-device/boot-disk", test_boot_disk);
         return g_test_run();
 }

@@ -29,6 +29,7 @@
  * Pause     ""      -> ""      replies when no vCPU runs
  * Resume    ""      -> ""
  * Reset     ""      -> ""      hard reset at once
+ * SetKernel "a{sv}" -> ""      in state booting: what the guest boots. Fields kernel, initrd, cmdline of Configure. After an error it can be tried again
  * PowerButton ""    -> ""
  * InjectNMI ""      -> ""
  * Quit      ""      -> ""      stop and exit 0, at once
@@ -55,6 +56,7 @@
 #define VM_PAUSE "Pause"
 #define VM_RESUME "Resume"
 #define VM_RESET "Reset"
+#define VM_SET_KERNEL "SetKernel"
 #define VM_POWER_BUTTON "PowerButton"
 #define VM_INJECT_NMI "InjectNMI"
 #define VM_QUIT "Quit"
@@ -100,6 +102,7 @@
 #define VM_CFG_KERNEL "kernel"        /* h */
 #define VM_CFG_INITRD "initrd"        /* h, optional */
 #define VM_CFG_CMDLINE "cmdline"      /* s */
+#define VM_CFG_BOOT_LOADER "boot-loader" /* b, optional: kernel, initrd and cmdline are for one boot; a restart waits for others, in state booting */
 #define VM_CFG_ACPI "acpi"            /* b */
 #define VM_CFG_RTC_LOCALTIME "rtc-localtime" /* b */
 #define VM_CFG_DEBUG_EXIT "debug-exit" /* b */
@@ -239,6 +242,7 @@
 #define VM_STATE_NEW "new"            /* not configured or not started */
 #define VM_STATE_RUNNING "running"
 #define VM_STATE_PAUSED "paused"
+#define VM_STATE_BOOTING "booting"    /* a restart that waits for SetKernel; Pause and Resume say how it goes on then */
 #define VM_STATE_SHUTOFF "shutoff"    /* the process exits soon after, unless preserve */
 #define VM_STATE_CRASHED "crashed"
 

@@ -80,7 +80,8 @@ class Daemon:
         return f'qemu:///{self.mode}?socket={self.socket}'
 
     def argv(self):
-        args = [BUILD / 'src/daemon/virtdomusd', f'--{self.mode}', '--socket-dir', self.socket_dir, '--vmm', VMM]
+        args = [BUILD / 'src/daemon/virtdomusd', f'--{self.mode}', '--socket-dir', self.socket_dir, '--vmm', VMM,
+                '--bootloader', BUILD / 'src/bootloader/domus-bootloader']
         for d in ('config', 'run', 'state', 'log'):
             args += [f'--{d}-dir', self.dir / d]
         return [str(a) for a in args]

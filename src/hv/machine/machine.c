@@ -345,16 +345,20 @@ int machine_resume(struct machine *m)
         return 0;
 }
 
-int machine_reset(struct machine *m)
+/* What the guest asked for before is void then. */
+static void halt(struct machine *m)
 {
-        bool again = m->state != MACHINE_PAUSED && m->state != MACHINE_CREATED;
-        const char *error;
-        int r;
-
         machine_vcpus_stop(m);
         set_paused(m, true);
-        /* What the guest asked for before is void now. */
         atomic_fetch_and(&m->posted, ~(MACHINE_POST_PLUG - 1u));
+}
+
+static int reset(struct machine *m, const char **ret_error)
+{
+        bool again = m->state != MACHINE_PAUSED && m->state != MACHINE_CREATED;
+        int r;
+
+        halt(m);
         pthread_mutex_lock(&m->device_lock);
         /* First: they may still write to memory. */
         machine_plugs_reset(m);
@@ -362,15 +366,51 @@ int machine_reset(struct machine *m)
         machine_irqs_reset(m);
         machine_devices_reset(m);
         pthread_mutex_unlock(&m->device_lock);
-        r = load(m, &error);
+        r = load(m, ret_error);
         if (r < 0) {
-                log_error("reset: %s", error);
+                log_error("reset: %s", *ret_error);
                 m->state = MACHINE_CRASHED;
                 return r;
         }
         if (again)
                 run(m);
         return 0;
+}
+
+int machine_reset(struct machine *m)
+{
+        const char *error;
+
+        return reset(m, &error);
+}
+
+void machine_hold(struct machine *m)
+{
+        halt(m);
+        m->state = MACHINE_PAUSED;
+}
+
+void machine_forget_kernel(struct machine *m)
+{
+        m->config.kernel_fd = m->config.initrd_fd = -1;
+}
+
+int machine_boot(struct machine *m, int kernel_fd, int initrd_fd, const char *cmdline, const char **ret_error)
+{
+        char *copy = strdup(cmdline);
+        int r;
+
+        *ret_error = "out of memory";
+        if (!copy)
+                return -ENOMEM;
+        free(m->cmdline);
+        m->config.cmdline = m->cmdline = copy;
+        m->config.kernel_fd = kernel_fd;
+        m->config.initrd_fd = initrd_fd;
+        m->state = MACHINE_PAUSED;
+        r = reset(m, ret_error);
+        machine_forget_kernel(m);
+        return r;
 }
 
 int machine_power_button(struct machine *m)

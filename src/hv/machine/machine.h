@@ -75,6 +75,12 @@ int machine_resume(struct machine *m);
 /* Reload the kernel, reset CPUs and devices, run on (or stay paused); a machine that is shut off or crashed runs again. On failure
  * (the kernel file is gone bad) the machine is MACHINE_CRASHED. */
 int machine_reset(struct machine *m);
+/* A restart in two steps: hold stops the guest, whatever it did (MACHINE_PAUSED); boot resets it with another kernel and leaves it paused. The descriptors are
+ * borrowed for the call; initrd_fd -1: none. On failure *ret_error is a static sentence. */
+void machine_hold(struct machine *m);
+int machine_boot(struct machine *m, int kernel_fd, int initrd_fd, const char *cmdline, const char **ret_error);
+/* There will be no machine_reset: the kernel's descriptors may be closed. */
+void machine_forget_kernel(struct machine *m);
 int machine_power_button(struct machine *m);
 int machine_nmi(struct machine *m);
 enum machine_state machine_get_state(const struct machine *m);

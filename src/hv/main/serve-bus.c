@@ -65,6 +65,10 @@ static int method_pause(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
         if (r < 0)
                 return r;
+        if (s->awaits_kernel) {
+                s->run_then = false;
+                return reply_result(s, m, 0, error);
+        }
         if (machine_get_state(s->machine) != MACHINE_RUNNING)
                 return reply_result(s, m, -EBUSY, error);
         r = machine_pause(s->machine);
@@ -80,6 +84,10 @@ static int method_resume(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
         if (r < 0)
                 return r;
+        if (s->awaits_kernel) {
+                s->run_then = true;
+                return reply_result(s, m, 0, error);
+        }
         r = machine_resume(s->machine);
         if (r >= 0)
                 serve_set_state(s, VM_STATE_RUNNING, VM_REASON_USER);
@@ -98,6 +106,10 @@ static int method_reset(sd_bus_message *m, void *userdata, sd_bus_error *error)
         s->restart_timer = sd_event_source_disable_unref(s->restart_timer);
         for (unsigned i = 0; i < s->config.n_serials; i++)
                 console_restart_log(s->consoles[i]);
+        if (s->config.boot_loader) {
+                serve_await_kernel(s);
+                return reply_result(s, m, 0, error);
+        }
         r = machine_reset(s->machine);
         if (r >= 0 && machine_get_state(s->machine) == MACHINE_RUNNING && strcmp(s->state, VM_STATE_RUNNING) != 0)
                 serve_set_state(s, VM_STATE_RUNNING, VM_REASON_BOOTED);
@@ -111,7 +123,7 @@ static int method_power_button(sd_bus_message *m, void *userdata, sd_bus_error *
         struct server *s = userdata;
         int r = check_machine(s, error);
 
-        return r < 0 ? r : reply_result(s, m, machine_power_button(s->machine), error);
+        return r < 0 ? r : reply_result(s, m, s->awaits_kernel ? -EBUSY : machine_power_button(s->machine), error);
 }
 
 static int method_inject_nmi(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -249,6 +261,7 @@ const sd_bus_vtable serve_vtable[] = {
         METHOD(VM_PAUSE, "", "", method_pause),
         METHOD(VM_RESUME, "", "", method_resume),
         METHOD(VM_RESET, "", "", method_reset),
+        METHOD(VM_SET_KERNEL, "a{sv}", "", serve_set_kernel),
         METHOD(VM_POWER_BUTTON, "", "", method_power_button),
         METHOD(VM_INJECT_NMI, "", "", method_inject_nmi),
         METHOD(VM_QUIT, "", "", method_quit),

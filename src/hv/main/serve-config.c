@@ -118,6 +118,7 @@ static const struct field {
         FIELD(VM_CFG_KERNEL, "h", kernel_fd, read_fd),
         FIELD(VM_CFG_INITRD, "h", initrd_fd, read_fd),
         FIELD(VM_CFG_CMDLINE, "s", cmdline, read_string),
+        FIELD(VM_CFG_BOOT_LOADER, "b", boot_loader, read_bool),
         FIELD(VM_CFG_ACPI, "b", acpi, read_bool),
         FIELD(VM_CFG_RTC_LOCALTIME, "b", rtc_localtime, read_bool),
         FIELD(VM_CFG_DEBUG_EXIT, "b", debug_exit, read_bool),
@@ -194,18 +195,7 @@ static int read_field(struct serve_config *c, sd_bus_message *m, const char *nam
         return 0;
 }
 
-static int check(const struct serve_config *c, sd_bus_error *error)
-{
-        const char *missing = !c->name ? VM_CFG_NAME : !c->uuid ? VM_CFG_UUID : !c->engine ? VM_CFG_ENGINE :
-                c->cpus == 0 ? VM_CFG_CPUS : c->memory == 0 ? VM_CFG_MEMORY : c->kernel_fd < 0 ? VM_CFG_KERNEL :
-                !c->cmdline ? VM_CFG_CMDLINE : NULL;
-
-        if (missing)
-                return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS, "field '%s' is missing", missing);
-        return 0;
-}
-
-int serve_config_read(struct serve_config *c, sd_bus_message *m, sd_bus_error *error)
+static int read_fields(struct serve_config *c, sd_bus_message *m, bool (*wanted)(const char *name), sd_bus_error *error)
 {
         int r = sd_bus_message_enter_container(m, 'a', "{sv}");
 
@@ -213,10 +203,48 @@ int serve_config_read(struct serve_config *c, sd_bus_message *m, sd_bus_error *e
                 const char *name;
 
                 r = sd_bus_message_read_basic(m, 's', &name);
+                if (r >= 0 && wanted && !wanted(name))
+                        return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS, "field '%s' is out of place", name);
                 if (r >= 0)
                         r = read_field(c, m, name, error);
                 if (r >= 0)
                         r = sd_bus_message_exit_container(m);
         }
+        return r;
+}
+
+static int fail_missing(const char *missing, sd_bus_error *error)
+{
+        return missing ? sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS, "field '%s' is missing", missing) : 0;
+}
+
+static int check(const struct serve_config *c, sd_bus_error *error)
+{
+        return fail_missing(!c->name ? VM_CFG_NAME : !c->uuid ? VM_CFG_UUID : !c->engine ? VM_CFG_ENGINE :
+                c->cpus == 0 ? VM_CFG_CPUS : c->memory == 0 ? VM_CFG_MEMORY : c->kernel_fd < 0 ? VM_CFG_KERNEL :
+                !c->cmdline ? VM_CFG_CMDLINE : NULL, error);
+}
+
+int serve_config_read(struct serve_config *c, sd_bus_message *m, sd_bus_error *error)
+{
+        int r = read_fields(c, m, NULL, error);
+
         return r < 0 ? r : check(c, error);
+}
+
+static bool is_kernel_field(const char *name)
+{
+        return strcmp(name, VM_CFG_KERNEL) == 0 || strcmp(name, VM_CFG_INITRD) == 0 || strcmp(name, VM_CFG_CMDLINE) == 0;
+}
+
+int serve_config_read_kernel(struct serve_config *c, sd_bus_message *m, sd_bus_error *error)
+{
+        int r;
+
+        c->kernel_fd = fd_close(c->kernel_fd);
+        c->initrd_fd = fd_close(c->initrd_fd);
+        free(c->cmdline);
+        c->cmdline = NULL;
+        r = read_fields(c, m, is_kernel_field, error);
+        return r < 0 ? r : fail_missing(c->kernel_fd < 0 ? VM_CFG_KERNEL : !c->cmdline ? VM_CFG_CMDLINE : NULL, error);
 }

@@ -58,7 +58,7 @@ static void restart_now(struct server *s)
 {
         for (unsigned i = 0; i < s->config.n_serials; i++)
                 console_restart_log(s->consoles[i]);
-        if (machine_reset(s->machine) < 0) {
+        if (!s->config.boot_loader && machine_reset(s->machine) < 0) {
                 serve_set_state(s, VM_STATE_CRASHED, VM_REASON_ERROR);
                 exit_soon(s);
                 return;
@@ -66,7 +66,9 @@ static void restart_now(struct server *s)
         log_info("guest restarts");
         if (s->bus)
                 sd_bus_emit_signal(s->bus, VM_PATH, VM_INTERFACE, VM_REBOOTED, NULL);
-        if (machine_get_state(s->machine) == MACHINE_RUNNING && strcmp(s->state, VM_STATE_RUNNING) != 0)
+        if (s->config.boot_loader)
+                serve_await_kernel(s);
+        else if (machine_get_state(s->machine) == MACHINE_RUNNING && strcmp(s->state, VM_STATE_RUNNING) != 0)
                 serve_set_state(s, VM_STATE_RUNNING, VM_REASON_BOOTED);
 }
 
@@ -239,6 +241,8 @@ int serve_configure(struct server *s, sd_bus_error *error)
                 unmake_machine(s);
                 return r;
         }
+        if (s->config.boot_loader)
+                serve_forget_kernel(s);
         log_info("machine '%s' configured: %u CPUs, %llu MiB, engine %s", s->config.name, s->config.cpus,
                 (unsigned long long)(s->config.memory >> 20), s->config.engine);
         return 0;

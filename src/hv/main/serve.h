@@ -20,7 +20,7 @@ struct serve_config {
         int kvm_fd, kernel_fd, initrd_fd;
         unsigned cpus;
         uint64_t memory;
-        bool acpi, rtc_localtime, debug_exit;
+        bool acpi, rtc_localtime, debug_exit, boot_loader;
         struct serve_devices devices; /* until they are plugged in */
         unsigned n_serials;
         struct {
@@ -38,6 +38,7 @@ struct server {
         sd_event_source *accept_source, *exit_timer;
         sd_event_source *restart_timer; /* the guest's own restart that waits, if enabled */
         uint64_t restart_due;       /* CLOCK_MONOTONIC, usec: when all restarts so far are paid for */
+        bool awaits_kernel, run_then; /* a restart waits for SetKernel; the guest runs after it */
         struct ring *ring;          /* the disks' */
         bool confined;              /* the system call filter is in place */
         sd_bus *bus;                /* the daemon's connection; NULL: away */
@@ -49,6 +50,8 @@ struct server {
 
 /* serve-config.c: parses Configure's argument; fills error with a message that names the field. */
 int serve_config_read(struct serve_config *config, sd_bus_message *message, sd_bus_error *error);
+/* SetKernel's argument, into the kernel's members. */
+int serve_config_read_kernel(struct serve_config *config, sd_bus_message *message, sd_bus_error *error);
 void serve_config_init(struct serve_config *config);
 void serve_config_finish(struct serve_config *config);
 /* -EINVAL: not an action. */
@@ -56,6 +59,12 @@ int serve_action_parse(const char *word, enum serve_action *ret);
 
 /* serve-bus.c: the methods. */
 extern const sd_bus_vtable serve_vtable[];
+
+/* serve-boot.c: restarts with another kernel. */
+void serve_await_kernel(struct server *s);
+/* The kernel is loaded, and this was its only boot. */
+void serve_forget_kernel(struct server *s);
+int serve_set_kernel(sd_bus_message *m, void *userdata, sd_bus_error *error);
 
 /* serve.c: called by the methods. */
 int serve_configure(struct server *s, sd_bus_error *error);

@@ -27,6 +27,7 @@ static sd_bus *bus;
 static int master, slave, console;
 static char state[32], reason[32];
 static unsigned reboots;
+static bool boot_loader;
 static char log_path[64];
 
 static void start_process(void)
@@ -147,6 +148,8 @@ static int configure(const char *cmdline, const char *on_crash, const char *kern
                       "s", engine, VM_CFG_CPUS, "u", 1, VM_CFG_MEMORY, "t", UINT64_C(64) << 20, VM_CFG_CMDLINE, "s",
                       cmdline, VM_CFG_KERNEL, "h", kernel_fd, VM_CFG_ON_CRASH, "s", on_crash, VM_CFG_SERIAL, "a(hh)", 1,
                       master, slave) >= 0);
+        if (boot_loader)
+                CHECK(sd_bus_message_append(m, "{sv}", VM_CFG_BOOT_LOADER, "b", 1) >= 0);
         if (strcmp(engine, "kvm") == 0)
                 CHECK(sd_bus_message_append(m, "{sv}", VM_CFG_KVM, "h", kvm_fd) >= 0);
         CHECK(sd_bus_message_close_container(m) >= 0);
@@ -158,6 +161,25 @@ static int configure(const char *cmdline, const char *on_crash, const char *kern
         close(kernel_fd);
         if (kvm_fd >= 0)
                 close(kvm_fd);
+        return r;
+}
+
+/* more: another field, of type s, or NULL */
+static int set_kernel(const char *kernel, const char *more)
+{
+        sd_bus_message *m = NULL;
+        int fd = open(kernel, O_RDONLY), r;
+
+        CHECK(fd >= 0);
+        CHECK(sd_bus_message_new_method_call(bus, &m, NULL, VM_PATH, VM_INTERFACE, VM_SET_KERNEL) >= 0);
+        CHECK(sd_bus_message_open_container(m, 'a', "{sv}") >= 0);
+        CHECK(sd_bus_message_append(m, "{sv}{sv}", VM_CFG_KERNEL, "h", fd, VM_CFG_CMDLINE, "s", "y") >= 0);
+        if (more)
+                CHECK(sd_bus_message_append(m, "{sv}", more, "s", "z") >= 0);
+        CHECK(sd_bus_message_close_container(m) >= 0);
+        r = sd_bus_call(bus, m, 0, NULL, NULL);
+        sd_bus_message_unref(m);
+        close(fd);
         return r;
 }
 
@@ -295,6 +317,43 @@ static void test_restarts(void)
         guest = echo;
 }
 
+/* Whoever finds the kernel on a disk is asked again at each restart. */
+static void test_boot_loader(void)
+{
+        boot_loader = true;
+        reboots = 0;
+        begin("restart", false);
+        expect("ready> ");
+        CHECK(set_kernel(guest, NULL) < 0);
+        say("reboot\n");
+        wait_state(VM_STATE_BOOTING);
+        CHECK_EQ(reboots, 1);
+        CHECK(call(VM_POWER_BUTTON) < 0);
+        CHECK(set_kernel("/etc/passwd", NULL) < 0);
+        CHECK(set_kernel(guest, VM_CFG_NAME) < 0);
+        CHECK(set_kernel(guest, NULL) >= 0);
+        wait_state(VM_STATE_RUNNING);
+        expect("ready> ");
+        /* A pause while it waits, and a daemon that goes. */
+        CHECK(call(VM_RESET) >= 0);
+        wait_state(VM_STATE_BOOTING);
+        CHECK(call(VM_RESET) >= 0);
+        CHECK(call(VM_PAUSE) >= 0);
+        bus = sd_bus_close_unref(bus);
+        connect_bus();
+        CHECK(set_kernel(guest, NULL) >= 0);
+        wait_state(VM_STATE_PAUSED);
+        CHECK(call(VM_RESUME) >= 0);
+        expect("ready> ");
+        say("crash\n");
+        wait_state(VM_STATE_BOOTING);
+        CHECK(set_kernel(guest, NULL) >= 0);
+        expect("ready> ");
+        CHECK(call(VM_QUIT) >= 0);
+        end(VM_EXIT_OK);
+        boot_loader = false;
+}
+
 int main(int argc, char **argv)
 {
         CHECK_EQ(argc, 4);
@@ -313,6 +372,7 @@ int main(int argc, char **argv)
         test_crash();
         test_preserve_and_quit();
         test_restarts();
+        test_boot_loader();
         unlink(addr.sun_path);
         unlink(log_path);
         rmdir(dir);
