@@ -11,6 +11,8 @@
 #include "base/fd.h"
 #include "vmproto/vmproto.h"
 
+#define PASST_BUFFER (4 << 20)
+
 static DomusVmDevice *describe(const DomusDevice *d, unsigned mtu)
 {
         DomusVmDevice *vm = domus_vm_device_new(VM_DRIVER_VIRTIO_NET, d->alias);
@@ -35,6 +37,15 @@ static bool run_passt(DomusDomain *d, const DomusDevice *device, int fd, GError 
         return domus_device_run_child(d, device->alias, argv, fd, error) > 0;
 }
 
+/* passt drops what a full socket does not take, and the guest's TCP has to notice. The kernel may allow less. */
+static void enlarge_buffer(int fd)
+{
+        int size = PASST_BUFFER;
+
+        if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+                setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+}
+
 static DomusVmDevice *open_user(DomusDomain *d, const DomusDevice *device, GError **error)
 {
         int pair[2];
@@ -44,6 +55,7 @@ static DomusVmDevice *open_user(DomusDomain *d, const DomusDevice *device, GErro
                 g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_SYSTEM, "cannot make a socket pair: %s", g_strerror(errno));
                 return NULL;
         }
+        enlarge_buffer(pair[1]);
         if (!run_passt(d, device, pair[1], error)) {
                 fd_close(pair[0]);
                 fd_close(pair[1]);
