@@ -130,11 +130,16 @@ static bool set_bandwidth(gpointer networks, const char *device, const DomusBand
         return domus_networks_set_bandwidth(networks, device, bandwidth, error);
 }
 
-static bool move_tap(gpointer networks, const char *device, const uint8_t *uuid, const char *name, const DomusInterface *interface, GError **error)
+static bool move_tap(gpointer networks, const char *device, const uint8_t *uuid, const char *name, const DomusInterface *interface, DomusHookTap *ret,
+                     GError **error)
 {
         DomusTapRequest request = make_request(uuid, name, interface);
 
-        return domus_networks_move_tap(networks, device, &request, error);
+        if (!domus_networks_move_tap(networks, device, &request, error))
+                return false;
+        *ret = (DomusHookTap){ .device = g_strdup(device), .bridge = domus_networks_bridge_of(device),
+                               .port_uuid = domus_networks_port_of(networks, device) };
+        return true;
 }
 
 static bool tap_stats(gpointer networks, const char *device, DomusHookTapStats *ret, GError **error)

@@ -11,6 +11,8 @@
 #include "base/fd.h"
 #include "vmproto/vmproto.h"
 
+#define PASST_BUFFER (4 << 20)
+
 static DomusVmDevice *describe(const DomusDevice *d, unsigned mtu)
 {
         DomusVmDevice *vm = domus_vm_device_new(VM_DRIVER_VIRTIO_NET, d->alias);
@@ -26,13 +28,54 @@ static DomusVmDevice *describe(const DomusDevice *d, unsigned mtu)
 
 /* --- passt --- */
 
+static void add_option(GPtrArray *argv, const char *option, const char *value)
+{
+        if (!value)
+                return;
+        g_ptr_array_add(argv, g_strdup(option));
+        g_ptr_array_add(argv, g_strdup(value));
+}
+
+static void add_addresses(GPtrArray *argv, const DomusInterface *i)
+{
+        g_autofree char *prefix = g_strdup_printf("%u", i->ip4_prefix);
+
+        add_option(argv, "--interface", i->dev);
+        add_option(argv, "--address", i->ip4);
+        add_option(argv, "--netmask", i->ip4 && i->ip4_prefix ? prefix : NULL);
+        add_option(argv, "--address", i->ip6);
+}
+
+static void add_forwards(GPtrArray *argv, const DomusInterface *i)
+{
+        g_auto(GStrv) forwards = g_strsplit(i->forwards ? i->forwards : "", "\n", -1);
+
+        for (char **f = forwards; *f; f++)
+                if (**f)
+                        add_option(argv, g_str_has_prefix(*f, "tcp ") ? "--tcp-ports" : "--udp-ports", *f + strlen("tcp "));
+}
+
 /* It ends by itself when the VM closes the socket. */
 static bool run_passt(DomusDomain *d, const DomusDevice *device, int fd, GError **error)
 {
-        const char *dev = device->interface.dev;
-        const char *argv[] = { "passt", "--foreground", "--quiet", "--fd", "3", dev ? "--interface" : NULL, dev, NULL };
+        g_autoptr(GPtrArray) argv = g_ptr_array_new_with_free_func(g_free);
+        static const char *const fixed[] = { "passt", "--foreground", "--quiet", "--stderr", "--fd", "3" };
 
-        return domus_device_run_child(d, device->alias, argv, &fd, 1, error) > 0;
+        for (unsigned i = 0; i < G_N_ELEMENTS(fixed); i++)
+                g_ptr_array_add(argv, g_strdup(fixed[i]));
+        add_addresses(argv, &device->interface);
+        add_forwards(argv, &device->interface);
+        g_ptr_array_add(argv, NULL);
+        return domus_device_run_child(d, device->alias, (const char *const *)argv->pdata, &fd, 1, error) > 0;
+}
+
+/* passt drops what a full socket does not take, and the guest's TCP has to notice. The kernel may allow less. */
+static void enlarge_buffer(int fd)
+{
+        int size = PASST_BUFFER;
+
+        if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+                setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 }
 
 static DomusVmDevice *open_user(DomusDomain *d, const DomusDevice *device, GError **error)
@@ -44,6 +87,7 @@ static DomusVmDevice *open_user(DomusDomain *d, const DomusDevice *device, GErro
                 g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_SYSTEM, "cannot make a socket pair: %s", g_strerror(errno));
                 return NULL;
         }
+        enlarge_buffer(pair[1]);
         if (!run_passt(d, device, pair[1], error)) {
                 fd_close(pair[0]);
                 fd_close(pair[1]);

@@ -3,6 +3,7 @@
 /* What a running VM reports of its devices. */
 
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "base/log.h"
 #include "daemon/device.h"
@@ -14,6 +15,17 @@ static const char *image_name(const DomusDomain *d, const DomusDevice *device)
         const char *path = device->kind == DOMUS_DEVICE_DISK ? domus_device_disk_path(d, device) : NULL;
 
         return path ? path : "";
+}
+
+#define FULL_BYTES (1 << 20) /* less than what an image grows by at a time */
+
+/* qemu-storage-daemon does not say why a write failed, but a full file system below the image explains it. */
+static bool is_full(const DomusDomain *d, const DomusDevice *device)
+{
+        struct statvfs s;
+
+        return device->kind == DOMUS_DEVICE_DISK && device->disk.format && strcmp(device->disk.format, "raw") != 0 &&
+               statvfs(image_name(d, device), &s) == 0 && (uint64_t)s.f_bavail * s.f_frsize < FULL_BYTES;
 }
 
 /* What the guest met, in the words of virDomainEventIOErrorAction. */
@@ -33,10 +45,13 @@ static int error_action(const DomusDevice *device, const char *what)
 void domus_domain_note_device_error(DomusDomain *d, const char *alias, const char *what)
 {
         const DomusDevice *device = d->live ? domus_domain_def_device_by_alias(d->live, alias) : NULL;
-        bool no_space = strcmp(what, VM_DEVERR_NO_SPACE) == 0;
+        bool no_space;
 
         if (!device)
                 return;
+        if (strcmp(what, VM_DEVERR_IO) == 0 && is_full(d, device))
+                what = VM_DEVERR_NO_SPACE;
+        no_space = strcmp(what, VM_DEVERR_NO_SPACE) == 0;
         log_warning("domain '%s': device '%s': %s", d->name, alias, what);
         if (d->log_path)
                 domus_log_note(d->log_path, "device '%s': %s", alias, what);

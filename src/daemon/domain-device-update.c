@@ -171,7 +171,8 @@ static bool check_interface(const DomusDevice *old, const DomusDevice *new, GErr
         return false;
 }
 
-static bool change_host_side(DomusDomain *d, const DomusInterface *old, const DomusInterface *new, GError **error)
+/* ret stays as it is if the interface is where it was. */
+static bool change_host_side(DomusDomain *d, const DomusInterface *old, const DomusInterface *new, DomusHookTap *ret, GError **error)
 {
         const DomusDomainHooks *hooks = &d->manager->hooks;
 
@@ -182,7 +183,7 @@ static bool change_host_side(DomusDomain *d, const DomusInterface *old, const Do
                                 "cannot change the source of this interface while the domain runs");
                         return false;
                 }
-                if (!hooks->move_tap(hooks->net_opaque, old->target, d->uuid, d->name, new, error))
+                if (!hooks->move_tap(hooks->net_opaque, old->target, d->uuid, d->name, new, ret, error))
                         return false;
         }
         if (!old->target)
@@ -202,14 +203,20 @@ static void update_interface(DomusDomainJob *job, const DomusDevice *old, DomusD
         Update *u = job->data;
         g_autoptr(DomusVmDevice) properties = domus_vm_device_new(NULL, NULL);
         bool link_changes = old->interface.link_down != new->interface.link_down;
+        DomusHookTap now = { 0 };
         GError *error = NULL;
 
-        if (!check_interface(old, new, &error) || !change_host_side(d, &old->interface, &new->interface, &error)) {
+        if (!check_interface(old, new, &error) || !change_host_side(d, &old->interface, &new->interface, &now, &error)) {
+                domus_hook_tap_clear(&now);
                 finish_take(job, error);
                 return;
         }
         domus_vm_device_bool(properties, VM_PROP_LINK, !new->interface.link_down);
-        domus_domain_def_set_interface_live(u->live_def, new, old->interface.target, old->interface.bridge, old->interface.port_uuid);
+        if (now.device)
+                domus_domain_def_set_interface_live(u->live_def, new, now.device, now.bridge, now.port_uuid);
+        else
+                domus_domain_def_set_interface_live(u->live_def, new, old->interface.target, old->interface.bridge, old->interface.port_uuid);
+        domus_hook_tap_clear(&now);
         if (link_changes)
                 domus_domain_set_device(d, u->alias, properties, on_set, job);
         else

@@ -56,9 +56,9 @@ typedef struct {
         void (*release_tap)(gpointer opaque, const DomusInterface *interface);
         bool (*set_link)(gpointer opaque, const char *device, bool up, GError **error);
         bool (*set_bandwidth)(gpointer opaque, const char *device, const DomusBandwidth *bandwidth, GError **error);
-        /* To where interface says; the device stays the same. */
+        /* To where interface says; the device stays the same. ret: its new bridge and port, without descriptors. */
         bool (*move_tap)(gpointer opaque, const char *device, const uint8_t *domain_uuid, const char *domain_name,
-                         const DomusInterface *interface, GError **error);
+                         const DomusInterface *interface, DomusHookTap *ret, GError **error);
         bool (*tap_stats)(gpointer opaque, const char *device, DomusHookTapStats *ret, GError **error);
         /* Array of DomusHookAddress *, with a free function. network may be NULL. arp: from the neighbour tables, else from DHCP leases. */
         GPtrArray *(*addresses)(gpointer opaque, const char *network, const uint8_t *mac, bool arp, GError **error);

@@ -39,6 +39,8 @@ bool device_bool(const xmlNode *node, const char *attr, bool fallback);
 /* The attribute must be there. */
 bool device_require(const DomusDevice *d, const xmlNode *node, const char *element, const char *attr, GError **error);
 DomusAddressType device_address_pci(const DomusDevice *d);
+/* <ip> and <portForward> of an interface, for those of type 'user'. */
+bool domain_user_parse(DomusDevice *d, GError **error);
 
 /* --- Steps of reading all devices --- */
 

@@ -91,6 +91,9 @@ typedef struct {
         unsigned queues;                 /* 0: not given */
         DomusBandwidth bandwidth;
         const char *port_uuid;           /* network, live only */
+        const char *ip4, *ip6;           /* user: the guest's addresses, or NULL for the host's */
+        unsigned ip4_prefix, ip6_prefix; /* 0: not given */
+        const char *forwards;            /* user: "tcp SPEC\n" or "udp SPEC\n" for each, SPEC as passt(1) has it; or NULL */
 } DomusInterface;
 
 typedef struct {

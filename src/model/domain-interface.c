@@ -15,6 +15,11 @@ static const struct element_rule bandwidth_rules[] = {
         {},
 };
 
+static const struct element_rule forward_rules[] = {
+        { "range", RULE_MANY, RULE_ATTRS{ { "start" }, { "end" }, { "to" }, { "exclude", "yes|no" }, {} } },
+        {},
+};
+
 static const struct element_rule interface_rules[] = {
         { "mac", 0, RULE_ATTRS{ { "address" }, {} } },
         { "source", 0,
@@ -25,6 +30,8 @@ static const struct element_rule interface_rules[] = {
                       { "mode", "vepa|bridge|private|passthrough" },
                       { "portid" },
                       {} } },
+        { "ip", RULE_MANY, RULE_ATTRS{ { "family", "ipv4|ipv6" }, { "address" }, { "prefix" }, {} } },
+        { "portForward", RULE_MANY, RULE_ATTRS{ { "proto", "tcp|udp" }, { "address" }, { "dev" }, {} }, forward_rules },
         { "port", 0, RULE_ATTRS{ { "isolated", "yes|no" }, {} } },
         { "target", 0, RULE_ATTRS{ { "dev" }, { "managed", "yes|no" }, {} } },
         { "model", 0, RULE_ATTRS{ { "type", "virtio|virtio-non-transitional" }, {} } },
@@ -152,7 +159,7 @@ static bool parse(DomusDevice *d, GError **error)
         const xmlNode *mtu = xml_child(d->node, "mtu");
 
         if (!parse_mac(d, error) || !parse_source(d, error) || !parse_target(d, error) || !parse_model(d, error) ||
-            !device_uint32(mtu, "size", 65535, &i->mtu, error))
+            !domain_user_parse(d, error) || !device_uint32(mtu, "size", 65535, &i->mtu, error))
                 return false;
         if (mtu && i->mtu < 68)
                 return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "an MTU below 68 is not possible");

@@ -59,6 +59,14 @@ static const struct {
           DOMUS_ERROR_XML, "double use of PCI Address 0000:00:05.0" },
         { DEVICES("<interface/>"), DOMUS_ERROR_XML, "missing attribute 'type'" },
         { DEVICES("<interface type='hostdev'/>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "hostdev" },
+        { DEVICES("<interface type='user'><portForward/></interface>"), DOMUS_ERROR_XML, "'proto' of element <portForward>" },
+        { DEVICES("<interface type='user'><portForward proto='tcp' address='x'/></interface>"), DOMUS_ERROR_XML, "address 'x'" },
+        { DEVICES("<interface type='user'><portForward proto='tcp' dev='a/b'/></interface>"), DOMUS_ERROR_XML, "'a/b'" },
+        { DEVICES("<interface type='user'><portForward proto='tcp'><range/></portForward></interface>"), DOMUS_ERROR_XML, "'start'" },
+        { DEVICES("<interface type='user'><portForward proto='tcp'><range start='9' end='8'/></portForward></interface>"), DOMUS_ERROR_XML, "in order" },
+        { DEVICES("<interface type='user'><portForward proto='tcp'><range start='9' to='70000'/></portForward></interface>"), DOMUS_ERROR_XML, "70000" },
+        { DEVICES("<interface type='user'><ip address='10.0.0.300'/></interface>"), DOMUS_ERROR_XML, "10.0.0.300" },
+        { DEVICES("<interface type='ethernet'><portForward proto='tcp'/></interface>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "<portForward>" },
         { DEVICES("<interface type='network'/>"), DOMUS_ERROR_XML, "missing attribute 'network' of element <source>" },
         { NIC("<model type='e1000'/>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "value 'e1000' of attribute 'type' of element <model>" },
         { NIC("<mac address='52:54:00'/>"), DOMUS_ERROR_XML, "mac address '52:54:00'" },
@@ -203,6 +211,22 @@ static void test_views(void)
         g_assert_cmpuint(domus_domain_def_device(def, DOMUS_DEVICE_VSOCK, 0)->vsock.cid, ==, 7);
         g_assert_nonnull(domus_domain_def_device(def, DOMUS_DEVICE_CONSOLE, 0));
         g_assert_cmpuint(def->n_serials, ==, 0);
+}
+
+static void test_port_forwards(void)
+{
+        g_autoptr(DomusDomainDef) def = parse(DEVICES(
+                "<interface type='user'><backend type='passt'/><ip family='ipv4' address='172.17.2.4' prefix='24'/><ip family='ipv6' address='fd00::4'/>"
+                "<portForward proto='tcp' address='127.0.0.1' dev='lo'><range start='2022' to='22'/><range start='20' end='30'/>"
+                "<range start='25' exclude='yes'/><range start='40' end='41' to='50'/></portForward>"
+                "<portForward proto='udp'><range start='53'/></portForward><portForward proto='tcp' address='::1'/><portForward proto='udp'/></interface>"));
+        const DomusInterface *i = &domus_domain_def_device(def, DOMUS_DEVICE_INTERFACE, 0)->interface;
+
+        g_assert_cmpstr(i->forwards, ==, "tcp 127.0.0.1%lo/2022:22,20-30,~25,40-41:50-51\nudp 53\ntcp ::1\nudp all\n");
+        g_assert_cmpstr(i->ip4, ==, "172.17.2.4");
+        g_assert_cmpuint(i->ip4_prefix, ==, 24);
+        g_assert_cmpstr(i->ip6, ==, "fd00::4");
+        g_assert_cmpuint(i->ip6_prefix, ==, 0);
 }
 
 static void test_aliases(void)
@@ -352,6 +376,7 @@ int main(int argc, char **argv)
         g_test_add_func("/domain-device/bad", test_bad);
         g_test_add_func("/domain-device/installed", test_installed);
         g_test_add_func("/domain-device/views", test_views);
+        g_test_add_func("/domain-device/port-forwards", test_port_forwards);
         g_test_add_func("/domain-device/aliases", test_aliases);
         g_test_add_func("/domain-device/attach", test_attach);
         g_test_add_func("/domain-device/update", test_update);

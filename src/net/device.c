@@ -339,6 +339,11 @@ char *domus_networks_port_of(DomusNetworks *n, const char *device)
         return g_strdup(uuid);
 }
 
+char *domus_networks_bridge_of(const char *device)
+{
+        return link_master(device);
+}
+
 /* --- Changes while a guest runs --- */
 
 bool domus_networks_set_link(DomusNetworks *n, const char *device, bool up, GError **error)

@@ -190,6 +190,8 @@ bool domus_networks_set_bandwidth(DomusNetworks *n, const char *device, const Do
 bool domus_networks_move_tap(DomusNetworks *n, const char *device, const DomusTapRequest *request, GError **error);
 /* The port that a device of ours has at a network, for the domain's XML; NULL: none. g_free. */
 char *domus_networks_port_of(DomusNetworks *n, const char *device);
+/* The bridge that a device is a port of; NULL: none. g_free. */
+char *domus_networks_bridge_of(const char *device);
 
 typedef struct {
         uint64_t rx_bytes, rx_packets, rx_errs, rx_drop; /* what the guest received */

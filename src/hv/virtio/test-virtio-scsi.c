@@ -321,6 +321,17 @@ static void test_events(void)
         guest_add(&g, &events, &piece, 1);
         guest_kick(&g, &events);
         CHECK_EQ(take_event(piece.gpa), 0x80000000u);
+        /* One with a small number, which is the same in REPORT LUNS. */
+        guest_add(&g, &events, &piece, 1);
+        props_add_number(&props, "target", 5);
+        props_add_number(&props, "lun", 7);
+        more = make(&scsi_disk_driver, &props, image, -1);
+        CHECK_EQ(take_event(piece.gpa), 1);
+        CHECK(guest_ptr(&g, piece.gpa)[5] == 5 && be16_load(guest_ptr(&g, piece.gpa + 6)) == 7);
+        guest_add(&g, &events, &piece, 1);
+        more->ops->free(more);
+        CHECK_EQ(take_event(piece.gpa), 1);
+        CHECK_EQ(be16_load(guest_ptr(&g, piece.gpa + 6)), 7);
 }
 
 static void test_refused(void)

@@ -100,12 +100,18 @@ static bool parse_lun(const uint8_t *lun, unsigned *target, unsigned *unit)
         return true;
 }
 
+/* In events as in REPORT LUNS: Linux takes the number as it is for a unit's name, and looks for the one that goes by the name of the one that came. */
+static uint16_t lun_number(unsigned unit)
+{
+        return (uint16_t)(unit > 255 ? unit | 0x4000 : unit);
+}
+
 static void put_lun(uint8_t *lun, unsigned target, unsigned unit)
 {
         memset(lun, 0, LUN_SIZE);
         lun[0] = 1;
         lun[1] = (uint8_t)target;
-        be16_store(lun + 2, (uint16_t)(unit | 0x4000));
+        be16_store(lun + 2, lun_number(unit));
 }
 
 struct scsi_unit *scsi_bus_unit(struct scsi_bus *bus, unsigned target, unsigned lun)
@@ -220,7 +226,7 @@ static void report_luns(struct command *c, unsigned target)
 
                 if (unit->target != target || n + LUN_SIZE > sizeof(data))
                         continue;
-                be16_store(data + n, (uint16_t)(unit->lun > 255 ? unit->lun | 0x4000 : unit->lun));
+                be16_store(data + n, lun_number(unit->lun));
                 n += LUN_SIZE;
         }
         be32_store(data, (uint32_t)(n - 8));
