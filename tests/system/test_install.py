@@ -43,8 +43,8 @@ class Site(netns.NetDaemon):
     def client(self, program, *args, uri=None, ok=True, timeout=BOOT):
         return self.namespace.run(program, '--connect', uri or self.uri, *args, ok=ok, timeout=timeout)
 
-    def install(self, name, *args, **kwargs):
-        return self.client('virt-install', '--name', name, '--memory', '512', '--osinfo', 'linux2022', '--graphics', 'none', '--noautoconsole', *args,
+    def install(self, name, *args, memory='512', **kwargs):
+        return self.client('virt-install', '--name', name, '--memory', memory, '--osinfo', 'linux2022', '--graphics', 'none', '--noautoconsole', *args,
                            **kwargs)
 
     def ssh(self, user, address, key, command):
@@ -276,8 +276,8 @@ def test_cloud_init(daemon):
 def test_location(daemon):
     """Debian's installer, from a tree on this machine: its first question on the serial console."""
     tree = run(harness.ROOT / 'tests/guest/fetch-installer', timeout=900).stdout.strip()
-    daemon.install('installed', '--location', tree, '--extra-args', 'console=ttyS0 TERM=dumb DEBIAN_FRONTEND=text', '--disk', 'pool=images,size=1,bus=virtio', '--network',
-                   'network=default,model=virtio')
+    daemon.install('installed', '--location', tree, '--extra-args', 'console=ttyS0 TERM=dumb DEBIAN_FRONTEND=text', '--disk',
+                   'pool=images,size=1,bus=virtio', '--network', 'network=default,model=virtio', memory='1024')
     conn = daemon.open()
     dom = conn.lookupByName('installed')
     console = Console(dom)
