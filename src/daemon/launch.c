@@ -259,6 +259,21 @@ static uint64_t boot_memory(const DomusDomainDef *def)
         return ALIGN_UP((domus_domain_def_balloon(def) ? def->memory_max : def->memory_current) * 1024, MiB(1));
 }
 
+static int append_smbios(sd_bus_message *m, char **strings)
+{
+        int r = sd_bus_message_open_container(m, 'e', "sv");
+
+        if (r >= 0)
+                r = sd_bus_message_append(m, "s", VM_CFG_SMBIOS);
+        if (r >= 0)
+                r = sd_bus_message_open_container(m, 'v', "as");
+        if (r >= 0)
+                r = sd_bus_message_append_strv(m, strings);
+        for (unsigned i = 0; r >= 0 && i < 2; i++)
+                r = sd_bus_message_close_container(m);
+        return r;
+}
+
 static int append_values(sd_bus_message *m, const DomusLaunch *l, const DomusDomainDef *def)
 {
         const char *cmdline = l->boot_loader ? l->cmdline : def->cmdline;
@@ -290,6 +305,8 @@ int domus_launch_append(const DomusLaunch *l, const DomusDomainDef *def, sd_bus_
                 r = append_values(m, l, def);
         if (r >= 0)
                 r = append_files(m, l);
+        if (r >= 0 && def->smbios[0])
+                r = append_smbios(m, def->smbios);
         if (r >= 0)
                 r = append_ptys(m, l->ptys);
         if (r >= 0 && l->devices && l->devices->len > 0)

@@ -20,6 +20,7 @@ bool domain_fill_identity(DomusDomainDef *def, GError **error);
 bool domain_fill_resources(DomusDomainDef *def, GError **error);
 bool domain_fill_os(DomusDomainDef *def, GError **error);
 bool domain_fill_boot_loader(DomusDomainDef *def, GError **error); /* after the kernel; domain-boot.c */
+bool domain_fill_sysinfo(DomusDomainDef *def, GError **error); /* domain-sysinfo.c */
 bool domain_fill_devices(DomusDomainDef *def, GError **error);
 
 /* Is it the serial port's second name, rather than a virtio console? */

@@ -26,6 +26,27 @@ static const struct element_rule os_children[] = {
         { "boot", RULE_MANY, RULE_ATTRS{ { "dev", "fd|hd|cdrom|network" }, {} } },
         { "bootmenu", 0, RULE_ATTRS{ { "enable", "no" }, {} } },
         { "bios", 0, RULE_ATTRS{ { "useserial", "no" }, {} } },
+        { "smbios", 0, RULE_ATTRS{ { "mode", "emulate|sysinfo" }, {} } },
+        {},
+};
+
+/* Entries are checked in domain-sysinfo.c. */
+static const struct element_rule sysinfo_entries[] = {
+        { "entry", RULE_MANY | RULE_TEXT, RULE_ATTRS{ { "name" }, {} } },
+        {},
+};
+
+static const struct element_rule oem_strings[] = {
+        { "entry", RULE_MANY | RULE_TEXT },
+        {},
+};
+
+static const struct element_rule sysinfo_children[] = {
+        { "bios", 0, NULL, sysinfo_entries },
+        { "system", 0, NULL, sysinfo_entries },
+        { "baseBoard", 0, NULL, sysinfo_entries },
+        { "chassis", 0, NULL, sysinfo_entries },
+        { "oemStrings", 0, NULL, oem_strings },
         {},
 };
 
@@ -57,6 +78,7 @@ static const struct element_rule domain_children[] = {
         { "memory", RULE_TEXT, UNIT },
         { "currentMemory", RULE_TEXT, UNIT },
         { "vcpu", RULE_TEXT, RULE_ATTRS{ { "placement", "static" }, { "current" }, {} } },
+        { "sysinfo", 0, RULE_ATTRS{ { "type", "smbios" }, {} }, sysinfo_children },
         { "bootloader", RULE_TEXT },
         { "bootloader_args", RULE_TEXT },
         { "os", 0, NULL, os_children },

@@ -18,7 +18,7 @@ static bool fill(DomusDomainDef *def, unsigned flags, GError **error)
                 domain_drop_live(root);
         xmlUnsetProp(root, (const xmlChar *)"id");
         if (!domain_fill_identity(def, error) || !domain_fill_resources(def, error) || !domain_fill_os(def, error) ||
-            !domain_fill_devices(def, error))
+            !domain_fill_sysinfo(def, error) || !domain_fill_devices(def, error))
                 return false;
         domain_rules_sort(root);
         return true;
@@ -46,6 +46,7 @@ DomusDomainDef *domus_domain_def_copy(const DomusDomainDef *def)
 
         for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++)
                 *strings[i] = g_strdup(*strings[i]);
+        ret->smbios = g_strdupv(def->smbios);
         ret->bootloader_options = g_strdupv(def->bootloader_options);
         ret->doc = xmlCopyDoc(def->doc, 1);
         ret->devices = NULL;
@@ -69,6 +70,7 @@ void domus_domain_def_free(DomusDomainDef *def)
         g_free(def->initrd);
         g_free(def->cmdline);
         g_strfreev(def->bootloader_options);
+        g_strfreev(def->smbios);
         g_free(def->emulator);
         g_free(def);
 }

@@ -35,6 +35,7 @@ typedef struct {
         char *machine;            /* canonical name, "domus" */
         char *kernel, *initrd, *cmdline; /* NULL if absent. Without a kernel the boot loader finds it on a disk: domus_domain_def_boot_disk() */
         char **bootloader_options; /* domus-bootloader's, one word each; {NULL} if there are none */
+        char **smbios;            /* name, value, ..., NULL: "system.serial" and the like, "oem" */
         char *emulator;           /* NULL if absent */
         bool acpi, apic;
         bool rtc_localtime;

@@ -4,6 +4,9 @@
 #include "model/domain-def.h"
 #include "model/error.h"
 
+#define SYSINFO(body) \
+        "<domain type='qemu'><name>d</name><uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid><memory>65536</memory>" \
+        "<sysinfo type='smbios'>" body "</sysinfo><os><type>hvm</type><smbios mode='sysinfo'/></os></domain>"
 #define OS "<os><type arch='x86_64' machine='domus'>hvm</type><kernel>/boot/k</kernel></os>"
 #define DOC(body) "<domain type='qemu'><name>d</name><memory unit='MiB'>64</memory>" OS body "</domain>"
 #define NAME(n) "<domain type='qemu'>" n "<memory unit='MiB'>64</memory>" OS "</domain>"
@@ -85,6 +88,13 @@ static const struct {
         { BOOT("<os firmware='efi'><type>hvm</type></os>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "'firmware' of element <os>" },
         { BOOT("<os><type>hvm</type><loader>/x</loader></os>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "<loader>" },
         { BOOT("<os><type>hvm</type><kernel>k</kernel></os>"), DOMUS_ERROR_XML, "must be absolute" },
+        { BOOT("<os><type>hvm</type><smbios mode='host'/></os>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "'host'" },
+        { BOOT("<os><type>hvm</type><smbios mode='sysinfo'/></os>"), DOMUS_ERROR_XML, "sysinfo are not available" },
+        { DOC("<sysinfo type='smbios'/>"), DOMUS_ERROR_XML, "needs <smbios mode='sysinfo'/>" },
+        { SYSINFO("<system><entry name='colour'>x</entry></system>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "entry 'colour' in <system>" },
+        { SYSINFO("<system><entry name='uuid'>c7a5fdbd-edaf-9455-926a-d65c16db1800</entry></system>"), DOMUS_ERROR_XML, "UUID mismatch" },
+        { SYSINFO("<bios><entry name='vendor'>\303\274</entry></bios>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "ASCII characters only" },
+        { SYSINFO("<memory_device/>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "<memory_device>" },
         { DOC("<on_crash>coredump-destroy</on_crash>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "coredump-destroy" },
         { DOC("<on_reboot>preserve</on_reboot>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "preserve" },
         { DOC("<clock offset='variable'/>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "variable" },
@@ -314,6 +324,18 @@ static void test_boot_loader(void)
                        "--entry=1>0|--append=a='b c'|--partition=2");
 }
 
+static void test_sysinfo(void)
+{
+        g_autoptr(DomusDomainDef) def = domus_domain_def_parse(SYSINFO("<system><entry name='serial'>ds=nocloud</entry>"
+                "<entry name='uuid'>c7a5fdbd-edaf-9455-926a-d65c16db1809</entry></system><oemStrings><entry>one</entry><entry>two</entry></oemStrings>"),
+                DOMUS_DEF_VALIDATE, NULL);
+        g_autofree char *all = g_strjoinv("|", def->smbios), *xml = domus_domain_def_format(def, -1, 0);
+
+        g_assert_cmpstr(all, ==, "system.serial|ds=nocloud|oem|one|oem|two");
+        g_assert_nonnull(strstr(xml, "  <sysinfo type='smbios'>\n    <system>\n      <entry name='serial'>ds=nocloud</entry>\n"));
+        g_assert_nonnull(strstr(xml, "    <smbios mode='sysinfo'/>\n  </os>\n"));
+}
+
 static void test_units(void)
 {
         static const struct {
@@ -345,6 +367,7 @@ int main(int argc, char **argv)
         g_test_add_func("/domain-def/edit", test_edit);
         g_test_add_func("/domain-def/units", test_units);
         g_test_add_func("/domain-def/boot-loader", test_boot_loader);
+        g_test_add_func("/domain-def/sysinfo", test_sysinfo);
         g_test_add_func("/domain-def/validate", test_validate);
         return g_test_run();
 }

@@ -95,6 +95,7 @@
 #define VM_CFG_VERSION "version"      /* u: VMPROTO_VERSION */
 #define VM_CFG_NAME "name"            /* s */
 #define VM_CFG_UUID "uuid"            /* s */
+#define VM_CFG_SMBIOS "smbios"        /* as, optional: name, value, ...: strings of the SMBIOS tables, named "system.serial" and the like, or "oem" */
 #define VM_CFG_ENGINE "engine"        /* s: "dbt" or "kvm" */
 #define VM_CFG_KVM "kvm"              /* h: /dev/kvm, with engine kvm */
 #define VM_CFG_CPUS "cpus"            /* u */

@@ -67,6 +67,10 @@ const struct fuzz_seed fuzz_seeds[] = {
              "<alias name='ua-x'/></serial>\n    <console type='pty' tty='/dev/pts/1'><alias name='serial0'/></console>\n"
              "    <audio id='1' type='none'/><video><model type='none'/></video><memballoon model='none'/>\n  </devices>\n"
              "  <seclabel type='none'/>\n</domain>\n"),
+        SEED("<domain type='domus'><name>d</name><memory>65536</memory><bootloader/>"
+             "<bootloader_args>--entry '1>0' --append=\"a b\" --partition 2</bootloader_args><os><type>linux</type><smbios mode='sysinfo'/>"
+             "<boot dev='cdrom'/><boot dev='hd'/></os><sysinfo type='smbios'><system><entry name='serial'>s</entry></system>"
+             "<oemStrings><entry>o</entry></oemStrings></sysinfo></domain>"),
         SEED("<!DOCTYPE d [<!ENTITY a 'b'>]><domain type='qemu'><name>&a;</name></domain>"),
 };
 const size_t fuzz_n_seeds = G_N_ELEMENTS(fuzz_seeds);

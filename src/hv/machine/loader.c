@@ -146,7 +146,7 @@ unsigned loader_memory_map(const struct guest_memory *mem, struct loader_map_ent
         map[n++] = (struct loader_map_entry){ LOADER_CONVENTIONAL_END, 0xa0000 - LOADER_CONVENTIONAL_END,
                 LOADER_MAP_RESERVED };
         /* Reserved rather than reclaimable: the FACS stays in use as long as the guest runs. */
-        map[n++] = (struct loader_map_entry){ LOADER_ACPI_BASE, LOADER_ACPI_SIZE, LOADER_MAP_RESERVED };
+        map[n++] = (struct loader_map_entry){ LOADER_ACPI_BASE, LOADER_ACPI_SIZE + LOADER_SMBIOS_SIZE, LOADER_MAP_RESERVED };
         if (low > LOADER_KERNEL_MIN)
                 map[n++] = (struct loader_map_entry){ LOADER_KERNEL_MIN, low - LOADER_KERNEL_MIN, LOADER_MAP_RAM };
         if (mem->ram_size > low)

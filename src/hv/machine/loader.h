@@ -24,4 +24,6 @@ int loader_load(struct guest_memory *mem, const struct loader_input *in, struct 
 
 /* The memory map handed to the guest (E820 types 1 RAM, 2 reserved, 3 ACPI). The loader and ACPI share this layout. */
 #define LOADER_ACPI_BASE 0x000e0000ULL /* tables live in [0xe0000, 0x100000), reported as ACPI/reserved */
-#define LOADER_ACPI_SIZE 0x00020000ULL
+#define LOADER_ACPI_SIZE 0x0001f000ULL
+#define LOADER_SMBIOS_BASE (LOADER_ACPI_BASE + LOADER_ACPI_SIZE) /* from 0xf0000 on, where it is looked for */
+#define LOADER_SMBIOS_SIZE 0x00001000ULL

@@ -61,6 +61,7 @@ enum machine_post {
 struct machine {
         struct machine_config config;
         char *cmdline;
+        uint8_t *smbios;  /* LOADER_SMBIOS_SIZE bytes */
         uint64_t tsc_khz;
         enum machine_state state;
         unsigned exit_value;

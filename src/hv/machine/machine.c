@@ -16,6 +16,7 @@
 #include "hv/machine/acpi.h"
 #include "hv/machine/loader.h"
 #include "hv/machine/machine-private.h"
+#include "hv/machine/smbios.h"
 #include "hv/x86/tsc.h"
 
 void machine_post(struct machine *m, unsigned what)
@@ -132,10 +133,11 @@ static int load(struct machine *m, const char **ret_error)
         *ret_error = "out of memory";
         if (!state)
                 return -ENOMEM;
-        if (m->config.acpi)
+        r = guest_write(&m->memory, LOADER_SMBIOS_BASE, m->smbios, LOADER_SMBIOS_SIZE);
+        if (r == 0 && m->config.acpi)
                 r = acpi_build(&m->memory, m->config.cpus, &in.rsdp);
         if (r < 0) {
-                *ret_error = "the ACPI tables cannot be built";
+                *ret_error = "the tables of the firmware cannot be built";
         } else {
                 x86_state_reset(state, 0, true);
                 r = loader_load(&m->memory, &in, state, ret_error);
@@ -201,11 +203,32 @@ static int check_config(const struct machine_config *config, const char **ret_er
         return -EINVAL;
 }
 
+/* Its strings are the caller's and are not kept. */
+static int build_smbios(struct machine *m, const char **ret_error)
+{
+        const char *name;
+        size_t len;
+        int r;
+
+        *ret_error = "out of memory";
+        m->smbios = malloc(LOADER_SMBIOS_SIZE);
+        if (!m->smbios)
+                return -ENOMEM;
+        r = smbios_build(m->config.uuid, m->config.smbios, m->smbios, &len, &name);
+        *ret_error = r == -ENOSPC ? "the SMBIOS strings are too long" : "a name of an SMBIOS string, or the UUID, is wrong";
+        m->config.uuid = NULL;
+        m->config.smbios = NULL;
+        return r;
+}
+
 /* Each step with the sentence for its failure. */
 static int build(struct machine *m, sd_event *loop, const char **ret_error)
 {
         int r;
 
+        r = build_smbios(m, ret_error);
+        if (r < 0)
+                return r;
         *ret_error = "the guest's memory cannot be made";
         r = guest_memory_init(&m->memory, m->config.memory);
         if (r < 0)
@@ -263,7 +286,6 @@ static struct machine *alloc(const struct machine_config *config)
                 return NULL;
         }
         m->config.cmdline = m->cmdline;
-        m->config.uuid = NULL; /* the caller's; nothing here needs it later */
         return m;
 }
 
@@ -317,6 +339,7 @@ void machine_free(struct machine *m)
         pthread_mutex_destroy(&m->gate.lock);
         pthread_mutex_destroy(&m->device_lock);
         free(m->cmdline);
+        free(m->smbios);
         free(m);
 }
 

@@ -45,6 +45,7 @@ struct machine_config {
         int initrd_fd;        /* -1: none */
         const char *cmdline;  /* never NULL */
         const char *uuid;     /* for SMBIOS; may be NULL */
+        const char *const *smbios; /* smbios_build's strings; may be NULL */
         bool rtc_localtime;
         bool debug_exit;      /* isa-debug-exit at port 0xf4 */
         bool acpi;

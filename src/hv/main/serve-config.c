@@ -64,6 +64,29 @@ static int read_bool(sd_bus_message *m, void *ret)
         return r;
 }
 
+static void free_strings(char **strings)
+{
+        for (char **s = strings; s && *s; s++)
+                free(*s);
+        free(strings);
+}
+
+static int read_pairs(sd_bus_message *m, void *ret)
+{
+        char **strings = NULL;
+        size_t n = 0;
+        int r = sd_bus_message_read_strv(m, &strings);
+
+        while (strings && strings[n])
+                n++;
+        if (r >= 0 && n % 2)
+                r = -EINVAL;
+        free_strings(r < 0 ? strings : *(char ***)ret);
+        if (r >= 0)
+                *(char ***)ret = strings;
+        return r;
+}
+
 static int read_action(sd_bus_message *m, void *ret)
 {
         const char *word;
@@ -112,6 +135,7 @@ static const struct field {
         FIELD(VM_CFG_NAME, "s", name, read_string),
         FIELD(VM_CFG_UUID, "s", uuid, read_string),
         FIELD(VM_CFG_ENGINE, "s", engine, read_string),
+        FIELD(VM_CFG_SMBIOS, "as", smbios, read_pairs),
         FIELD(VM_CFG_KVM, "h", kvm_fd, read_fd),
         FIELD(VM_CFG_CPUS, "u", cpus, read_u32),
         FIELD(VM_CFG_MEMORY, "t", memory, read_u64),
@@ -159,6 +183,7 @@ void serve_config_finish(struct serve_config *c)
         free(c->uuid);
         free(c->engine);
         free(c->cmdline);
+        free_strings(c->smbios);
         fd_close(c->kvm_fd);
         fd_close(c->kernel_fd);
         fd_close(c->initrd_fd);

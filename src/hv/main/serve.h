@@ -17,6 +17,7 @@ enum serve_action { SERVE_DESTROY, SERVE_RESTART, SERVE_PRESERVE };
 /* What Configure said; strings and descriptors are owned. */
 struct serve_config {
         char *name, *uuid, *engine, *cmdline;
+        char **smbios; /* NULL, or name, value, ..., NULL */
         int kvm_fd, kernel_fd, initrd_fd;
         unsigned cpus;
         uint64_t memory;
