@@ -79,5 +79,5 @@ def measure(ctx, compare):
     for kind, image in images.items():
         peer = Domus(ctx.args.against.resolve(), 'other', image, kind) if ctx.args.against else Qemu(image, kind)
         vmms = [Domus(ctx.build, 'domus', image, kind), peer]
-        good &= compare(ctx, f'disk, {kind}', loads.Native(here), vm.Machine(ctx.machine.kernel, initrd), True, vmms)
+        good &= compare(ctx, f'disk, {kind}', loads.Native(here), vm.Machine(ctx.machine.kernel, initrd), True, vmms, cpu=True)
     return good
