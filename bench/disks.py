@@ -51,8 +51,8 @@ class Domus(vm.Domus):
             return vm.Running(self.name, [*argv, '--disk', self.image], m.mib)
         socket = self.image.with_suffix('.sock')
         socket.unlink(missing_ok=True)
-        server = subprocess.Popen(['qemu-storage-daemon', '--blockdev', f'driver=qcow2,node-name=n,file.driver=file,file.aio=io_uring,file.filename={self.image}', '--export',
-                                   f'type=vhost-user-blk,id=e,node-name=n,writable=on,addr.type=unix,addr.path={socket}'])
+        server = subprocess.Popen(['qemu-storage-daemon', '--object', 'iothread,id=t', '--blockdev', f'driver=qcow2,node-name=n,file.driver=file,file.aio=io_uring,file.filename={self.image}', '--export',
+                                   f'type=vhost-user-blk,id=e,node-name=n,iothread=t,writable=on,addr.type=unix,addr.path={socket}'])
         while not socket.exists():
             time.sleep(0.01)
         return Served(server, self.name, [*argv, '--device', f'virtio-blk,vhost-user={socket}'], m.mib)
