@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * Reads and writes of a disk, one at a time, past the page cache. The environment names the disk (BENCH_DISK), whose every block of 4 KiB begins with its
- * number, as disks.py makes it and as the writes here leave it.
+ * Reads and writes of a disk, one at a time, past the page cache; of a file instead, through it. The environment names it (BENCH_DISK); its every block of 4 KiB
+ * begins with its number, as disks.py makes it and as the writes here leave it.
  */
 
 #include <fcntl.h>
@@ -27,7 +27,7 @@ static void prepare(void)
 
         if (disk >= 0)
                 return;
-        disk = open(name ? name : "/dev/vda", O_RDWR | O_DIRECT);
+        disk = open(name ? name : "/dev/vda", O_RDWR | (name ? 0 : O_DIRECT));
         size = disk < 0 ? -1 : lseek(disk, 0, SEEK_END);
         if (size < (off_t)LARGE || posix_memalign((void **)&buffer, BLOCK, LARGE))
                 load_fail("the disk");

@@ -51,8 +51,8 @@ class Domus(vm.Domus):
             return vm.Running(self.name, [*argv, '--disk', self.image], m.mib)
         socket = self.image.with_suffix('.sock')
         socket.unlink(missing_ok=True)
-        server = subprocess.Popen(['qemu-storage-daemon', '--blockdev', f'driver=qcow2,node-name=n,file.driver=file,file.aio=io_uring,file.filename={self.image}', '--export',
-                                   f'type=vhost-user-blk,id=e,node-name=n,writable=on,addr.type=unix,addr.path={socket}'])
+        server = subprocess.Popen(['qemu-storage-daemon', '--object', 'iothread,id=t', '--blockdev', f'driver=qcow2,node-name=n,file.driver=file,file.aio=io_uring,file.filename={self.image}', '--export',
+                                   f'type=vhost-user-blk,id=e,node-name=n,iothread=t,writable=on,addr.type=unix,addr.path={socket}'])
         while not socket.exists():
             time.sleep(0.01)
         return Served(server, self.name, [*argv, '--device', f'virtio-blk,vhost-user={socket}'], m.mib)
@@ -79,5 +79,5 @@ def measure(ctx, compare):
     for kind, image in images.items():
         peer = Domus(ctx.args.against.resolve(), 'other', image, kind) if ctx.args.against else Qemu(image, kind)
         vmms = [Domus(ctx.build, 'domus', image, kind), peer]
-        good &= compare(ctx, f'disk, {kind}', loads.Native(here), vm.Machine(ctx.machine.kernel, initrd), True, vmms)
+        good &= compare(ctx, f'disk, {kind}', loads.Native(here), vm.Machine(ctx.machine.kernel, initrd), True, vmms, cpu=True)
     return good

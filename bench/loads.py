@@ -173,6 +173,19 @@ def table(c, ours, peer, rate=False):
     return good(c)
 
 
+def cpu_table(c, names):
+    """Prints what one operation costs the host in CPU time, all processes of the VM together, for the two names."""
+    row = '{:14} {:>12} {:>12}  {:24}'
+    print(row.format('CPU, us each', *names, f'{names[1]}/{names[0]}'))
+    for load in c.names():
+        each = [[r.cpu_seconds / r.operations for r in c.results[n].get(load, [])] for n in names]
+        if not all(each):
+            continue
+        single = [b / max(a, 1e-9) for a, b in zip(*each)]
+        a, b = (statistics.median(e) for e in each)
+        print(row.format(load, f'{a * 1e6:,.2f}', f'{b * 1e6:,.2f}', spread((b / max(a, 1e-9), min(single), max(single)))))
+
+
 def speed_up_table(c, names):
     """Prints what a second CPU brings to each of the names, whose sides end in -1 and -2, and the others' time on two to the first's."""
     row = '{:14} {:8} {:>12} {:>12}  {:24} {:24}'

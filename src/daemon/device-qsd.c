@@ -141,8 +141,9 @@ static char *protocol_node(const DomusDisk *disk, const char *path)
         g_string_append_printf(out, ",\"read-only\":%s,\"cache\":{\"direct\":%s,\"no-flush\":%s}", disk->readonly ? "true" : "false",
                 direct ? "true" : "false", unsafe ? "true" : "false");
         add_json(out, "discard", "unmap");
-        if (path && disk->io && (direct || strcmp(disk->io, "native") != 0))
-                add_json(out, "aio", disk->io);
+        /* What is in the page cache is read at once by io_uring; other threads would have to be woken for it. */
+        if (path && (!disk->io || direct || strcmp(disk->io, "native") != 0))
+                add_json(out, "aio", disk->io ? disk->io : "io_uring");
         g_string_append_c(out, '}');
         return g_string_free(out, FALSE);
 }
@@ -200,12 +201,13 @@ static GPtrArray *make_arguments(const DomusDomain *d, const DomusDevice *device
         GPtrArray *argv = g_ptr_array_new_with_free_func(g_free);
         g_autofree char *file = protocol_node(disk, path);
         g_autofree char *format = format_node(disk);
-        g_autofree char *export = g_strdup_printf("vhost-user-blk,id=disk,node-name=disk,addr.type=fd,addr.str=" SOCKET_FD
+        /* A thread of its own takes requests quicker than the program's main loop. */
+        g_autofree char *export = g_strdup_printf("vhost-user-blk,id=disk,node-name=disk,iothread=io,addr.type=fd,addr.str=" SOCKET_FD
                                                   ",writable=%s,num-queues=%u,logical-block-size=%u",
                 disk->readonly ? "off" : "on", disk->queues ? disk->queues : 1, disk->logical_block ? disk->logical_block : 512);
 
         add_sandbox(argv, d, disk, path, backing);
-        add_words(argv, PROGRAM, "--blockdev", file, "--blockdev", format, "--export", export, NULL);
+        add_words(argv, PROGRAM, "--object", "iothread,id=io", "--blockdev", file, "--blockdev", format, "--export", export, NULL);
         if (!d->live->kernel) /* the boot loader reads the disk as the VM sees it */
                 add_words(argv, "--nbd-server", "addr.type=fd,addr.str=" NBD_FD, "--export", "nbd,id=reader,node-name=disk,name=disk", NULL);
         g_ptr_array_add(argv, NULL);

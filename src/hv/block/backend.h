@@ -18,6 +18,10 @@ struct block_backend {
         void (*flush_queue)(struct block *b);
         /* Blocks until something in flight has completed. */
         void (*wait)(struct block *b);
+        /* For who looks all the time, between quiet(b, true) and quiet(b, false), which nest: may something have completed? Called without the device lock. */
+        bool (*ready)(const struct block *b);
+        /* On: what completes need not wake the main loop, somebody looks. Off: as before; completes what is there. */
+        void (*quiet)(struct block *b, bool on);
         /* Looks at the size again; wanted: bytes that it should have, 0 if whatever it is is right. Sets b->size. Negative errno. */
         int (*look)(struct block *b, uint64_t wanted);
         /* Nothing is in flight. */
@@ -49,10 +53,18 @@ struct block {
         struct request_list throttled[2]; /* reads, writes */
         struct request_list stopped;
         unsigned in_flight, plugged;
+        struct block_poller *pollers;
+        bool poll_begun;
+        unsigned poll_ns[BLOCK_OPS]; /* how long it is worth to wait */
+        enum block_op poll_op;       /* of the last request that went to the back end */
         struct block_stats stats;
 };
 
 /* For back ends. */
 void block_complete(struct block *b, struct block_request *request, int result);
+/* poll.c: a request that went to the back end took that many ns. */
+void block_poll_learn(struct block *b, enum block_op op, uint64_t took);
+/* The image goes: nobody polls any more. */
+void block_poll_end(struct block *b);
 /* Throttled requests whose time has come go. */
 void block_let_through(struct block *b);

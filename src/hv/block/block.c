@@ -85,6 +85,7 @@ static void plan(const struct block *b, struct block_request *request)
 static void go(struct block *b, struct block_request *request)
 {
         b->in_flight++;
+        b->poll_op = request->op;
         b->backend->submit(b, request);
 }
 
@@ -194,9 +195,12 @@ static void note_write(struct block *b, const struct block_request *request)
 
 static void account(struct block *b, const struct block_request *request)
 {
+        uint64_t took = timer_now(b->env.timers) - request->started;
+
         b->stats.ops[request->op]++;
         b->stats.bytes[request->op] += request->op == BLOCK_FLUSH ? 0 : request->len;
-        b->stats.time_ns[request->op] += timer_now(b->env.timers) - request->started;
+        b->stats.time_ns[request->op] += took;
+        block_poll_learn(b, request->op, took);
         if (request->op == BLOCK_WRITE || request->op == BLOCK_WRITE_ZEROES)
                 note_write(b, request);
 }

@@ -48,6 +48,7 @@ const char *block_error_text(int error);
 struct block_env {
         struct timer_loop *timers;
         struct watch_loop *watches;
+        pthread_mutex_t *lock;             /* the device lock; NULL: block_poll does nothing */
         struct ring *ring;                 /* NULL: an image that needs one makes its own */
         const struct guest_memory *memory; /* for back ends that share it */
         bool readonly;                     /* the device never writes */
@@ -81,6 +82,10 @@ void block_submit(struct block *b, struct block_request *request);
 /* Between these, submissions may be held back to go to the kernel together. They nest. */
 void block_plug(struct block *b);
 void block_unplug(struct block *b);
+/* On the thread of a vCPU, after it has submitted requests and before it lets go of the device lock: it will poll for them, if they are likely to be done soon. Best before block_unplug. */
+void block_poll_begin(struct block *b);
+/* After block_poll_begin, once: waits a little. Lets go of the device lock meanwhile; the image may have been freed when it returns, and the device with it. */
+void block_poll(struct block *b);
 /* Throttled and stopped requests are failed with -ECANCELED; what is in flight goes on. */
 void block_cancel(struct block *b);
 /* block_cancel, then waits until nothing is in flight. Blocks the caller. */

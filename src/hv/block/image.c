@@ -220,6 +220,7 @@ void block_free(struct block *b)
                 return;
         if (b->backend) {
                 block_drain(b);
+                block_poll_end(b);
                 b->backend->close(b);
         }
         timer_cancel(&b->timer);

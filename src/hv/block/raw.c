@@ -357,6 +357,20 @@ static void raw_wait(struct block *b)
         ring_wait(raw->ring);
 }
 
+static bool raw_ready(const struct block *b)
+{
+        const struct raw *raw = b->private;
+
+        return ring_ready(raw->ring);
+}
+
+static void raw_quiet(struct block *b, bool on)
+{
+        struct raw *raw = b->private;
+
+        ring_quiet(raw->ring, on);
+}
+
 /* An incomplete last sector counts as a whole one. */
 static int measure(struct block *b, struct raw *raw)
 {
@@ -514,6 +528,8 @@ const struct block_backend block_backend_raw = {
         .submit = raw_submit,
         .flush_queue = raw_flush_queue,
         .wait = raw_wait,
+        .ready = raw_ready,
+        .quiet = raw_quiet,
         .look = raw_look,
         .close = raw_close,
 };

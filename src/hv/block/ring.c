@@ -21,6 +21,7 @@ struct ring {
         struct watch watch;
         int event_fd;
         bool reaping;
+        unsigned quiet; /* how many look all the time */
         struct ring_op *held, **held_end;
 };
 
@@ -87,10 +88,10 @@ void ring_submit(struct ring *ring)
         /* Nobody needs to be woken for what is completed here. */
         io_uring_cq_eventfd_toggle(&ring->uring, false);
         run(ring);
-        io_uring_cq_eventfd_toggle(&ring->uring, true);
+        io_uring_cq_eventfd_toggle(&ring->uring, ring->quiet == 0);
         atomic_thread_fence(memory_order_seq_cst);
         /* What came between the last look and the switch. */
-        if (io_uring_cq_ready(&ring->uring))
+        if (ring->quiet == 0 && io_uring_cq_ready(&ring->uring))
                 eventfd_write(ring->event_fd, 1);
         ring->reaping = false;
 }
@@ -183,6 +184,23 @@ void ring_hold(struct ring *ring, struct ring_op *op)
         op->next = NULL;
         *ring->held_end = op;
         ring->held_end = &op->next;
+}
+
+bool ring_ready(const struct ring *ring)
+{
+        return io_uring_cq_ready(&ring->uring);
+}
+
+void ring_quiet(struct ring *ring, bool on)
+{
+        if (on)
+                ring->quiet++;
+        else
+                ring->quiet--;
+        if (on && !ring->reaping)
+                io_uring_cq_eventfd_toggle(&ring->uring, false);
+        if (!on)
+                ring_submit(ring);
 }
 
 void ring_wait(struct ring *ring)

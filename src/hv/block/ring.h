@@ -33,5 +33,8 @@ struct io_uring_sqe *ring_get(struct ring *ring);
 void ring_hold(struct ring *ring, struct ring_op *op);
 /* Everything that was filled in goes to the kernel; what is done then is completed. */
 void ring_submit(struct ring *ring);
+/* See struct block_backend's ready and quiet. */
+bool ring_ready(const struct ring *ring);
+void ring_quiet(struct ring *ring, bool on);
 /* Blocks until something has completed. Only while something is in flight. */
 void ring_wait(struct ring *ring);

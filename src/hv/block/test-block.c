@@ -41,6 +41,7 @@ static void test_data(int flags, const char *cache)
         CHECK(fd_pread_full(own, all, 512, 512) == 512 || (flags & O_DIRECT));
         CHECK(block_stats(b)->ops[BLOCK_READ] == 101 && block_stats(b)->errors[BLOCK_READ] == 0);
         CHECK(block_stats(b)->highest > 0 && block_stats(b)->highest <= size);
+        check_poll(b);
         block_free(b);
         fd_close(own);
         free(image);

@@ -108,6 +108,7 @@ static void test_image(struct guest_memory *ram)
         block_set_write_through(b, true);
         CHECK(do_io(b, BLOCK_WRITE, 0, mirror, 4096) == 0);
         check_zeroes(b);
+        check_poll(b);
         /* Its end fails what comes, and does not hang. */
         end_server(pid);
         reports = 0;
@@ -136,6 +137,45 @@ static void test_readonly(void)
         CHECK(do_request(b, BLOCK_WRITE_ZEROES, 0, NULL, 0, 512) == -EROFS);
         block_free(b);
         end_server(pid);
+}
+
+static void *poll_in_thread(void *opaque)
+{
+        struct block *b = opaque;
+        static uint8_t buf[512];
+        struct iovec iov = { buf, sizeof(buf) };
+        struct test_request t = { .request = { .op = BLOCK_READ, .len = sizeof(buf), .iov = &iov, .n_iov = 1, .done = on_done } };
+
+        pthread_mutex_lock(&lock);
+        submit_polled(b, &t);
+        /* It came from who freed the image. */
+        CHECK(t.is_done && t.result == -EIO);
+        pthread_mutex_unlock(&lock);
+        return NULL;
+}
+
+/* An image is freed while a vCPU polls for what its server does not do. */
+static void test_free_polled(void)
+{
+        pid_t pid = start_server("writable=on");
+        struct props props = { 0 };
+        struct block *b;
+        pthread_t thread;
+
+        props_add_string(&props, "rerror", "report");
+        b = make_remote(&props);
+        CHECK(kill(pid, SIGSTOP) == 0 && pthread_create(&thread, NULL, poll_in_thread, b) == 0);
+        while (!b->pollers) {
+                pthread_mutex_unlock(&lock);
+                usleep(1000);
+                pthread_mutex_lock(&lock);
+        }
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        block_free(b);
+        pthread_mutex_unlock(&lock);
+        CHECK(pthread_join(thread, NULL) == 0);
+        pthread_mutex_lock(&lock);
 }
 
 /* A server that is none. */
@@ -174,6 +214,7 @@ int main(void)
         start_loops();
         test_image(&ram);
         test_readonly();
+        test_free_polled();
         test_nonsense();
         end_loops();
         guest_memory_finish(&ram);

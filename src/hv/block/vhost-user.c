@@ -31,9 +31,10 @@
 #define F_DISCARD (1ull << 13)
 #define F_WRITE_ZEROES (1ull << 14)
 #define F_INDIRECT (1ull << 28)
+#define F_EVENT_IDX (1ull << 29)
 #define F_VERSION_1 (1ull << 32)
 #define F_NEEDED (F_INDIRECT | F_VERSION_1 | VHOST_F_PROTOCOL_FEATURES)
-#define F_KNOWN (F_NEEDED | F_RO | F_BLK_SIZE | F_FLUSH | F_DISCARD | F_WRITE_ZEROES)
+#define F_KNOWN (F_NEEDED | F_EVENT_IDX | F_RO | F_BLK_SIZE | F_FLUSH | F_DISCARD | F_WRITE_ZEROES)
 
 /* virtio-blk's configuration space, as far as it is used here (5.2.4). */
 #define CONFIG_SIZE 60
@@ -62,6 +63,7 @@ struct remote {
         struct vring ring;
         uint64_t features, discard_max, zeroes_max; /* bytes */
         bool dead, kick;
+        unsigned quiet; /* how many look all the time */
         struct remote_io *spare;
         struct remote_io *held, **held_end; /* wait for a slot */
         struct vring_piece pieces[VRING_PIECES];
@@ -362,12 +364,40 @@ static void remote_wait(struct block *b)
         struct pollfd p[] = { { remote->call_fd, POLLIN, 0 }, { remote->sock, 0, 0 } };
 
         kick(remote);
+        vring_want_call(&remote->ring, true); /* whoever else looks waits for the caller */
+        if (vring_has(&remote->ring)) {
+                reap(remote);
+                return;
+        }
         if (poll(p, 2, -1) < 0)
                 return;
         if (p[0].revents)
                 on_call(remote, 0);
         if (p[1].revents)
                 on_sock(remote, 0);
+}
+
+static bool remote_ready(const struct block *b)
+{
+        const struct remote *remote = b->private;
+
+        return vring_has(&remote->ring);
+}
+
+static void remote_quiet(struct block *b, bool on)
+{
+        struct remote *remote = b->private;
+
+        if (on)
+                remote->quiet++;
+        else
+                remote->quiet--;
+        /* First what is there: the other process shall not find that it is waited for and notify. */
+        if (!on)
+                reap(remote);
+        vring_want_call(&remote->ring, remote->quiet == 0);
+        if (!on)
+                reap(remote);
 }
 
 static void close_all(struct remote *remote)
@@ -451,6 +481,7 @@ static int negotiate(struct remote *remote)
                 r = vhost_set_u64(remote->sock, VHOST_SET_FEATURES, features & F_KNOWN);
         if (r == 0)
                 remote->features = features & F_KNOWN;
+        remote->ring.event_idx = remote->features & F_EVENT_IDX;
         return r;
 }
 
@@ -584,6 +615,8 @@ const struct block_backend block_backend_vhost_user = {
         .submit = remote_submit,
         .flush_queue = remote_flush_queue,
         .wait = remote_wait,
+        .ready = remote_ready,
+        .quiet = remote_quiet,
         .look = remote_look,
         .close = remote_close,
 };

@@ -22,6 +22,10 @@
 #define AVAIL_ENTRY 2u
 #define USED_ENTRY 8u
 #define USED_F_NO_NOTIFY 1u
+#define AVAIL_F_NO_INTERRUPT 1u
+/* Behind the entries: from which index of the other ring on each side wants to be told. */
+#define AVAIL_EVENT (RING_ENTRIES + VRING_SLOTS * AVAIL_ENTRY)
+#define USED_EVENT (RING_ENTRIES + VRING_SLOTS * USED_ENTRY)
 
 /* A slot's header, segment and status. */
 #define HEADER_SIZE 16u
@@ -39,6 +43,16 @@
 #define AT_TABLES (AT_WORDS + VRING_SLOTS * WORDS_SIZE)
 #define AT_ROOMS (AT_TABLES + VRING_SLOTS * TABLE_SIZE)
 #define MEMORY_SIZE (AT_ROOMS + VRING_SLOTS * VRING_ROOM)
+
+static uint16_t load(const uint8_t *p)
+{
+        return __atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_ACQUIRE);
+}
+
+static void store(uint8_t *p, uint16_t value)
+{
+        __atomic_store_n((uint16_t *)(void *)p, value, __ATOMIC_RELEASE);
+}
 
 static int make_memory(struct vring *r)
 {
@@ -60,7 +74,7 @@ int vring_init(struct vring *r, uint64_t gpa)
 {
         int result;
 
-        *r = (struct vring){ .memfd = -1, .gpa = gpa };
+        *r = (struct vring){ .memfd = -1, .gpa = gpa, .want_call = true };
         result = make_memory(r);
         if (result < 0) {
                 vring_finish(r);
@@ -177,31 +191,60 @@ void vring_put(struct vring *r, unsigned slot, const struct vring_request *reque
         le32_store(desc + 8, n * DESC_SIZE);
         le16_store(desc + 12, DESC_F_INDIRECT);
         le16_store(avail + RING_ENTRIES + (r->avail % VRING_SLOTS) * AVAIL_ENTRY, (uint16_t)slot);
-        __atomic_store_n((uint16_t *)(void *)(avail + RING_INDEX), ++r->avail, __ATOMIC_RELEASE);
+        store(avail + RING_INDEX, ++r->avail);
 }
 
-bool vring_must_kick(const struct vring *r)
+bool vring_must_kick(struct vring *r)
 {
+        uint16_t old = r->told_avail, new = r->avail;
+
+        r->told_avail = new;
         atomic_thread_fence(memory_order_seq_cst);
-        return !(__atomic_load_n((const uint16_t *)(const void *)(vring_used(r) + RING_FLAGS), __ATOMIC_ACQUIRE) & USED_F_NO_NOTIFY);
+        if (!r->event_idx)
+                return !(load(vring_used(r) + RING_FLAGS) & USED_F_NO_NOTIFY);
+        return (uint16_t)(new - load(vring_used(r) + USED_EVENT) - 1) < (uint16_t)(new - old);
+}
+
+void vring_want_call(struct vring *r, bool on)
+{
+        if (r->event_idx)
+                store(vring_avail(r) + AVAIL_EVENT, (uint16_t)(on ? r->used : r->used - 1));
+        else
+                store(vring_avail(r) + RING_FLAGS, on ? 0 : AVAIL_F_NO_INTERRUPT);
+        r->want_call = on;
+        /* The other process stores its index, then looks whether it shall notify; here it is the other way round. */
+        atomic_thread_fence(memory_order_seq_cst);
+}
+
+static uint16_t used_index(const struct vring *r)
+{
+        return load(vring_used(r) + RING_INDEX);
+}
+
+bool vring_has(const struct vring *r)
+{
+        return used_index(r) != __atomic_load_n(&r->used, __ATOMIC_RELAXED);
 }
 
 void *vring_next(struct vring *r, unsigned *slot, uint8_t *status, bool *broken)
 {
         const uint8_t *used = vring_used(r);
-        uint16_t index = __atomic_load_n((const uint16_t *)(const void *)(used + RING_INDEX), __ATOMIC_ACQUIRE);
         uint32_t id;
 
         *broken = false;
-        if (index == r->used)
-                return NULL;
+        if (!vring_has(r)) {
+                if (r->event_idx && r->want_call)
+                        vring_want_call(r, true); /* for the next one */
+                if (!vring_has(r))
+                        return NULL;
+        }
         id = le32_load(used + RING_ENTRIES + (r->used % VRING_SLOTS) * USED_ENTRY);
         atomic_signal_fence(memory_order_seq_cst); /* copied once */
         if (id >= VRING_SLOTS || !r->owners[id]) {
                 *broken = true;
                 return NULL;
         }
-        r->used++;
+        __atomic_store_n(&r->used, (uint16_t)(r->used + 1), __ATOMIC_RELAXED);
         *slot = id;
         *status = r->memory[AT_WORDS + id * WORDS_SIZE + AT_STATUS];
         return r->owners[id];

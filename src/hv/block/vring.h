@@ -29,6 +29,9 @@ struct vring {
         size_t size;
         uint64_t gpa; /* where the other process finds it */
         uint16_t avail, used;
+        uint16_t told_avail; /* avail when it was last asked whether the other process has to be told */
+        bool event_idx;      /* VIRTIO_F_RING_EVENT_IDX, negotiated; set after vring_init */
+        bool want_call;      /* as vring_want_call said last */
         uint16_t free_slots[VRING_SLOTS];
         unsigned n_free;
         void *owners[VRING_SLOTS]; /* of slots in use */
@@ -55,6 +58,10 @@ struct vring_request {
 };
 /* Makes it available to the other process; vring_must_kick says whether that has to be told. */
 void vring_put(struct vring *r, unsigned slot, const struct vring_request *request);
-bool vring_must_kick(const struct vring *r);
+bool vring_must_kick(struct vring *r);
+/* Does the other process have to notify when a request is done? */
+void vring_want_call(struct vring *r, bool on);
+/* May there be something for vring_next? From any thread. */
+bool vring_has(const struct vring *r);
 /* The next request that is done: its owner, slot (still in use) and status, or NULL: none. *broken: the other process wrote nonsense. */
 void *vring_next(struct vring *r, unsigned *slot, uint8_t *status, bool *broken);

@@ -30,6 +30,7 @@ enum plug_event {
 
 /* What a device gets from its machine; all of it outlives the device. */
 struct plug_env {
+        pthread_mutex_t *lock; /* the device lock */
         struct bus *bus;
         struct pci_bus *pci;
         struct guest_memory *memory;

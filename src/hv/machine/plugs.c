@@ -360,6 +360,7 @@ void machine_ring_free(struct ring *ring)
 void machine_plugs_start(struct machine *m)
 {
         m->plug_env = (struct plug_env){
+                .lock = &m->device_lock,
                 .bus = m->bus,
                 .pci = m->pci,
                 .memory = &m->memory,

@@ -48,6 +48,7 @@ static int open_image(struct scsi_unit *unit, struct props *props, struct block 
         const struct block_env env = {
                 .timers = unit->env.timers,
                 .watches = unit->env.watches,
+                .lock = unit->env.lock,
                 .ring = unit->env.ring,
                 .memory = unit->env.memory,
                 .readonly = unit->cd,

@@ -104,7 +104,7 @@ static inline void guest_init(struct guest *g)
         timer_loop_pause(g->timers, false);
         CHECK_EQ(watch_loop_new(&g->lock, &g->watches), 0);
         g->env = (struct plug_env){
-                .bus = g->bus, .pci = g->pci, .memory = &g->memory, .timers = g->timers, .watches = g->watches, .irqs = &g->irqs,
+                .lock = &g->lock, .bus = g->bus, .pci = g->pci, .memory = &g->memory, .timers = g->timers, .watches = g->watches, .irqs = &g->irqs,
                 .event = guest_event, .find = guest_find, .opaque = g,
         };
 }

@@ -270,6 +270,8 @@ static void on_notify(struct virtio_device *dev, unsigned n)
         blk->batching = true;
         while ((chain = virtio_queue_pop(q)))
                 take(blk, chain);
+        if (dev->will_linger)
+                block_poll_begin(blk->block);
         block_unplug(blk->block);
         blk->batching = false;
         for (; blk->batch; blk->batch &= blk->batch - 1) {
@@ -277,6 +279,13 @@ static void on_notify(struct virtio_device *dev, unsigned n)
                 if (q)
                         virtio_queue_interrupt(q);
         }
+}
+
+static void on_linger(struct virtio_device *dev)
+{
+        struct virtio_blk *blk = container_of(dev, struct virtio_blk, dev);
+
+        block_poll(blk->block); /* the device may be gone now */
 }
 
 /* --- Start, stop, configuration ------------------------------------------------------------------------------------------------------------- */
@@ -320,6 +329,7 @@ static const struct virtio_ops virtio_blk_ops = {
         .start = on_start,
         .stop = on_stop,
         .notify = on_notify,
+        .linger = on_linger,
         .config_written = on_config_written,
 };
 
@@ -465,6 +475,7 @@ static int build(struct virtio_blk *blk, int slot, struct props *props, char **r
         const struct block_env env = {
                 .timers = blk->env.timers,
                 .watches = blk->env.watches,
+                .lock = blk->env.lock,
                 .ring = blk->env.ring,
                 .memory = blk->env.memory,
                 .error = on_error,

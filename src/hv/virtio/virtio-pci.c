@@ -420,7 +420,21 @@ static void bar_write(void *opaque, uint64_t off, unsigned size, uint64_t value)
         }
 }
 
-static const struct bus_ops bar_ops = { .read = bar_read, .write = bar_write, .max_size = 4 };
+/* Directly from the bus, which has no use for the device afterwards. */
+static void bus_written(void *opaque, uint64_t off, unsigned size, uint64_t value)
+{
+        struct virtio_pci *vp = opaque;
+        struct virtio_device *dev = vp->dev;
+
+        dev->will_linger = off >= AT_NOTIFY && dev->ops->linger;
+        bar_write(vp, off, size, value);
+        if (!dev->will_linger)
+                return;
+        dev->will_linger = false;
+        dev->ops->linger(dev);
+}
+
+static const struct bus_ops bar_ops = { .read = bar_read, .write = bus_written, .max_size = 4 };
 
 /* --- Configuration space -------------------------------------------------------------------------------------------------------------------- */
 

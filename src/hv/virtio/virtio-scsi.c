@@ -67,6 +67,7 @@ struct virtio_scsi {
         unsigned in_flight;
         uint64_t batch; /* queues with something to tell, at the end of the batch */
         bool batching;
+        struct block *polled; /* in notify: by linger afterwards */
         bool dropping;   /* requests end without a word to the guest, which has reset the device */
         bool stop_waits; /* for the last one of them */
         bool missed;     /* an event found no buffer */
@@ -492,6 +493,20 @@ static void plug_all(struct virtio_scsi *scsi, void (*fn)(struct block *b))
         }
 }
 
+/* Of several disks one that is busy. */
+static void begin_poll(struct virtio_scsi *scsi)
+{
+        list_foreach (l, &scsi->bus.units) {
+                struct scsi_unit *unit = list_entry(l, struct scsi_unit, list);
+
+                if (!unit->block || block_idle(unit->block))
+                        continue;
+                scsi->polled = unit->block;
+                block_poll_begin(unit->block);
+                return;
+        }
+}
+
 static void take_requests(struct virtio_scsi *scsi, struct virtio_queue *q)
 {
         struct virtio_chain *chain;
@@ -499,6 +514,8 @@ static void take_requests(struct virtio_scsi *scsi, struct virtio_queue *q)
         plug_all(scsi, block_plug);
         while ((chain = virtio_queue_pop(q)))
                 take(scsi, chain);
+        if (scsi->dev.will_linger)
+                begin_poll(scsi);
         plug_all(scsi, block_unplug);
 }
 
@@ -522,6 +539,16 @@ static void on_notify(struct virtio_device *dev, unsigned n)
                 if (q)
                         virtio_queue_interrupt(q);
         }
+}
+
+static void on_linger(struct virtio_device *dev)
+{
+        struct virtio_scsi *scsi = container_of(dev, struct virtio_scsi, dev);
+        struct block *polled = scsi->polled;
+
+        scsi->polled = NULL;
+        if (polled)
+                block_poll(polled); /* the device may be gone now */
 }
 
 static void set_sizes(struct virtio_scsi *scsi)
@@ -558,7 +585,7 @@ static bool on_stop(struct virtio_device *dev)
         return !scsi->stop_waits;
 }
 
-static const struct virtio_ops virtio_scsi_ops = { .start = on_start, .stop = on_stop, .notify = on_notify };
+static const struct virtio_ops virtio_scsi_ops = { .start = on_start, .stop = on_stop, .notify = on_notify, .linger = on_linger };
 
 static void fill_config(struct virtio_scsi *scsi, unsigned queues)
 {

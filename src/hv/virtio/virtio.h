@@ -57,6 +57,9 @@ struct virtio_ops {
         bool (*stop)(struct virtio_device *dev);
         /* There may be new chains in queue n. Also called once for every ready queue after start. */
         void (*notify)(struct virtio_device *dev, unsigned n);
+        /* On the thread of a vCPU that has notified, after notify: the device may wait a little for what it was asked for, and let go of the device lock meanwhile; whatever else can happen then, the
+         * end of the device included. May be NULL. */
+        void (*linger)(struct virtio_device *dev);
         /* The guest wrote size bytes of dev->config at off; config_writable decides which take effect. May be NULL. */
         void (*config_written)(struct virtio_device *dev, unsigned off, unsigned size);
 };
@@ -78,6 +81,7 @@ struct virtio_device {
         uint8_t config[VIRTIO_CONFIG_MAX];          /* little-endian; the device fills it and calls virtio_config_changed after later changes */
         uint8_t config_writable[VIRTIO_CONFIG_MAX]; /* bits that the guest may change */
         bool running;           /* between start and stop, and the guest broke no rule */
+        bool will_linger;       /* in notify: linger follows */
         struct virtio_pci *pci; /* the transport's, with the queues */
 };
 
