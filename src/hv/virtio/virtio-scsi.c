@@ -100,12 +100,18 @@ static bool parse_lun(const uint8_t *lun, unsigned *target, unsigned *unit)
         return true;
 }
 
+/* A unit's number (SAM-5, 4.7.3 and 4.7.4): flat where the single level has no room for it, as drivers compare it with what REPORT LUNS told them. */
+static void put_unit(uint8_t *at, unsigned unit)
+{
+        be16_store(at, (uint16_t)(unit > 255 ? unit | 0x4000 : unit));
+}
+
 static void put_lun(uint8_t *lun, unsigned target, unsigned unit)
 {
         memset(lun, 0, LUN_SIZE);
         lun[0] = 1;
         lun[1] = (uint8_t)target;
-        be16_store(lun + 2, (uint16_t)(unit | 0x4000));
+        put_unit(lun + 2, unit);
 }
 
 struct scsi_unit *scsi_bus_unit(struct scsi_bus *bus, unsigned target, unsigned lun)
@@ -220,7 +226,7 @@ static void report_luns(struct command *c, unsigned target)
 
                 if (unit->target != target || n + LUN_SIZE > sizeof(data))
                         continue;
-                be16_store(data + n, (uint16_t)(unit->lun > 255 ? unit->lun | 0x4000 : unit->lun));
+                put_unit(data + n, unit->lun);
                 n += LUN_SIZE;
         }
         be32_store(data, (uint32_t)(n - 8));
