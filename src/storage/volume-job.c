@@ -209,7 +209,9 @@ void domus_pool_create_volume(DomusPool *p, const char *xml, DomusVolume *source
         g_autoptr(DomusVolumeDef) def = domus_volume_def_parse(xml, parse, &error);
         struct volume_job *job;
 
-        if (!def || !check_create(p, def, &error) || (source && !volume_begin(source, false, &error))) {
+        if (def && source && source->def->type == DOMUS_VOLUME_NETWORK)
+                unsupported(source->pool, "copying of volumes", &error);
+        if (error || !def || !check_create(p, def, &error) || (source && !volume_begin(source, false, &error))) {
                 done(NULL, error, opaque);
                 return;
         }
@@ -326,7 +328,9 @@ void domus_volume_resize(DomusVolume *v, uint64_t capacity, unsigned flags, Domu
         struct volume_job *job;
         uint64_t target;
 
-        if (!resize_target(v, capacity, flags, &target, &error)) {
+        if (!storage_backend(v->pool->def->type)->resize)
+                unsupported(v->pool, "changing of volume capacity", &error);
+        if (error || !resize_target(v, capacity, flags, &target, &error)) {
                 done(NULL, error, opaque);
                 return;
         }
@@ -346,7 +350,7 @@ static bool work_wipe(const StorageCancel *c, struct volume_job *job, GError **e
 
 void domus_volume_wipe(DomusVolume *v, unsigned algorithm, DomusVolumeDone done, gpointer opaque)
 {
-        struct volume_job *job = begin_change(v, true, NULL, done, opaque);
+        struct volume_job *job = begin_change(v, v->def->type != DOMUS_VOLUME_NETWORK, "wiping of volumes", done, opaque);
 
         if (!job)
                 return;
