@@ -17,7 +17,7 @@ collect_ignore = [] if 'DOMUS_GUEST_HOST' in os.environ else ['test_storage_host
 
 def pytest_configure(config):
     config.addinivalue_line('markers', 'domus: says something about Domus alone; not run against a peer')
-    config.addinivalue_line('markers', 'debian: with a Debian guest on a disk')
+    config.addinivalue_line('markers', 'debian: with a Debian guest, which the sanitizers would make take minutes')
     harness.start_event_loop()
 
 

@@ -5,11 +5,8 @@ import hashlib
 import os
 import re
 import shutil
-import ssl
 import subprocess
 import sys
-import threading
-import time
 import xml.etree.ElementTree as ET
 
 import libvirt
@@ -23,6 +20,8 @@ from test_storage import MIB, noise, remove_pools, volume_xml
 MISSING = netns.missing() or next((f'no {p}' for p in ('tgtd', 'qemu-nbd', 'openssl') if not shutil.which(p, path='/usr/sbin:/usr/bin:/sbin:/bin')), None)
 pytestmark = [pytest.mark.domus, pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
 
+# With a Debian kernel, which the sanitizers would make take minutes.
+guest = pytest.mark.debian
 BOOT = 600
 SHELL = b'domus-guest# '
 IQN = 'iqn.2024-01.org.domus:disks'
@@ -166,25 +165,27 @@ def linux(daemon, guests, work):
     console.expect(b'domus-guest: init reached', timeout=BOOT)
     console.expect(SHELL, timeout=BOOT)
     yield dom, console
-    console.close()
-    if dom.isActive():
-        dom.destroy()
-    dom.undefine()
+    conn = daemon.open()  # it may not be the same daemon
+    for dom in conn.listAllDomains():
+        if dom.isActive():
+            dom.destroy()
+        dom.undefine()
     conn.close()
+
+
+def ask(console, line, timeout=BOOT):
+    """Runs a line in the guest and returns its output."""
+    console.send(f'{line}; echo "done"=$?\r')
+    out = console.expect(b'done=', timeout=timeout)
+    status = console.expect(b'\n', timeout=timeout).strip()
+    console.expect(SHELL, timeout=timeout)
+    assert status == b'0', f'{line}: {status}: {out}'
+    return out.partition(b'\n')[2].rpartition(b'done=')[0].decode()
 
 
 @pytest.fixture
 def sh(linux):
-    """Runs a line in the guest and returns its output."""
-    def call(line, timeout=BOOT):
-        console = linux[1]
-        console.send(f'{line}; echo "done"=$?\r')
-        out = console.expect(b'done=', timeout=timeout)
-        status = console.expect(b'\n', timeout=timeout).strip()
-        console.expect(SHELL, timeout=timeout)
-        assert status == b'0', f'{line}: {status}: {out}'
-        return out.partition(b'\n')[2].rpartition(b'done=')[0].decode()
-    return call
+    return lambda line: ask(linux[1], line)
 
 
 @pytest.fixture
@@ -220,9 +221,9 @@ def plug(linux, virsh, folder, sh):
     def listed():
         return set(sh('ls /sys/block').split())
 
-    def detach(path, target):
+    def detach(path, target, domain=dom):
         virsh('detach-device', 'linux', path, '--live')
-        wait_until(lambda: target not in [t.get('dev') for t in ET.fromstring(dom.XMLDesc()).iter('target')], what='the removal')
+        wait_until(lambda: target not in [t.get('dev') for t in ET.fromstring(domain.XMLDesc()).iter('target')], what='the removal')
         plugged.remove((path, target))
 
     def attach(xml):
@@ -235,7 +236,7 @@ def plug(linux, virsh, folder, sh):
         name = wait_until(lambda: listed() - before, what='the disk in the guest').pop()
         wait_until(lambda: sh(f'[ -b /dev/{name} ] && echo there || true').strip(), what='its node')
         return name
-    attach.detach = lambda target: detach(*next(p for p in plugged if p[1] == target))
+    attach.detach = lambda target, *domain: detach(*next(p for p in plugged if p[1] == target), *domain)
     yield attach
     for p in list(plugged):
         detach(*p)
@@ -263,6 +264,7 @@ def image(folder):
 
 # --- Network disks ---
 
+@guest
 def test_nbd(spawn, host, image, plug, sh, linux):
     spawn('qemu-nbd', '-f', 'raw', '-t', '-x', 'disk', '-b', '127.0.0.1', image)
     wait_until(lambda: is_open(host, 10809), what='qemu-nbd')
@@ -273,6 +275,7 @@ def test_nbd(spawn, host, image, plug, sh, linux):
     assert linux[0].blockStats('vda')[1] >= MIB
 
 
+@guest
 def test_nbd_socket(spawn, image, folder, plug, sh):
     """On a SCSI bus, by a UNIX socket."""
     socket = folder / 'nbd.sock'
@@ -283,6 +286,7 @@ def test_nbd_socket(spawn, image, folder, plug, sh):
     check_disk(sh, name, image)
 
 
+@guest
 def test_nbd_server_ends(spawn, host, image, plug, sh, linux):
     """The guest gets an I/O error, the host hears of it, and all goes on."""
     server = spawn('qemu-nbd', '-f', 'raw', '-t', '-b', '127.0.0.1', '-p', '10810', image)
@@ -300,6 +304,7 @@ def test_nbd_server_ends(spawn, host, image, plug, sh, linux):
     assert sh('echo alive').strip() == 'alive'
 
 
+@guest
 def test_iscsi(targets, plug, sh):
     with open(targets.path(1), 'r+b') as f:
         f.write(noise(MIB))
@@ -326,6 +331,7 @@ def https(spawn, certificate, folder):
     assert p.process.stdout.readline() == 'ready\n'
 
 
+@guest
 def test_https(https, certificate, host, image, plug, sh, virsh, folder):
     """The certificate must be one that the host trusts, unless it says that this does not matter."""
     xml = disk_xml(network('https', '/image', 8443).replace('127.0.0.1', 'localhost'), more='<readonly/>')
@@ -345,6 +351,7 @@ def test_https(https, certificate, host, image, plug, sh, virsh, folder):
         host.run('umount', certificate[3])
 
 
+@guest
 def test_https_disc(https, image, plug, sh):
     """A CD-ROM drive with a disc from a server, exchanged for nothing."""
     source = network('https', '/image', 8443, "<ssl verify='no'/>").replace('127.0.0.1', 'localhost')
@@ -353,6 +360,7 @@ def test_https_disc(https, image, plug, sh):
     assert digest(image.read_bytes()) in sh(f'md5sum /dev/{name}')
 
 
+@guest
 @pytest.mark.parametrize('source,said', [
     (network('nbd', 'disk', 10999), 'Connection refused'),
     (network('iscsi', f'{IQN}/1', 3999), '127.0.0.1:3999'),
@@ -378,6 +386,66 @@ def test_unreachable(targets, https, linux, virsh, folder, source, said):
 ])
 def test_refused_by_name(conn, echo_xml, source, named):
     assert named in raises(libvirt.VIR_ERR_CONFIG_UNSUPPORTED, conn.defineXML, echo_xml('refused', devices=disk_xml(source)))
+
+
+# --- At the start of a domain ---
+
+@pytest.fixture
+def start(conn, virsh, echo_xml):
+    """Defines a domain with a disk and starts it by virsh: what virsh says if that fails."""
+    def call(name, disk):
+        conn.defineXML(echo_xml(name, devices="<console type='pty'/>" + disk))
+        p = virsh('start', name, ok=False)
+        assert (p.returncode == 0) == bool(conn.lookupByName(name).isActive())
+        return p.stderr if p.returncode else None
+    return call
+
+
+def test_start_with_server(spawn, host, image, start, conn):
+    spawn('qemu-nbd', '-f', 'raw', '-t', '-b', '127.0.0.1', '-p', '10811', image)
+    wait_until(lambda: is_open(host, 10811), what='qemu-nbd')
+    disk = disk_xml("<source protocol='nbd'><host name='127.0.0.1' port='10811'/></source>")
+    assert start('served', disk) is None
+    assert conn.lookupByName('served').blockInfo('vda')[0] == 8 * MIB
+    message = start('unserved', disk.replace('10811', '10812'))
+    assert 'Connection refused' in message and "'vda'" in message and '127.0.0.1:10812' in message
+
+
+def test_damaged_images(start, own_image, folder):
+    """Shorter than the header says, and a chain that goes in a circle: each is named, and so is the disk's image."""
+    short = own_image('qcow2')
+    os.truncate(short, 70000)
+    message = start('short', disk_xml(file_source(short), kind='file', fmt='qcow2'))
+    assert str(short) in message and 'shorter than its header says' in message
+    one, two = folder / 'one', folder / 'two'
+    for a, b in ((one, two), (two, one)):
+        run('qemu-img', 'create', '-q', '-f', 'qcow2', '-u', '-F', 'qcow2', '-b', b, a, '1M')
+    message = start('circle', disk_xml(file_source(one), kind='file', fmt='qcow2'))
+    assert str(one) in message and 'cycle' in message
+    over = folder / 'over'
+    run('qemu-img', 'create', '-q', '-f', 'qcow2', '-u', '-F', 'raw', '-b', folder / 'lost', over, '1M')
+    assert str(folder / 'lost') in start('lost', disk_xml(file_source(over), kind='file', fmt='qcow2'))
+
+
+@pytest.mark.parametrize('fmt', ['raw', 'qcow2'])
+def test_two_writers(start, own_image, conn, fmt, virsh):
+    """The second is refused and the first goes on; readers share."""
+    path = own_image(fmt)
+    disk = disk_xml(file_source(path), kind='file', fmt=fmt)
+    assert start('first', disk) is None
+    message = start('second', disk)
+    assert 'in use' in message or 'lock' in message
+    assert str(path) in message or "'vda'" in message
+    assert subprocess.run(['qemu-img', 'resize', '-f', fmt, path, '32M'], capture_output=True).returncode
+    assert conn.lookupByName('first').state()[0] == libvirt.VIR_DOMAIN_RUNNING
+    virsh('destroy', 'first')
+    wait_until(lambda: virsh('start', 'second', ok=False).returncode == 0, what='the image')
+    virsh('destroy', 'second')
+    reader = disk.replace('</disk>', '<readonly/></disk>')
+    wait_until(lambda: start('reader1', reader) is None, what='the image')
+    assert start('reader2', reader) is None
+    message = start('writer', disk)
+    assert 'in use' in message or 'lock' in message
 
 
 # --- iscsi-direct ---
@@ -426,6 +494,7 @@ def test_direct_pool_refused(conn, targets):
     assert conn.listAllStoragePools() == []
 
 
+@guest
 def test_direct_volume(conn, targets, plug, sh):
     """A unit as a guest's disk."""
     conn.storagePoolCreateXML(direct_xml())
@@ -453,6 +522,7 @@ def file_source(path):
     return f"<source file='{path}'/>"
 
 
+@guest
 @pytest.mark.parametrize('fmt', ['raw', 'qcow2'])
 @pytest.mark.parametrize('target,bus', [('vda', 'virtio'), ('sda', 'scsi')])
 def test_resize(plug, sh, virsh, own_image, linux, fmt, target, bus):
@@ -472,9 +542,10 @@ def test_resize(plug, sh, virsh, own_image, linux, fmt, target, bus):
     assert len(data) == 24 * MIB and digest(data[-4 << 16:]) == wanted
 
 
+@guest
 @pytest.mark.parametrize('fmt', ['raw', 'qcow2'])
-def test_threshold(plug, sh, virsh, own_image, linux, fmt, daemon):
-    """Told once, when a write goes beyond it, also by another daemon than the one that was asked."""
+def test_threshold(plug, sh, virsh, own_image, linux, fmt):
+    """Told once, when a write goes beyond it."""
     path = own_image(fmt, '64M')
     name = plug(disk_xml(file_source(path), kind='file', fmt=fmt))
     dom = linux[0]
@@ -492,3 +563,25 @@ def test_threshold(plug, sh, virsh, own_image, linux, fmt, daemon):
     sh(f'dd if=/dev/zero of=/dev/{name} bs=64k count=800 conv=fsync 2>/dev/null')
     assert len(seen) == 1
     dom.connect().domainEventDeregisterAny(event)
+
+
+@guest
+def test_another_daemon(plug, own_image, linux, daemon, folder, closing):
+    """The last one. A daemon that is killed and started again hears of a threshold that the other one set, and can resize."""
+    path = own_image('qcow2', '64M')
+    name = plug(disk_xml(file_source(path), kind='file', fmt='qcow2'))
+    linux[0].setBlockThreshold('vda', 4 * MIB)
+    linux[1].close()
+    daemon.restart()
+    conn = daemon.open()
+    dom, seen = conn.lookupByName('linux'), []
+    console = closing(Console(dom))
+    dom.connect().domainEventRegisterAny(dom, libvirt.VIR_DOMAIN_EVENT_ID_BLOCK_THRESHOLD, lambda *a: seen.append(a[2:-1]), None)
+    console.insist('echo re`echo a`dy', b'ready')
+    console.expect(SHELL)
+    ask(console, f'dd if=/dev/zero of=/dev/{name} bs=64k count=128 conv=fsync 2>/dev/null')
+    wait_until(lambda: seen, what='the event')
+    assert seen[0][:3] == ('vda', str(path), 4 * MIB)
+    dom.blockResize('vda', 80 * MIB, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+    wait_until(lambda: ask(console, f'cat /sys/block/{name}/size').strip() == str(80 * MIB // 512), what='the size in the guest')
+    plug.detach('vda', dom)
