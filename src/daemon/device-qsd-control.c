@@ -111,16 +111,20 @@ static char *complaint(const DomusDomain *d, off_t from)
         return reason ? g_strdup(reason + strlen("}: ")) : g_steal_pointer(&line);
 }
 
+static GError *describe(const DomusDisk *disk, const char *reason)
+{
+        g_autofree char *port = disk->host && disk->port ? g_strconcat(":", disk->port, NULL) : g_strdup("");
+        g_autofree char *server = disk->host ? g_strdup_printf(" on server '%s%s'", disk->host, port) : g_strdup("");
+
+        return g_error_new(DOMUS_ERROR, DOMUS_ERROR_OPERATION_FAILED, "cannot open the image of disk '%s'%s: %s", disk->target, server, reason);
+}
+
 GError *domus_qsd_explain(const DomusDomain *d, const char *alias, off_t log_start, const GError *error)
 {
         const DomusDevice *disk = d->live ? domus_domain_def_device_by_alias(d->live, alias) : NULL;
         g_autofree char *reason = disk && domus_qsd_serves(d, alias) ? complaint(d, log_start) : NULL;
 
-        if (!reason)
-                return g_error_copy(error);
-        return g_error_new(DOMUS_ERROR, DOMUS_ERROR_OPERATION_FAILED, "cannot open the image of disk '%s'%s%s%s%s%s: %s", disk->disk.target,
-                disk->disk.host ? " on server '" : "", disk->disk.host ? disk->disk.host : "", disk->disk.host && disk->disk.port ? ":" : "",
-                disk->disk.host && disk->disk.port ? disk->disk.port : "", disk->disk.host ? "'" : "", reason);
+        return reason ? describe(&disk->disk, reason) : g_error_copy(error);
 }
 
 GError *domus_qsd_explain_any(const DomusDomain *d, off_t log_start, const GError *error)
@@ -139,9 +143,11 @@ GError *domus_qsd_explain_any(const DomusDomain *d, off_t log_start, const GErro
 static void on_ready(const GError *error, gpointer opaque)
 {
         Wait *w = opaque;
-        g_autoptr(GError) own = error ? domus_qsd_explain(w->domain, w->alias, w->log_start, error) : NULL;
+        const DomusDevice *disk = w->domain->live ? domus_domain_def_device_by_alias(w->domain->live, w->alias) : NULL;
+        g_autofree char *reason = error ? complaint(w->domain, w->log_start) : NULL;
+        g_autoptr(GError) own = error && disk ? describe(&disk->disk, reason ? reason : error->message) : NULL;
 
-        w->done(own, w->opaque);
+        w->done(own ? own : error, w->opaque);
         g_free(w->alias);
         g_free(w);
 }

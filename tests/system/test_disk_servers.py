@@ -495,7 +495,7 @@ def test_direct_pool_refused(conn, targets):
 
 
 @guest
-def test_direct_volume(conn, targets, plug, sh):
+def test_direct_volume(conn, targets, plug, sh, linux):
     """A unit as a guest's disk."""
     conn.storagePoolCreateXML(direct_xml())
     with open(targets.path(2), 'r+b') as f:
@@ -503,6 +503,7 @@ def test_direct_volume(conn, targets, plug, sh):
     name = plug(disk_xml("<source pool='direct' volume='unit:0:0:2'/>", kind='volume'))
     assert sh(f'cat /sys/block/{name}/size').strip() == str(8 * MIB // 512)
     check_disk(sh, name, targets.path(2))
+    assert linux[0].blockInfo('vda')[0] == 8 * MIB
     plug.detach('vda')
     conn.storagePoolLookupByName('direct').destroy()
 
