@@ -294,6 +294,14 @@ def test_logical_in_use(virsh, logical, refused):
     virsh('pool-destroy', 'lvm')
 
 
+def test_logical_gone(virsh, logical, refused):
+    """Removed behind the pool's back: a refresh says so, and the pool can be stopped."""
+    run('vgremove', '--force', '--yes', logical[len('/dev/'):])
+    assert 'domus-test' in refused('pool-refresh', 'lvm')
+    virsh('pool-destroy', 'lvm')
+    assert 'domus-test' in refused('pool-start', 'lvm')
+
+
 def test_logical_leaves_others_alone(virsh, loop, group, refused, tmp_path):
     """A group is not built over what is there."""
     devices = [loop(32), loop(32)]
@@ -396,6 +404,14 @@ def test_iscsi_volumes(virsh, iscsi, tmp_path, refused):
     virsh('pool-start', 'fs', '--build', '--overwrite')
     virsh('vol-create-as', 'fs', 'v', '1M')
     virsh('pool-destroy', 'fs')
+    virsh('pool-destroy', 'san')
+
+
+def test_iscsi_gone(virsh, iscsi, refused):
+    """Logged out behind the pool's back."""
+    virsh('pool-create-as', 'san', 'iscsi', *ISCSI)
+    run('iscsiadm', '-m', 'node', '-T', IQN, '-p', '127.0.0.1:3260', '--logout')
+    assert IQN in refused('pool-refresh', 'san')
     virsh('pool-destroy', 'san')
 
 
