@@ -34,7 +34,7 @@ static void on_exited(const DomusChildResult *result, const GError *error, gpoin
         helper_free(h);
 }
 
-pid_t domus_device_run_child(DomusDomain *d, const char *alias, const char *const *argv, const int *fds, unsigned n_fds, GError **error)
+pid_t domus_device_run_child(DomusDomain *d, const char *alias, const char *const *argv, const int *fds, size_t n_fds, GError **error)
 {
         int DOMUS_CLOSE_FD log_fd = d->log_path ? open(d->log_path, O_WRONLY | O_APPEND | O_CLOEXEC) : -1;
         DomusChildConfig config = { .argv = argv, .fds = fds, .n_fds = n_fds, .output_fd = MAX(log_fd, 0), .outlive = true };

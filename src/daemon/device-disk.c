@@ -32,13 +32,10 @@ static bool has_medium(const DomusDisk *disk)
         return disk->path || disk->volume || disk->protocol;
 }
 
-/* *ret_path: g_free; NULL for a network disk. *ret_format: what the pool knows, or NULL. */
-static bool locate(const DomusManager *m, const DomusDisk *disk, char **ret_path, char **ret_format, GError **error)
+/* *ret: where the volume of a pool is, and what the pool knows of it; of other disks the path alone. domus_hook_volume_clear. */
+static bool locate(const DomusManager *m, const DomusDisk *disk, DomusHookVolume *ret, GError **error)
 {
-        DomusHookVolume v = { 0 };
-
-        *ret_path = g_strdup(disk->path);
-        *ret_format = NULL;
+        *ret = (DomusHookVolume){ .path = g_strdup(disk->path) };
         if (disk->type != DOMUS_DISK_VOLUME)
                 return true;
         if (!m->hooks.resolve_volume) {
@@ -46,14 +43,29 @@ static bool locate(const DomusManager *m, const DomusDisk *disk, char **ret_path
                         disk->target);
                 return false;
         }
-        if (!m->hooks.resolve_volume(m->hooks.opaque, disk->pool, disk->volume, &v, error)) {
-                g_prefix_error(error, "disk '%s': ", disk->target);
-                return false;
+        if (m->hooks.resolve_volume(m->hooks.opaque, disk->pool, disk->volume, ret, error))
+                return true;
+        g_prefix_error(error, "disk '%s': ", disk->target);
+        return false;
+}
+
+/* The disk, as what the volume is found to be; borrows from both. */
+static DomusDisk place(const DomusDisk *disk, const DomusHookVolume *v)
+{
+        DomusDisk found = *disk;
+
+        if (disk->type != DOMUS_DISK_VOLUME)
+                return found;
+        found.type = v->unit ? DOMUS_DISK_NETWORK : v->block ? DOMUS_DISK_BLOCK : DOMUS_DISK_FILE;
+        found.path = v->path;
+        if (v->unit) {
+                found.protocol = "iscsi";
+                found.name = v->unit;
+                found.host = v->host;
+                found.port = v->port;
+                found.initiator = v->initiator;
         }
-        *ret_path = g_steal_pointer(&v.path);
-        *ret_format = g_steal_pointer(&v.format);
-        domus_hook_volume_clear(&v);
-        return true;
+        return found;
 }
 
 bool domus_device_settle_format(const DomusManager *m, DomusDomainDef *def, const char *target, const char *path, const char *known,
@@ -298,43 +310,46 @@ static bool open_raw(DomusDomain *d, const DomusDisk *disk, const char *path, Do
         return true;
 }
 
-static bool open_other(DomusDomain *d, const DomusDevice *device, const char *path, DomusVmDevice *to, GError **error)
+static bool open_other(DomusDomain *d, const char *alias, const DomusDisk *disk, DomusVmDevice *to, GError **error)
 {
-        int fd;
+        int fd = domus_qsd_start(d, alias, disk, error);
 
-        if (device->disk.bus != DOMUS_DISK_BUS_VIRTIO) {
-                g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                        "disk '%s': an image of format '%s' is supported only with bus='virtio'", device->disk.target,
-                        path ? device->disk.format : device->disk.protocol);
-                return false;
-        }
-        fd = domus_qsd_start(d, device, path, error);
         if (fd < 0)
                 return false;
         domus_vm_device_fd(to, VM_PROP_VHOST_USER, fd);
         return true;
 }
 
+static bool open_located(DomusDomain *d, DomusDomainDef *def, const char *alias, DomusHookVolume *v, DomusVmDevice *to, GError **error)
+{
+        const DomusDevice *device = domus_domain_def_device_by_alias(def, alias);
+        DomusDisk disk;
+        bool ok;
+
+        if (v->path && access(v->path, F_OK) < 0)
+                return fail_open(&device->disk, v->path, errno, error);
+        if ((v->path || v->unit) && !settle_format(d, def, alias, v->path, v->format, error))
+                return false;
+        device = domus_domain_def_device_by_alias(def, alias);
+        disk = place(&device->disk, v);
+        ok = v->path && strcmp(disk.format, "raw") == 0 ? open_raw(d, &disk, v->path, to, error) : open_other(d, alias, &disk, to, error);
+        if (ok && device->disk.type == DOMUS_DISK_VOLUME && v->path)
+                g_hash_table_insert(d->disk_paths, g_strdup(alias), g_steal_pointer(&v->path));
+        return ok;
+}
+
 bool domus_device_open_image(DomusDomain *d, DomusDomainDef *def, const char *alias, DomusVmDevice *to, GError **error)
 {
         const DomusDevice *device = domus_domain_def_device_by_alias(def, alias);
-        g_autofree char *path = NULL;
-        g_autofree char *known = NULL;
+        DomusHookVolume v;
         bool ok;
 
         if (!has_medium(&device->disk))
                 return true;
-        if (!locate(d->manager, &device->disk, &path, &known, error))
+        if (!locate(d->manager, &device->disk, &v, error))
                 return false;
-        if (path && access(path, F_OK) < 0)
-                return fail_open(&device->disk, path, errno, error);
-        if (path && !settle_format(d, def, alias, path, known, error))
-                return false;
-        device = domus_domain_def_device_by_alias(def, alias);
-        ok = path && strcmp(device->disk.format, "raw") == 0 ? open_raw(d, &device->disk, path, to, error) :
-                                                               open_other(d, device, path, to, error);
-        if (ok && device->disk.type == DOMUS_DISK_VOLUME)
-                g_hash_table_insert(d->disk_paths, g_strdup(alias), g_steal_pointer(&path));
+        ok = open_located(d, def, alias, &v, to, error);
+        domus_hook_volume_clear(&v);
         return ok;
 }
 

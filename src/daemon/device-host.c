@@ -11,7 +11,9 @@ static bool resolve_volume(gpointer opaque, const char *pool, const char *volume
 
         if (!domus_pools_resolve(opaque, pool, volume, &where, error))
                 return false;
-        *ret = (DomusHookVolume){ .path = g_steal_pointer(&where.path), .format = g_steal_pointer(&where.format), .block = where.block };
+        *ret = (DomusHookVolume){ .path = g_steal_pointer(&where.path), .format = g_steal_pointer(&where.format), .block = where.block,
+                .host = g_steal_pointer(&where.host), .port = g_steal_pointer(&where.port), .unit = g_steal_pointer(&where.unit),
+                .initiator = g_steal_pointer(&where.initiator) };
         domus_volume_location_clear(&where);
         return true;
 }

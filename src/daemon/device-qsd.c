@@ -17,13 +17,15 @@
 #include "daemon/unixsocket.h"
 #include "daemon/vmspawn.h"
 
-#define PROGRAM "qemu-storage-daemon"
+#define SOCKET ".sock"
+#define NBD ".nbd"
 #define SOCKET_FD "3" /* in the child */
-#define NBD_FD "4"
+#define MONITOR_FD "4"
+#define NBD_FD "5"
 
-/* --- Its files: DIR/ALIAS.pid, ALIAS.sock, ALIAS.nbd --- */
+/* --- Its files: DIR/ALIAS.pid, ALIAS.sock, ALIAS.qmp, ALIAS.nbd --- */
 
-static char *own_file(const DomusDomain *d, const char *alias, const char *suffix)
+char *domus_qsd_file(const DomusDomain *d, const char *alias, const char *suffix)
 {
         g_autofree char *dir = domus_domain_run_dir(d);
         g_autofree char *name = g_strconcat(alias, suffix, NULL);
@@ -33,7 +35,7 @@ static char *own_file(const DomusDomain *d, const char *alias, const char *suffi
 
 static void write_pid(const DomusDomain *d, const char *alias, pid_t pid)
 {
-        g_autofree char *path = own_file(d, alias, ".pid");
+        g_autofree char *path = domus_qsd_file(d, alias, ".pid");
         g_autofree char *text = NULL;
         uint64_t start = 0;
         int r = domus_proc_start_time(pid, &start);
@@ -59,22 +61,31 @@ static void end_group(const DomusDomain *d, pid_t pid, uint64_t recorded)
                 log_warning("cannot end process group %d: %s", (int)pid, g_strerror(errno));
 }
 
+bool domus_qsd_serves(const DomusDomain *d, const char *alias)
+{
+        g_autofree char *path = domus_qsd_file(d, alias, ".pid");
+
+        return access(path, F_OK) == 0;
+}
+
 void domus_qsd_stop(DomusDomain *d, const char *alias)
 {
-        static const char *const suffixes[] = { ".pid", ".sock", ".nbd" };
-        g_autofree char *path = own_file(d, alias, ".pid");
+        static const char *const suffixes[] = { ".pid", SOCKET, DOMUS_QSD_MONITOR, NBD };
+        g_autofree char *path = domus_qsd_file(d, alias, ".pid");
         uint64_t recorded = 0;
         char *text = NULL, *end = NULL;
         pid_t pid = 0;
 
         if (file_read(path, 256, &text, NULL) < 0)
                 return;
+        if (d->monitors)
+                g_hash_table_remove(d->monitors, alias);
         pid = (pid_t)strtol(text, &end, 10);
         recorded = end ? strtoull(end, NULL, 10) : 0;
         free(text);
         end_group(d, pid, recorded);
         for (unsigned i = 0; i < G_N_ELEMENTS(suffixes); i++) {
-                g_autofree char *file = own_file(d, alias, suffixes[i]);
+                g_autofree char *file = domus_qsd_file(d, alias, suffixes[i]);
 
                 unlink(file);
         }
@@ -96,53 +107,73 @@ static void add_json(GString *out, const char *key, const char *value)
         g_string_append_c(out, '"');
 }
 
-static void add_network(GString *out, const DomusDisk *disk)
+static void add_nbd(GString *out, const DomusDisk *disk)
 {
-        g_autofree char *url = NULL;
-
-        if (strcmp(disk->protocol, "nbd") == 0) {
-                g_string_append(out, ",\"server\":{");
-                add_json(out, "type", disk->socket ? "unix" : "inet");
-                if (disk->socket)
-                        add_json(out, "path", disk->socket);
-                else {
-                        add_json(out, "host", disk->host);
-                        add_json(out, "port", disk->port ? disk->port : "10809");
-                }
-                g_string_append_c(out, '}');
-                if (disk->name)
-                        add_json(out, "export", disk->name);
-        } else if (strcmp(disk->protocol, "iscsi") == 0) {
-                g_auto(GStrv) parts = g_strsplit(disk->name ? disk->name : "", "/", 2); /* target/lun */
-                g_autofree char *portal = g_strdup_printf("%s:%s", disk->host, disk->port ? disk->port : "3260");
-
-                add_json(out, "transport", "tcp");
-                add_json(out, "portal", portal);
-                add_json(out, "target", parts[0] ? parts[0] : "");
-                g_string_append_printf(out, ",\"lun\":%u", parts[0] && parts[1] ? (unsigned)atoi(parts[1]) : 0);
-        } else {
-                url = g_strdup_printf("%s://%s%s%s/%s", disk->protocol, disk->host, disk->port ? ":" : "", disk->port ? disk->port : "",
-                        disk->name ? disk->name : "");
-                add_json(out, "url", url);
+        g_string_append(out, ",\"server\":{");
+        add_json(out, "type", disk->socket ? "unix" : "inet");
+        if (disk->socket)
+                add_json(out, "path", disk->socket);
+        else {
+                add_json(out, "host", disk->host);
+                add_json(out, "port", disk->port ? disk->port : "10809");
         }
+        g_string_append_c(out, '}');
+        if (disk->name)
+                add_json(out, "export", disk->name);
 }
 
-static char *protocol_node(const DomusDisk *disk, const char *path)
+/* name: TARGET or TARGET/UNIT. */
+static void add_iscsi(GString *out, const DomusDisk *disk)
+{
+        const char *unit = strrchr(disk->name, '/');
+        g_autofree char *target = unit ? g_strndup(disk->name, (gsize)(unit - disk->name)) : g_strdup(disk->name);
+        g_autofree char *portal = g_strdup_printf(strchr(disk->host, ':') ? "[%s]:%s" : "%s:%s", disk->host, disk->port ? disk->port : "3260");
+
+        add_json(out, "transport", "tcp");
+        add_json(out, "portal", portal);
+        add_json(out, "target", target);
+        if (disk->initiator)
+                add_json(out, "initiator-name", disk->initiator);
+        g_string_append_printf(out, ",\"lun\":%lu", unit ? strtoul(unit + 1, NULL, 10) : 0);
+}
+
+static void add_url(GString *out, const DomusDisk *disk)
+{
+        const char *path = disk->name ? disk->name + strspn(disk->name, "/") : "";
+        g_autofree char *url = g_strdup_printf(strchr(disk->host, ':') ? "%s://[%s]%s%s/%s%s%s" : "%s://%s%s%s/%s%s%s", disk->protocol, disk->host,
+                disk->port ? ":" : "", disk->port ? disk->port : "", path, disk->query ? "?" : "", disk->query ? disk->query : "");
+
+        add_json(out, "url", url);
+        if (disk->unverified)
+                g_string_append(out, ",\"sslverify\":false");
+}
+
+static void add_network(GString *out, const DomusDisk *disk)
+{
+        if (strcmp(disk->protocol, "nbd") == 0)
+                add_nbd(out, disk);
+        else if (strcmp(disk->protocol, "iscsi") == 0)
+                add_iscsi(out, disk);
+        else
+                add_url(out, disk);
+}
+
+static char *protocol_node(const DomusDisk *disk)
 {
         GString *out = g_string_new("{");
         bool direct = domus_disk_cache_is_direct(disk->cache), unsafe = g_strcmp0(disk->cache, "unsafe") == 0;
 
-        add_json(out, "node-name", "file");
-        add_json(out, "driver", path ? (disk->type == DOMUS_DISK_BLOCK ? "host_device" : "file") : disk->protocol);
-        if (path)
-                add_json(out, "filename", path);
+        add_json(out, "node-name", DOMUS_QSD_FILE_NODE);
+        add_json(out, "driver", disk->path ? (disk->type == DOMUS_DISK_BLOCK ? "host_device" : "file") : disk->protocol);
+        if (disk->path)
+                add_json(out, "filename", disk->path);
         else
                 add_network(out, disk);
         g_string_append_printf(out, ",\"read-only\":%s,\"cache\":{\"direct\":%s,\"no-flush\":%s}", disk->readonly ? "true" : "false",
                 direct ? "true" : "false", unsafe ? "true" : "false");
         add_json(out, "discard", "unmap");
         /* What is in the page cache is read at once by io_uring; other threads would have to be woken for it. */
-        if (path && (!disk->io || direct || strcmp(disk->io, "native") != 0))
+        if (disk->path && (!disk->io || direct || strcmp(disk->io, "native") != 0))
                 add_json(out, "aio", disk->io ? disk->io : "io_uring");
         g_string_append_c(out, '}');
         return g_string_free(out, FALSE);
@@ -152,9 +183,9 @@ static char *format_node(const DomusDisk *disk)
 {
         GString *out = g_string_new("{");
 
-        add_json(out, "node-name", "disk");
+        add_json(out, "node-name", DOMUS_QSD_FORMAT_NODE);
         add_json(out, "driver", disk->format ? disk->format : "raw");
-        add_json(out, "file", "file");
+        add_json(out, "file", DOMUS_QSD_FILE_NODE);
         g_string_append_printf(out, ",\"read-only\":%s", disk->readonly ? "true" : "false");
         add_json(out, "discard", g_strcmp0(disk->discard, "unmap") == 0 ? "unmap" : "ignore");
         if (disk->detect_zeroes)
@@ -173,8 +204,23 @@ static void add_words(GPtrArray *argv, ...)
         va_end(ap);
 }
 
-/* The image and what is below it, and nothing of it can be executed; the process has no rights but to read and write those, whoever owns them. */
-static void add_sandbox(GPtrArray *argv, const DomusDomain *d, const DomusDisk *disk, const char *path, char **backing)
+/* What there is of the host's files: the image and what is below it, or how to reach a server; nothing of it can be executed. */
+static void add_files(GPtrArray *argv, const DomusDisk *disk, char **backing)
+{
+        if (disk->path)
+                add_words(argv, "--unshare-net", disk->type == DOMUS_DISK_BLOCK ? "--dev-bind" : disk->readonly ? "--ro-bind" : "--bind", disk->path,
+                        disk->path, NULL);
+        else if (disk->socket)
+                add_words(argv, "--unshare-net", "--bind", disk->socket, disk->socket, NULL);
+        else
+                add_words(argv, "--ro-bind-try", "/etc/ssl", "/etc/ssl", "--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf", "--ro-bind-try",
+                        "/etc/hosts", "/etc/hosts", "--ro-bind-try", "/etc/nsswitch.conf", "/etc/nsswitch.conf", NULL);
+        for (unsigned i = 0; backing && backing[i]; i++)
+                add_words(argv, "--ro-bind", backing[i], backing[i], NULL);
+}
+
+/* The process has no rights but to read and write those files, whoever owns them. */
+static void add_sandbox(GPtrArray *argv, const DomusDomain *d, const DomusDisk *disk, char **backing)
 {
         g_autofree char *uid = g_strdup_printf("--reuid=%u", (unsigned)d->manager->vmm_uid);
         g_autofree char *gid = g_strdup_printf("--regid=%u", (unsigned)d->manager->vmm_gid);
@@ -183,56 +229,56 @@ static void add_sandbox(GPtrArray *argv, const DomusDomain *d, const DomusDisk *
                 return;
         add_words(argv, "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--as-pid-1", "--ro-bind", "/usr", "/usr", "--symlink", "usr/lib",
                 "/lib", "--symlink", "usr/lib64", "/lib64", "--symlink", "usr/bin", "/bin", "--proc", "/proc", "--dev", "/dev", NULL);
-        if (path)
-                add_words(argv, "--unshare-net", disk->type == DOMUS_DISK_BLOCK ? "--dev-bind" : disk->readonly ? "--ro-bind" : "--bind", path, path,
-                        NULL);
-        else
-                add_words(argv, "--ro-bind-try", "/etc/ssl", "/etc/ssl", "--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf", NULL);
-        for (unsigned i = 0; backing && backing[i]; i++)
-                add_words(argv, "--ro-bind", backing[i], backing[i], NULL);
+        add_files(argv, disk, backing);
         add_words(argv, "--cap-drop", "ALL", "--cap-add", "CAP_DAC_OVERRIDE", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add",
                 "CAP_SETPCAP", "--", "setpriv", uid, gid, "--clear-groups", "--no-new-privs", "--inh-caps=-all,+dac_override",
                 "--ambient-caps=-all,+dac_override", "--bounding-set=-all,+dac_override", "--", NULL);
 }
 
-static GPtrArray *make_arguments(const DomusDomain *d, const DomusDevice *device, const char *path, char **backing)
+/* The boot loader reads the disk as the VM sees it. */
+static bool has_reader(const DomusDomain *d)
 {
-        const DomusDisk *disk = &device->disk;
+        return !d->live->kernel;
+}
+
+static GPtrArray *make_arguments(const DomusDomain *d, const DomusDisk *disk, char **backing)
+{
         GPtrArray *argv = g_ptr_array_new_with_free_func(g_free);
-        g_autofree char *file = protocol_node(disk, path);
+        g_autofree char *file = protocol_node(disk);
         g_autofree char *format = format_node(disk);
         /* A thread of its own takes requests quicker than the program's main loop. */
-        g_autofree char *export = g_strdup_printf("vhost-user-blk,id=disk,node-name=disk,iothread=io,addr.type=fd,addr.str=" SOCKET_FD
+        g_autofree char *export = g_strdup_printf("vhost-user-blk,id=disk,node-name=" DOMUS_QSD_FORMAT_NODE ",iothread=io,addr.type=fd,addr.str=" SOCKET_FD
                                                   ",writable=%s,num-queues=%u,logical-block-size=%u",
                 disk->readonly ? "off" : "on", disk->queues ? disk->queues : 1, disk->logical_block ? disk->logical_block : 512);
 
-        add_sandbox(argv, d, disk, path, backing);
-        add_words(argv, PROGRAM, "--object", "iothread,id=io", "--blockdev", file, "--blockdev", format, "--export", export, NULL);
-        if (!d->live->kernel) /* the boot loader reads the disk as the VM sees it */
+        add_sandbox(argv, d, disk, backing);
+        add_words(argv, DOMUS_QSD_PROGRAM, "--object", "iothread,id=io", "--blockdev", file, "--blockdev", format, "--export", export, NULL);
+        if (has_reader(d))
                 add_words(argv, "--nbd-server", "addr.type=fd,addr.str=" NBD_FD, "--export", "nbd,id=reader,node-name=disk,name=disk", NULL);
+        add_words(argv, "--chardev", "socket,id=monitor,fd=" MONITOR_FD ",server=on,wait=off", "--monitor", "chardev=monitor", NULL);
         g_ptr_array_add(argv, NULL);
         return argv;
 }
 
 /* --- Starting --- */
 
-static bool spawn(DomusDomain *d, const DomusDevice *device, const char *path, const int fds[2], GError **error)
+static bool spawn(DomusDomain *d, const char *alias, const DomusDisk *disk, const int *fds, size_t n_fds, GError **error)
 {
         const DomusDomainHooks *hooks = &d->manager->hooks;
         g_auto(GStrv) backing = NULL;
         g_autoptr(GPtrArray) argv = NULL;
         pid_t pid;
 
-        if (path && hooks->backing_files) {
-                backing = hooks->backing_files(hooks->opaque, path, device->disk.format, error);
+        if (disk->path && hooks->backing_files) {
+                backing = hooks->backing_files(hooks->opaque, disk->path, disk->format, error);
                 if (!backing)
                         return false;
         }
-        argv = make_arguments(d, device, path, backing);
-        pid = domus_device_run_child(d, device->alias, (const char *const *)argv->pdata, fds, fds[1] >= 0 ? 2 : 1, error);
+        argv = make_arguments(d, disk, backing);
+        pid = domus_device_run_child(d, alias, (const char *const *)argv->pdata, fds, n_fds, error);
         if (pid < 0)
                 return false;
-        write_pid(d, device->alias, pid);
+        write_pid(d, alias, pid);
         return true;
 }
 
@@ -242,8 +288,9 @@ static int fail_socket(const char *address, int code, GError **error)
         return -1;
 }
 
-static int listen_at(const char *address, GError **error)
+static int listen_at(const DomusDomain *d, const char *alias, const char *suffix, GError **error)
 {
+        g_autofree char *address = domus_qsd_file(d, alias, suffix);
         int fd;
 
         unlink(address);
@@ -252,8 +299,9 @@ static int listen_at(const char *address, GError **error)
 }
 
 /* The kernel holds connections until the process accepts them. If it cannot open the image it exits, and the VM meets a closed socket. */
-static int connect_to(const char *address, GError **error)
+static int connect_to(const DomusDomain *d, const char *alias, const char *suffix, GError **error)
 {
+        g_autofree char *address = domus_qsd_file(d, alias, suffix);
         int fd = domus_unix_connect(address);
 
         if (fd < 0)
@@ -262,26 +310,21 @@ static int connect_to(const char *address, GError **error)
         return fd;
 }
 
-int domus_qsd_start(DomusDomain *d, const DomusDevice *device, const char *path, GError **error)
+int domus_qsd_start(DomusDomain *d, const char *alias, const DomusDisk *disk, GError **error)
 {
-        g_autofree char *address = own_file(d, device->alias, ".sock"), *nbd = own_file(d, device->alias, ".nbd");
-        int DOMUS_CLOSE_FD listen_fd = listen_at(address, error);
-        int DOMUS_CLOSE_FD nbd_fd = -1;
-        int fd;
+        int DOMUS_CLOSE_FD listen_fd = listen_at(d, alias, SOCKET, error);
+        int DOMUS_CLOSE_FD monitor_fd = listen_fd < 0 ? -1 : listen_at(d, alias, DOMUS_QSD_MONITOR, error);
+        int DOMUS_CLOSE_FD nbd_fd = monitor_fd < 0 || !has_reader(d) ? -1 : listen_at(d, alias, NBD, error);
+        const int fds[] = { listen_fd, monitor_fd, nbd_fd };
+        int DOMUS_CLOSE_FD fd = -1;
 
-        if (listen_fd < 0)
+        if (monitor_fd < 0 || (has_reader(d) && nbd_fd < 0))
                 return -1;
-        if (!d->live->kernel && (nbd_fd = listen_at(nbd, error)) < 0)
-                return -1;
-        fd = connect_to(address, error);
-        if (fd < 0 || spawn(d, device, path, (int[]){ listen_fd, nbd_fd }, error))
-                return fd;
-        return fd_close(fd);
+        fd = connect_to(d, alias, SOCKET, error);
+        return fd >= 0 && spawn(d, alias, disk, fds, has_reader(d) ? 3 : 2, error) ? fd_steal(&fd) : -1;
 }
 
 int domus_qsd_connect_nbd(DomusDomain *d, const DomusDevice *device, GError **error)
 {
-        g_autofree char *address = own_file(d, device->alias, ".nbd");
-
-        return connect_to(address, error);
+        return connect_to(d, device->alias, NBD, error);
 }

@@ -8,6 +8,7 @@
 
 #include "daemon/device-props.h"
 #include "daemon/domain-private.h"
+#include "daemon/qmp.h"
 #include "model/domain-device.h"
 
 /* Opens one device of def, which is d->live or what it will be. NULL on failure; nothing is left behind then. */
@@ -21,7 +22,7 @@ void domus_device_release(DomusDomain *d, const DomusDevice *device);
 void domus_devices_release_all(DomusDomain *d);
 
 /* Runs a program that serves the device, with fds (borrowed) as its descriptors 3, 4, ... and the domain's log as its output. Its number, or -1. */
-pid_t domus_device_run_child(DomusDomain *d, const char *alias, const char *const *argv, const int *fds, unsigned n_fds, GError **error);
+pid_t domus_device_run_child(DomusDomain *d, const char *alias, const char *const *argv, const int *fds, size_t n_fds, GError **error);
 /* The one with that number, if it is ours, is about to be ended. */
 void domus_device_expect_end(DomusManager *m, pid_t pid);
 /* The manager goes, they go on. */
@@ -54,9 +55,37 @@ bool domus_device_settle_format(const DomusManager *m, DomusDomainDef *def, cons
 
 /* device-qsd.c: images of other formats than raw, by qemu-storage-daemon */
 
-/* Starts one for the disk and connects; the socket, or -1. */
-int domus_qsd_start(DomusDomain *d, const DomusDevice *disk, const char *path, GError **error);
+/* Starts one for the disk and connects; the socket, or -1. disk: with path or protocol, not a volume of a pool. */
+int domus_qsd_start(DomusDomain *d, const char *alias, const DomusDisk *disk, GError **error);
 /* A connection to its NBD server, which it has in domains without <kernel>. -1 on failure. */
 int domus_qsd_connect_nbd(DomusDomain *d, const DomusDevice *disk, GError **error);
 /* Harmless if there is none. */
 void domus_qsd_stop(DomusDomain *d, const char *alias);
+/* Is the disk served by one? */
+bool domus_qsd_serves(const DomusDomain *d, const char *alias);
+/* Of the disk's files in the domain's run folder, which end so: g_free. */
+char *domus_qsd_file(const DomusDomain *d, const char *alias, const char *suffix);
+#define DOMUS_QSD_PROGRAM "qemu-storage-daemon"
+#define DOMUS_QSD_MONITOR ".qmp"
+/* Its block nodes: the image, and the file, device or server below that. */
+#define DOMUS_QSD_FORMAT_NODE "disk"
+#define DOMUS_QSD_FILE_NODE "file"
+
+/* device-qsd-control.c: what a running one is told, and tells */
+
+/* Gives the image another size, in bytes. */
+void domus_qsd_resize(DomusDomain *d, const char *alias, uint64_t bytes, DomusQmpReply reply, gpointer opaque);
+/* The first write to the file or device behind that byte is told by DOMUS_EVENT_BLOCK_THRESHOLD; 0: none is. */
+void domus_qsd_set_threshold(DomusDomain *d, const char *alias, uint64_t bytes, DomusQmpReply reply, gpointer opaque);
+/* Calls done, perhaps at once, when the disk's server has opened its image, or cannot; at once for a disk without one. log_start: where the lines of the domain's log
+ * begin in which it may have said why. */
+void domus_qsd_when_ready(DomusDomain *d, const char *alias, off_t log_start, DomusQmpReply done, gpointer opaque);
+/* A new error: with what the disk's server said, if it did, else a copy. The second is for the disk whose alias the error names. */
+GError *domus_qsd_explain(const DomusDomain *d, const char *alias, off_t log_start, const GError *error);
+GError *domus_qsd_explain_any(const DomusDomain *d, off_t log_start, const GError *error);
+/* The domain stops: who waits hears of it. */
+void domus_qsd_forget_all(DomusDomain *d);
+/* What d->monitors has. */
+void domus_qsd_monitor_free(gpointer monitor);
+/* After a restart of the daemon: listens again to those of d->live. */
+void domus_qsd_listen_again(DomusDomain *d);

@@ -91,11 +91,10 @@ void domus_domain_note_port(DomusDomain *d, const char *alias, bool open)
                 domus_domain_emit_agent(d, open, VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_REASON_CHANNEL);
 }
 
-/* A guest may be far beyond it when this is read: how far is not known. */
-void domus_domain_note_threshold(DomusDomain *d, const char *alias, uint64_t threshold)
+void domus_domain_note_threshold(DomusDomain *d, const char *alias, uint64_t threshold, uint64_t excess)
 {
         const DomusDevice *device = d->live ? domus_domain_def_device_by_alias(d->live, alias) : NULL;
 
         if (device && device->kind == DOMUS_DEVICE_DISK)
-                domus_domain_emit_threshold(d, device->disk.target, domus_device_disk_path(d, device), threshold);
+                domus_domain_emit_threshold(d, device->disk.target, domus_device_disk_path(d, device), threshold, excess);
 }

@@ -160,6 +160,13 @@ static bool block_size(const char *path, uint64_t *ret, GError **error)
         return true;
 }
 
+bool domus_domain_disk_is_remote(const DomusDomain *d, const DomusDevice *disk)
+{
+        bool network = disk->disk.type == DOMUS_DISK_NETWORK || disk->disk.type == DOMUS_DISK_VOLUME;
+
+        return network && d->live && !domus_device_disk_path(d, disk) && domus_qsd_serves(d, disk->alias);
+}
+
 bool domus_domain_disk_info(DomusDomain *d, const DomusDevice *disk, DomusDiskInfo *ret, GError **error)
 {
         const DomusDomainHooks *hooks = d->manager ? &d->manager->hooks : NULL;

@@ -189,18 +189,30 @@ static bool resize_image(const char *path, uint64_t size, GError **error)
         return false;
 }
 
-static bool may_resize(const DomusDomain *d, const DomusDevice *disk, GError **error)
+static bool may_resize(const DomusDevice *disk, GError **error)
 {
-        const char *what = disk->disk.cdrom                            ? "the disc of a CD-ROM drive" :
-                           disk->disk.readonly                         ? "a read-only disk" :
-                           !domus_device_disk_path(d, disk)            ? "a network disk" :
-                           g_strcmp0(disk->disk.format, "raw") != 0    ? "an image that is not raw" :
-                                                                         NULL;
+        const char *what = disk->disk.cdrom                         ? "the disc of a CD-ROM drive" :
+                           disk->disk.readonly                      ? "a read-only disk" :
+                           disk->disk.type == DOMUS_DISK_NETWORK    ? "a network disk" :
+                                                                      NULL;
 
         if (what)
                 g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_UNSUPPORTED, "%s ('%s') cannot be resized while the domain runs", what,
                         disk->disk.target);
         return !what;
+}
+
+/* A server's image has the size now; the VM cannot find that out by itself. */
+static void on_resized(const GError *error, gpointer opaque)
+{
+        DomusDomainJob *job = opaque;
+        const Setting *s = job->data;
+        const DomusDevice *disk = !error && job->domain->live ? domus_domain_def_disk(job->domain->live, s->name) : NULL;
+
+        if (disk)
+                set_number(job, disk, VM_PROP_SIZE, s->size);
+        else
+                domus_domain_job_finish(job, error);
 }
 
 static void run_resize(DomusJob *j)
@@ -214,11 +226,14 @@ static void run_resize(DomusJob *j)
         if (!domus_domain_job_requires_active(job))
                 return;
         disk = find_disk(d->live, s->name, &error);
-        if (!disk || !may_resize(d, disk, &error) || !resize_image(domus_device_disk_path(d, disk), s->size, &error)) {
+        if (!disk || !may_resize(disk, &error))
                 finish_take(job, error);
-                return;
-        }
-        set_number(job, disk, VM_PROP_SIZE, 0);
+        else if (domus_qsd_serves(d, disk->alias))
+                domus_qsd_resize(d, disk->alias, s->size, on_resized, job);
+        else if (resize_image(domus_device_disk_path(d, disk), s->size, &error))
+                set_number(job, disk, VM_PROP_SIZE, 0);
+        else
+                finish_take(job, error);
 }
 
 void domus_domain_block_resize(DomusDomain *d, const char *disk, uint64_t bytes, DomusDone done, gpointer opaque)
@@ -236,6 +251,12 @@ void domus_domain_block_resize(DomusDomain *d, const char *disk, uint64_t bytes,
 
 /* --- A threshold for writes --- */
 
+static void on_threshold_set(const GError *error, gpointer opaque)
+{
+        domus_domain_job_finish(opaque, error);
+}
+
+/* Of the file or device: for an image that a server writes, the server sees those writes. */
 static void run_threshold(DomusJob *j)
 {
         DomusDomainJob *job = (DomusDomainJob *)j;
@@ -246,10 +267,12 @@ static void run_threshold(DomusJob *j)
         if (!domus_domain_job_requires_active(job))
                 return;
         disk = find_disk(job->domain->live, s->name, &error);
-        if (disk)
-                set_number(job, disk, VM_PROP_THRESHOLD, s->size);
-        else
+        if (!disk)
                 finish_take(job, error);
+        else if (domus_qsd_serves(job->domain, disk->alias))
+                domus_qsd_set_threshold(job->domain, disk->alias, s->size, on_threshold_set, job);
+        else
+                set_number(job, disk, VM_PROP_THRESHOLD, s->size);
 }
 
 void domus_domain_set_threshold(DomusDomain *d, const char *disk, uint64_t bytes, DomusDone done, gpointer opaque)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "daemon/device.h"
+#include "daemon/domlog.h"
 #include "vmproto/vmproto.h"
 
 #define SET_SECONDS 20
@@ -22,6 +23,8 @@ typedef struct {
         DomusVmDevice *properties; /* of a drive's medium: what is tried */
         unsigned tries;
         sd_event_source *retry;
+        bool was_served, is_served; /* the old and the new medium, by a qemu-storage-daemon */
+        off_t log_start;            /* of the domain's log, before the new medium was opened */
 } Update;
 
 static void update_free(gpointer p)
@@ -65,12 +68,24 @@ static void finish_update(DomusDomainJob *job)
 
 /* --- The VM's part --- */
 
+/* The server of the medium that is not in the drive now. */
+static void end_server(DomusDomainJob *job, bool changed)
+{
+        const Update *u = job->data;
+
+        if (changed ? u->was_served : u->is_served)
+                domus_qsd_stop(job->domain, u->alias);
+}
+
 static void on_set(sd_bus_message *reply, const GError *error, gpointer opaque)
 {
         DomusDomainJob *job = opaque;
+        const Update *u = job->data;
+        g_autoptr(GError) own = error && u->is_served ? domus_qsd_explain(job->domain, u->alias, u->log_start, error) : NULL;
 
+        end_server(job, !error);
         if (error)
-                domus_domain_job_finish_call(job, error);
+                domus_domain_job_finish_call(job, own ? own : error);
         else
                 finish_update(job);
 }
@@ -120,6 +135,30 @@ static bool same_but_medium(const DomusDisk *a, const DomusDisk *b, GError **err
         return false;
 }
 
+/* The two servers would have one name. */
+static bool may_exchange(const DomusDomain *d, const DomusDevice *old, const DomusDevice *new, GError **error)
+{
+        bool served = new->disk.protocol || g_strcmp0(new->disk.format, "raw") != 0;
+
+        if (!served || !domus_qsd_serves(d, old->alias))
+                return true;
+        g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_UNSUPPORTED, "the medium of drive '%s' has to be ejected before one of format '%s' is inserted",
+                new->disk.target, new->disk.protocol ? new->disk.protocol : new->disk.format ? new->disk.format : "auto");
+        return false;
+}
+
+/* The new medium's image is open; the VM is told when its server, if it has one, has it too. */
+static void on_medium_ready(const GError *error, gpointer opaque)
+{
+        DomusDomainJob *job = opaque;
+        const Update *u = job->data;
+
+        if (error)
+                on_set(NULL, error, job);
+        else
+                domus_domain_set_device(job->domain, u->alias, u->properties, on_medium, job);
+}
+
 static void update_disk(DomusDomainJob *job, const DomusDevice *old, const DomusDevice *new)
 {
         DomusDomain *d = job->domain;
@@ -128,12 +167,14 @@ static void update_disk(DomusDomainJob *job, const DomusDevice *old, const Domus
         bool empty = !new->disk.path && !new->disk.volume && !new->disk.protocol;
         GError *error = NULL;
 
-        if (!same_but_medium(&old->disk, &new->disk, &error)) {
+        if (!same_but_medium(&old->disk, &new->disk, &error) || (!empty && !may_exchange(d, old, new, &error))) {
                 finish_take(job, error);
                 return;
         }
         if (job->flags & VIR_DOMAIN_DEVICE_MODIFY_FORCE)
                 domus_vm_device_bool(properties, VM_PROP_FORCE, true);
+        u->was_served = domus_qsd_serves(d, u->alias);
+        u->log_start = d->log_path ? domus_log_size(d->log_path) : 0;
         if (empty) {
                 domus_vm_device_bool(properties, VM_PROP_EJECT, true);
                 g_hash_table_remove(d->disk_paths, u->alias);
@@ -141,7 +182,11 @@ static void update_disk(DomusDomainJob *job, const DomusDevice *old, const Domus
                 finish_take(job, error);
                 return;
         }
-        domus_domain_set_device(d, u->alias, properties, on_medium, job);
+        u->is_served = !empty && !u->was_served && domus_qsd_serves(d, u->alias);
+        if (u->is_served)
+                domus_qsd_when_ready(d, u->alias, u->log_start, on_medium_ready, job);
+        else
+                domus_domain_set_device(d, u->alias, properties, on_medium, job);
 }
 
 /* --- An interface --- */

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "daemon/device.h"
+#include "daemon/domlog.h"
 #include "vmproto/vmproto.h"
 
 #define PLUG_SECONDS 20
@@ -20,6 +21,8 @@ typedef struct {
         DomusDomainDef *changed; /* what the persistent definition will be */
         GPtrArray *sent;    /* attach: char *: aliases of the devices to plug in, buses first */
         unsigned next;      /* the next of them */
+        DomusVmDevice *device; /* that one, opened, until the VM has it */
+        off_t log_start;    /* of the domain's log, when it was opened */
 } Change;
 
 static void change_free(gpointer p)
@@ -31,6 +34,8 @@ static void change_free(gpointer p)
         domus_domain_def_free(c->changed);
         if (c->sent)
                 g_ptr_array_unref(c->sent);
+        if (c->device)
+                domus_vm_device_free(c->device);
         g_free(c);
 }
 
@@ -108,11 +113,13 @@ static void on_plugged(sd_bus_message *reply, const GError *error, gpointer opaq
         const char *alias = c->sent->pdata[c->next];
 
         if (error) {
+                g_autoptr(GError) own = domus_qsd_explain(d, alias, c->log_start, error);
+
                 take_back(d, alias);
                 for (unsigned i = c->next + 1; i < c->sent->len; i++)
                         take_back(d, c->sent->pdata[i]);
                 domus_domain_save_status(d);
-                domus_domain_job_finish_call(job, error);
+                domus_domain_job_finish_call(job, own);
                 return;
         }
         domus_domain_save_status(d);
@@ -121,29 +128,40 @@ static void on_plugged(sd_bus_message *reply, const GError *error, gpointer opaq
         plug_next(job);
 }
 
-static void send_device(DomusDomainJob *job, DomusVmDevice *device)
+/* Only now: the VM, and with it the guest, would wait for a server that is not there. */
+static void on_ready(const GError *error, gpointer opaque)
 {
-        sd_bus_message *m = domus_vm_message(job->domain->vm, VM_ADD_DEVICE);
+        DomusDomainJob *job = opaque;
+        Change *c = job->data;
+        g_autoptr(DomusVmDevice) device = g_steal_pointer(&c->device);
+        sd_bus_message *m;
 
+        if (error) {
+                on_plugged(NULL, error, job);
+                return;
+        }
+        m = domus_vm_message(job->domain->vm, VM_ADD_DEVICE);
         if (m && domus_vm_device_append(device, m) < 0)
                 m = sd_bus_message_unref(m);
-        domus_vm_device_free(device);
         domus_vm_call(job->domain->vm, m, PLUG_SECONDS, on_plugged, job);
 }
 
 static void plug_next(DomusDomainJob *job)
 {
         Change *c = job->data;
-        DomusVmDevice *device;
+        DomusDomain *d = job->domain;
+        const char *alias;
         GError *error = NULL;
 
         if (c->next == c->sent->len) {
                 finish_change(job);
                 return;
         }
-        device = domus_device_open(job->domain, job->domain->live, c->sent->pdata[c->next], &error);
-        if (device) {
-                send_device(job, device);
+        alias = c->sent->pdata[c->next];
+        c->log_start = d->log_path ? domus_log_size(d->log_path) : 0;
+        c->device = domus_device_open(d, d->live, alias, &error);
+        if (c->device) {
+                domus_qsd_when_ready(d, alias, c->log_start, on_ready, job);
                 return;
         }
         on_plugged(NULL, error, job);

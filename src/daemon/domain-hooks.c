@@ -7,6 +7,10 @@ void domus_hook_volume_clear(DomusHookVolume *v)
 {
         g_free(v->path);
         g_free(v->format);
+        g_free(v->host);
+        g_free(v->port);
+        g_free(v->unit);
+        g_free(v->initiator);
         *v = (DomusHookVolume){ 0 };
 }
 

@@ -13,6 +13,7 @@
 typedef struct {
         char *path, *format;
         bool block;
+        char *host, *port, *unit, *initiator; /* path NULL: an iSCSI unit, as in DomusVolumeLocation */
 } DomusHookVolume;
 
 #define DOMUS_HOOK_QUEUES_MAX 8

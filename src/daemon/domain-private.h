@@ -59,6 +59,7 @@ struct DomusDomain {
         DomusBoot *boot;        /* while the boot loader runs */
         GHashTable *taps;       /* aliases of the interfaces whose device was made */
         GHashTable *disk_paths; /* alias -> path of a disk of type volume */
+        GHashTable *monitors;   /* alias -> connection to the disk's qemu-storage-daemon: device-qsd-control.c */
         GPtrArray *ttys;        /* char *: the ptys' slave paths */
         char *log_path;
         off_t log_start;        /* where this run's lines begin */
@@ -110,7 +111,7 @@ void domus_domain_emit_device(DomusDomain *d, DomusEventKind kind, int a, const 
 /* reason: virConnectDomainEventAgentLifecycleReason. */
 void domus_domain_emit_agent(DomusDomain *d, bool connected, int reason);
 /* target: of the disk; path: its image, or NULL; value: bytes. */
-void domus_domain_emit_threshold(DomusDomain *d, const char *target, const char *path, uint64_t value);
+void domus_domain_emit_threshold(DomusDomain *d, const char *target, const char *path, uint64_t value, uint64_t excess);
 void domus_domain_emit_value(DomusDomain *d, DomusEventKind kind, uint64_t value);
 
 /* manager.c */
@@ -171,7 +172,8 @@ bool domus_domain_settle_formats(const DomusManager *m, const DomusDomain *domai
 void domus_domain_note_device_error(DomusDomain *d, const char *alias, const char *what);
 void domus_domain_note_balloon(DomusDomain *d, uint64_t bytes);
 void domus_domain_note_tray(DomusDomain *d, const char *alias, bool open);
-void domus_domain_note_threshold(DomusDomain *d, const char *alias, uint64_t threshold);
+/* excess: bytes, 0 if not known. */
+void domus_domain_note_threshold(DomusDomain *d, const char *alias, uint64_t threshold, uint64_t excess);
 void domus_domain_note_port(DomusDomain *d, const char *alias, bool open);
 
 /* domain-agent.c */

@@ -301,6 +301,7 @@ static void release_resources(DomusDomain *d)
         d->kill_timer = sd_event_source_disable_unref(d->kill_timer);
         g_clear_pointer(&d->agent, domus_agent_free);
         g_clear_pointer(&d->boot, domus_boot_free);
+        domus_qsd_forget_all(d);
         domus_devices_release_all(d);
         g_clear_pointer(&d->console, domus_console_free);
         g_clear_pointer(&d->vm, domus_vm_free);
@@ -394,7 +395,7 @@ static void on_port_opened(DomusVm *vm, const char *id, bool open, gpointer opaq
 
 static void on_block_threshold(DomusVm *vm, const char *id, uint64_t threshold, gpointer opaque)
 {
-        domus_domain_note_threshold(opaque, id, threshold);
+        domus_domain_note_threshold(opaque, id, threshold, 0); /* a guest may be far beyond it when this is read */
 }
 
 const DomusVmHandlers domus_domain_vm_handlers = {

@@ -15,9 +15,9 @@
 #include "daemon/vmspawn.h"
 #include "vmproto/vmproto.h"
 
-/* Together the bound on a start, with that of the boot loader where there is one. Configure reads kernel and initrd. */
+/* Together the bound on a start, with that of the boot loader where there is one. Configure reads kernel and initrd, and waits for the servers of images. */
 #define HELLO_SECONDS 8
-#define CONFIGURE_SECONDS 15
+#define CONFIGURE_SECONDS 40
 #define START_SECONDS 7
 #define QUIT_SECONDS 3
 
@@ -86,7 +86,9 @@ static void on_configured(sd_bus_message *reply, const GError *error, gpointer o
 
         g_clear_pointer(&d->launch, domus_launch_free);
         if (error) {
-                fail_late(job, error);
+                g_autoptr(GError) own = domus_qsd_explain_any(d, d->log_start, error);
+
+                fail_late(job, own);
                 return;
         }
         m = domus_vm_message(d->vm, VM_START);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <string.h>
 
+#include "daemon/device.h"
 #include "daemon/domain-private.h"
 
 /* --- Life --- */
@@ -24,6 +25,7 @@ DomusDomain *domus_domain_new(DomusManager *m, const DomusDomainDef *def)
 void domus_domain_make_tables(DomusDomain *d)
 {
         d->disk_paths = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+        d->monitors = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, domus_qsd_monitor_free);
         d->taps = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         d->disk_errors = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 }
@@ -31,6 +33,7 @@ void domus_domain_make_tables(DomusDomain *d)
 void domus_domain_clear_tables(DomusDomain *d)
 {
         g_clear_pointer(&d->disk_paths, g_hash_table_unref);
+        g_clear_pointer(&d->monitors, g_hash_table_unref);
         g_clear_pointer(&d->taps, g_hash_table_unref);
         g_clear_pointer(&d->disk_errors, g_hash_table_unref);
 }
@@ -188,9 +191,9 @@ void domus_domain_emit_agent(DomusDomain *d, bool connected, int reason)
                                          VIR_CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_DISCONNECTED });
 }
 
-void domus_domain_emit_threshold(DomusDomain *d, const char *target, const char *path, uint64_t value)
+void domus_domain_emit_threshold(DomusDomain *d, const char *target, const char *path, uint64_t value, uint64_t excess)
 {
-        emit(d, (DomusEvent){ .kind = DOMUS_EVENT_BLOCK_THRESHOLD, .text = target, .path = path, .value = value });
+        emit(d, (DomusEvent){ .kind = DOMUS_EVENT_BLOCK_THRESHOLD, .text = target, .path = path, .value = value, .excess = excess });
 }
 
 void domus_domain_emit_value(DomusDomain *d, DomusEventKind kind, uint64_t value)

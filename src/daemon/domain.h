@@ -168,6 +168,8 @@ typedef struct {
 } DomusDiskInfo;
 
 bool domus_domain_disk_info(DomusDomain *d, const DomusDevice *disk, DomusDiskInfo *ret, GError **error);
+/* Of a running domain, on a server that says nothing of it but its size: the VM's counter "size". */
+bool domus_domain_disk_is_remote(const DomusDomain *d, const DomusDevice *disk);
 /* Of a file or device, NULL: none. */
 const char *domus_domain_disk_path(const DomusDomain *d, const DomusDevice *disk);
 int domus_domain_disk_error(const DomusDomain *d, const DomusDevice *disk); /* virDomainDiskErrorCode */

@@ -70,14 +70,8 @@ static const char *without_stamp(const char *line)
         return z && z - line < 32 ? z + strlen("Z error: ") : line;
 }
 
-/* The last line of text that is not blank, cut in place. */
-static char *last_line(char *text)
+static char *printable(char *line)
 {
-        char *line;
-
-        g_strchomp(text);
-        line = strrchr(text, '\n');
-        line = line ? line + 1 : text;
         for (char *p = line; *p; p++) {
                 if ((unsigned char)*p < ' ' || (unsigned char)*p >= 127)
                         *p = '?';
@@ -85,23 +79,50 @@ static char *last_line(char *text)
         return line;
 }
 
-char *domus_log_last_line(const char *path, off_t from)
+/* The last line of text that is not blank, cut in place. */
+static char *last_line(char *text)
+{
+        char *line;
+
+        g_strchomp(text);
+        line = strrchr(text, '\n');
+        return printable(line ? line + 1 : text);
+}
+
+/* The file's last part, not from before the offset, in a buffer of TAIL_SIZE + 1 bytes. */
+static bool read_tail(const char *path, off_t from, char *buf)
 {
         int DOMUS_CLOSE_FD fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        off_t end = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
+        ssize_t n = fd < 0 ? -1 : fd_pread_full(fd, buf, TAIL_SIZE, MAX(from, end - TAIL_SIZE));
+
+        buf[MAX(n, 0)] = 0;
+        return n > 0;
+}
+
+char *domus_log_last_line(const char *path, off_t from)
+{
         char text[TAIL_SIZE + 1];
         char *line;
-        off_t end;
-        ssize_t n;
 
-        if (fd < 0)
+        if (!read_tail(path, from, text))
                 return NULL;
-        end = lseek(fd, 0, SEEK_END);
-        n = fd_pread_full(fd, text, TAIL_SIZE, MAX(from, end - TAIL_SIZE));
-        if (n <= 0)
-                return NULL;
-        text[n] = 0;
         line = last_line(text);
         return line[0] ? g_strdup(without_stamp(line)) : NULL;
+}
+
+char *domus_log_find_last(const char *path, off_t from, const char *prefix)
+{
+        char text[TAIL_SIZE + 1];
+        char *line;
+
+        if (!read_tail(path, from, text))
+                return NULL;
+        line = g_strrstr(text, prefix);
+        if (!line)
+                return NULL;
+        line[strcspn(line, "\n")] = 0;
+        return g_strdup(printable(g_strchomp(line)) + strlen(prefix));
 }
 
 off_t domus_log_size(const char *path)

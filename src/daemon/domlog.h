@@ -14,5 +14,7 @@ int domus_log_open(const char *log_dir, const char *name, char **ret_path, GErro
 void domus_log_note(const char *path, const char *format, ...) G_GNUC_PRINTF(2, 3);
 /* The last line that was written at or after the offset, printable and without time stamp; NULL if there is none. g_free. */
 char *domus_log_last_line(const char *path, off_t from);
+/* What follows the last occurrence of prefix in its line, of what was written at or after the offset, printable; NULL if there is none. g_free. */
+char *domus_log_find_last(const char *path, off_t from, const char *prefix);
 /* The file's size now; 0 if unknown. */
 off_t domus_log_size(const char *path);

@@ -6,6 +6,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "daemon/device.h"
 #include "daemon/domain-private.h"
 #include "model/domain-device.h"
 #include "daemon/runstate.h"
@@ -136,10 +137,12 @@ static bool reconnect(DomusManager *m, const char *dir, GError **error)
         if (d) {
                 restore(d, &s, g_steal_pointer(&live));
                 d->vm = domus_vm_attach(m->loop, dir, s.pid, s.start_time, &domus_domain_vm_handlers, d, &gone);
-                if (d->vm)
+                if (d->vm) {
+                        domus_qsd_listen_again(d);
                         domus_domain_submit(d, run_reconnect, false, 0, NULL, NULL, NULL);
-                else
+                } else {
                         restore_gone(d, s.state);
+                }
                 if (d->vm && s.autodestroy) /* its owner was connected to the earlier daemon */
                         domus_domain_destroy(d, 0, NULL, NULL);
         }

@@ -126,6 +126,17 @@ static void block_stats_flags(struct call *call, const void *p)
 
 /* --- Sizes and errors --- */
 
+static void on_remote_info(GHashTable *by_alias, const GError *error, gpointer opaque)
+{
+        struct query *q = opaque;
+        uint64_t size;
+
+        if (!answered(q, by_alias, error))
+                return;
+        size = counter(q, by_alias, "size");
+        call_reply(query_end(q), &(struct remote_domain_get_block_info_ret){ size, size, size });
+}
+
 static void block_info(struct call *call, const void *p)
 {
         const struct remote_domain_get_block_info_args *args = p;
@@ -136,7 +147,9 @@ static void block_info(struct call *call, const void *p)
 
         if (!disk)
                 return;
-        if (domus_domain_disk_info(d, disk, &info, &error))
+        if (domus_domain_disk_is_remote(d, disk))
+                ask(call, &args->dom, args->path, 0, on_remote_info);
+        else if (domus_domain_disk_info(d, disk, &info, &error))
                 call_reply(call, &(struct remote_domain_get_block_info_ret){ info.allocation, info.capacity, info.physical });
         else
                 call_fail_take(call, error);

@@ -63,6 +63,9 @@ typedef struct {
         const char *pool, *volume;   /* volume */
         const char *protocol, *name; /* network: "nbd", "iscsi", "http", "https" */
         const char *host, *port, *socket; /* of network; socket: a path instead of host and port */
+        const char *initiator;       /* iscsi: our IQN; NULL: any */
+        const char *query;           /* http, https: what follows "?" */
+        bool unverified;             /* https: the server's certificate is not checked */
         const char *startup_policy;  /* "mandatory", "requisite", "optional" */
         const char *format;          /* "raw", "qcow2", ...; NULL: not known yet */
         const char *cache, *io, *discard, *detect_zeroes, *error_policy, *rerror_policy;

@@ -24,14 +24,21 @@ static const struct element_rule iotune_rules[] = {
         {},
 };
 
+static const struct element_rule initiator_rules[] = {
+        { "iqn", 0, RULE_ATTRS{ { "name" }, {} } },
+        {},
+};
+
 static const struct element_rule source_rules[] = {
         { "host", 0, RULE_ATTRS{ { "name" }, { "port" }, { "transport", "tcp|unix" }, { "socket" }, {} } },
+        { "ssl", 0, RULE_ATTRS{ { "verify", "yes|no" }, {} } },
+        { "initiator", 0, NULL, initiator_rules },
         {},
 };
 
 #define SOURCE_ATTRS                                                                                          \
         RULE_ATTRS{ { "file" }, { "dev" }, { "pool" }, { "volume" }, { "protocol", "nbd|iscsi|http|https" },  \
-                { "name" }, { "startupPolicy", "mandatory|requisite|optional" }, { "index" }, {} }
+                { "name" }, { "query" }, { "startupPolicy", "mandatory|requisite|optional" }, { "index" }, {} }
 
 static const struct element_rule disk_rules[] = {
         { "driver", 0,
@@ -82,6 +89,26 @@ static const struct element_rule rule = {
 
 /* --- Source --- */
 
+/* What only some protocols have. */
+static bool parse_protocol(DomusDevice *d, xmlNode *source, GError **error)
+{
+        DomusDisk *disk = &d->disk;
+        bool iscsi = strcmp(disk->protocol, "iscsi") == 0, http = g_str_has_prefix(disk->protocol, "http");
+        const char *other = xml_child(source, "initiator") && !iscsi                                ? "<initiator>" :
+                            xml_child(source, "ssl") && strcmp(disk->protocol, "https") != 0        ? "<ssl>" :
+                            disk->query && !http                                                    ? "'query'" :
+                                                                                                      NULL;
+        g_autofree char *verify = xml_attr(xml_child(source, "ssl"), "verify");
+
+        if (other)
+                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "%s is not supported with protocol '%s' (line %ld)", other, disk->protocol,
+                                   xmlGetLineNo(d->node));
+        if (iscsi && (!disk->name || !*disk->name))
+                return domain_fail(error, DOMUS_ERROR_XML, "missing name of the iSCSI target (line %ld)", xmlGetLineNo(d->node));
+        disk->unverified = g_strcmp0(verify, "no") == 0;
+        return true;
+}
+
 static bool parse_network(DomusDevice *d, xmlNode *source, GError **error)
 {
         DomusDisk *disk = &d->disk;
@@ -92,13 +119,15 @@ static bool parse_network(DomusDevice *d, xmlNode *source, GError **error)
         disk->host = device_attr(d, host, "name");
         disk->port = device_attr(d, host, "port");
         disk->socket = device_attr(d, host, "socket");
+        disk->query = device_attr(d, source, "query");
+        disk->initiator = device_attr(d, xml_child(xml_child(source, "initiator"), "iqn"), "name");
         if (!disk->protocol)
                 return domain_fail(error, DOMUS_ERROR_XML, "missing network source protocol type");
         if (!disk->host && !disk->socket)
                 return domain_fail(error, DOMUS_ERROR_XML, "missing <host> for the network disk (line %ld)", xmlGetLineNo(d->node));
         if (disk->socket && strcmp(disk->protocol, "nbd") != 0)
                 return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "transport 'unix' is supported only with protocol 'nbd'");
-        return true;
+        return parse_protocol(d, source, error);
 }
 
 static bool parse_path(DomusDevice *d, xmlNode *source, GError **error)

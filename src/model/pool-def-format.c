@@ -34,6 +34,8 @@ static void append_source(GString *out, const DomusPoolDef *def)
 
 static void append_target(GString *out, const DomusPoolDef *def, const DomusPoolState *state)
 {
+        if (!def->path)
+                return;
         g_string_append(out, "  <target>\n");
         xml_append(out, "    <path>%s</path>\n", def->path);
         storage_append_permissions(out, state && state->perms.mode >= 0 ? &state->perms : &def->perms, 4);

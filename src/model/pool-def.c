@@ -59,6 +59,7 @@ enum {
         NEEDS_DIR = 1 << 1,
         NEEDS_DEVICE = 1 << 2,
         NEEDS_TARGET = 1 << 3,
+        NEEDS_INITIATOR = 1 << 4,
 };
 
 static const char *const fs_formats[] = { "auto", "ext2", "ext3", "ext4", "xfs", "vfat", "iso9660", "udf", "btrfs", NULL };
@@ -77,6 +78,7 @@ static const DomusPoolTypeInfo types[DOMUS_POOL_TYPES] = {
         [DOMUS_POOL_LOGICAL] = { "logical", logical_formats, NULL, 0 },
         [DOMUS_POOL_DISK] = { "disk", disk_formats, partition_formats, NEEDS_TARGET | NEEDS_DEVICE },
         [DOMUS_POOL_ISCSI] = { "iscsi", NULL, NULL, NEEDS_TARGET | NEEDS_HOST | NEEDS_DEVICE },
+        [DOMUS_POOL_ISCSI_DIRECT] = { "iscsi-direct", NULL, NULL, NEEDS_HOST | NEEDS_DEVICE | NEEDS_INITIATOR },
 };
 
 const DomusPoolTypeInfo *domus_pool_type_info(DomusPoolType type)
@@ -259,6 +261,8 @@ static bool check_needs(const DomusPoolDef *def, GError **error)
                 return xml_fail(error, DOMUS_ERROR_XML, "missing storage pool source path");
         if (needs & NEEDS_DEVICE && def->devices->len != 1)
                 return xml_fail(error, DOMUS_ERROR_XML, "a pool of type '%s' needs one source device", types[def->type].name);
+        if (needs & NEEDS_INITIATOR && !def->initiator)
+                return xml_fail(error, DOMUS_ERROR_XML, "missing storage pool initiator iqn");
         if (needs & NEEDS_TARGET && !def->path)
                 return xml_fail(error, DOMUS_ERROR_XML, "missing storage pool target path");
         return true;

@@ -20,6 +20,7 @@ typedef enum {
         DOMUS_POOL_LOGICAL,
         DOMUS_POOL_DISK,
         DOMUS_POOL_ISCSI,
+        DOMUS_POOL_ISCSI_DIRECT,
         DOMUS_POOL_TYPES,
 } DomusPoolType;
 
@@ -32,14 +33,14 @@ typedef struct {
         char *host;
         unsigned port;
         char *dir;
-        GPtrArray *devices;      /* of char *: paths; iscsi: the target's IQN */
+        GPtrArray *devices;      /* of char *: paths; iscsi, iscsi-direct: the target's IQN */
         char *source_name;       /* logical: the volume group, always there */
-        char *initiator;         /* iscsi: our IQN */
+        char *initiator;         /* iscsi: our IQN; iscsi-direct: always there */
         char *format;            /* always there for types that have formats; else NULL */
         char *protocol_version;  /* netfs: NFS version */
         char *vendor, *product;
         /* Target. */
-        char *path;              /* without trailing and double slashes; always there */
+        char *path;              /* without trailing and double slashes; NULL only for iscsi-direct */
         DomusPermissions perms;
 } DomusPoolDef;
 

@@ -74,6 +74,20 @@ static const char *const pools[] = {
         "    <path>/dev/disk/by-path</path>\n"
         "  </target>\n"
         "</pool>\n",
+        "<pool type='iscsi-direct'>\n"
+        "  <name>direct</name>\n"
+        "  <uuid>c1a5e6f0-1111-4222-8333-944455566688</uuid>\n"
+        "  <capacity unit='bytes'>0</capacity>\n"
+        "  <allocation unit='bytes'>0</allocation>\n"
+        "  <available unit='bytes'>0</available>\n"
+        "  <source>\n"
+        "    <host name='2001:db8::1' port='3261'/>\n"
+        "    <device path='iqn.2001-04.com.example:disk'/>\n"
+        "    <initiator>\n"
+        "      <iqn name='iqn.2001-04.com.example:us'/>\n"
+        "    </initiator>\n"
+        "  </source>\n"
+        "</pool>\n",
 };
 
 static void test_pool_round_trip(void)

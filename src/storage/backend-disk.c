@@ -159,6 +159,26 @@ static bool build(const StorageCancel *c, const DomusPoolDef *def, unsigned flag
         return run_script(c, "", device_of(def), script, error);
 }
 
+/* The kernel's devices of the partitions go first: that fails where one is in use. */
+static bool forget_partitions(const StorageCancel *c, const char *device, GError **error)
+{
+        const char *argv[] = { "partx", "--delete", "--", device, NULL };
+        g_autoptr(GError) local = NULL;
+
+        if (storage_run(c, argv, NULL, 0, NULL, &local) || !strstr(local->message, "busy"))
+                return true; /* or it had none */
+        tell_kernel(c, device);
+        g_propagate_error(error, g_steal_pointer(&local));
+        return false;
+}
+
+static bool destroy(const StorageCancel *c, const DomusPoolDef *def, unsigned flags, GError **error)
+{
+        const char *wipe[] = { "wipefs", "--all", "--", device_of(def), NULL };
+
+        return forget_partitions(c, device_of(def), error) && storage_run(c, wipe, NULL, 0, NULL, error);
+}
+
 /* --- Volumes --- */
 
 static bool check_request(const DomusPoolDef *def, const DiskTable *t, const DomusVolumeDef *vol, unsigned flags, GError **error)
@@ -253,6 +273,7 @@ const DomusPoolBackend storage_backend_disk = {
         .check = check,
         .build = build,
         .start = start,
+        .destroy = destroy,
         .scan = scan,
         .measure = measure,
         .create = create,

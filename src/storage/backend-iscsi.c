@@ -10,19 +10,11 @@
 #include "storage/block.h"
 #include "storage/iscsi.h"
 
-#define DEFAULT_PORT 3260
 #define SESSIONS "/sys/class/iscsi_session"
 
 static const char *target_of(const DomusPoolDef *def)
 {
         return def->devices->pdata[0];
-}
-
-static char *portal_of(const char *host, unsigned port)
-{
-        bool v6 = strchr(host, ':');
-
-        return g_strdup_printf(v6 ? "[%s]:%u" : "%s:%u", host, port ? port : DEFAULT_PORT);
 }
 
 static void free_volume(gpointer p)
@@ -80,7 +72,7 @@ static bool discover(const StorageCancel *c, const char *portal, const char *int
 
 static bool node_command(const StorageCancel *c, const DomusPoolDef *def, const char *interface, const char *what, GError **error)
 {
-        g_autofree char *portal = portal_of(def->host, def->port);
+        g_autofree char *portal = iscsi_portal(def->host, def->port);
         const char *argv[] = { "iscsiadm", "--mode", "node", "--portal", portal, "--targetname", target_of(def), what,
                                interface ? "--interface" : NULL, interface, NULL };
 
@@ -94,7 +86,7 @@ static char *interface_of(const DomusPoolDef *def)
 
 static bool start(const StorageCancel *c, const DomusPoolDef *def, GError **error)
 {
-        g_autofree char *interface = interface_of(def), *portal = portal_of(def->host, def->port), *text = NULL;
+        g_autofree char *interface = interface_of(def), *portal = iscsi_portal(def->host, def->port), *text = NULL;
         int session;
 
         if (!find_session(c, def, &session, error))
@@ -108,11 +100,15 @@ static bool start(const StorageCancel *c, const DomusPoolDef *def, GError **erro
         return node_command(c, def, interface, "--login", error);
 }
 
+/* A session that is gone, by the target's doing or somebody else's, needs no logout. */
 static bool stop(const StorageCancel *c, const DomusPoolDef *def, GError **error)
 {
         g_autofree char *interface = interface_of(def);
+        int session;
 
-        return node_command(c, def, interface, "--logout", error);
+        if (!find_session(c, def, &session, error))
+                return false;
+        return session < 0 || node_command(c, def, interface, "--logout", error);
 }
 
 /* --- Units --- */
@@ -129,23 +125,46 @@ static char *find_entry(const char *dir, const char *prefix)
         return NULL;
 }
 
+#define TYPE_DISK "0"
+#define TYPE_SIMPLIFIED_DISK "14"
+
+static bool is_disk(const char *dir)
+{
+        g_autofree char *path = g_build_filename(dir, "type", NULL), *type = NULL;
+
+        return g_file_get_contents(path, &type, NULL, NULL) && (strcmp(g_strstrip(type), TYPE_DISK) == 0 || strcmp(type, TYPE_SIMPLIFIED_DISK) == 0);
+}
+
+/* The kernel makes a disk of a unit, and udev its names, some time after the unit was found. NULL: that does not happen. g_free. */
+static char *wait_for_path(const StorageCancel *c, const DomusPoolDef *def, const char *dir)
+{
+        g_autofree char *block = g_build_filename(dir, "block", NULL), *entry = NULL, *base = NULL, *node = NULL;
+
+        if (!storage_block_wait(c, block, NULL))
+                return NULL;
+        entry = find_entry(block, "");
+        if (!entry)
+                return NULL;
+        base = g_path_get_basename(entry);
+        node = g_build_filename("/dev", base, NULL);
+        return storage_block_wait(c, node, NULL) ? storage_block_wait_stable_path(c, def->path, node) : NULL;
+}
+
 /* unit: HOST:BUS:TARGET:LUN; dir: its folder in sysfs. Units that are no disks are none of ours. */
 static void scan_unit(const StorageCancel *c, const DomusPoolDef *def, const char *unit, const char *dir, DomusPoolScan *ret)
 {
-        g_autofree char *block = g_build_filename(dir, "block", NULL), *entry = find_entry(block, ""), *base = NULL, *node = NULL, *name = NULL;
         const char *address = strchr(unit, ':');
+        g_autofree char *path = address && is_disk(dir) ? wait_for_path(c, def, dir) : NULL, *name = NULL;
         DomusVolumeDef *vol;
 
-        if (!entry || !address)
+        if (!path)
                 return;
-        base = g_path_get_basename(entry);
-        node = g_build_filename("/dev", base, NULL);
         name = g_strconcat("unit", address, NULL); /* the host's number changes with every login */
         vol = domus_volume_def_new(name);
-        vol->path = storage_block_stable_path(def->path, node);
+        vol->path = g_steal_pointer(&path);
         vol->key = g_strdup(vol->path);
         vol->format = g_strdup("raw");
-        if (!storage_block_wait(c, vol->path, NULL) || !storage_block_update(c, def, vol, true, NULL)) {
+        if (!storage_block_update(c, def, vol, true, NULL)) {
                 domus_volume_def_free(vol);
                 return;
         }
@@ -194,7 +213,7 @@ static bool scan(const StorageCancel *c, const DomusPoolDef *def, DomusRawNames 
 
 static bool find(const StorageCancel *c, const char *host, GString *out, GError **error)
 {
-        g_autofree char *portal = host ? portal_of(host, 0) : NULL, *text = NULL;
+        g_autofree char *portal = host ? iscsi_portal(host, 0) : NULL, *text = NULL;
 
         if (!host)
                 return storage_fail(error, DOMUS_ERROR_INVALID_ARG, "hostname must be specified for iscsi sources");

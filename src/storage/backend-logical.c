@@ -78,9 +78,15 @@ static bool start(const StorageCancel *c, const DomusPoolDef *def, GError **erro
         return measure(c, def, &state, error) && activate(c, def, true, error);
 }
 
+/* Of a group that somebody has removed, nothing is left to be stopped. */
 static bool stop(const StorageCancel *c, const DomusPoolDef *def, GError **error)
 {
-        return activate(c, def, false, error);
+        g_autoptr(GError) local = NULL;
+
+        if (activate(c, def, false, &local) || strstr(local->message, "not found"))
+                return true;
+        g_propagate_error(error, g_steal_pointer(&local));
+        return false;
 }
 
 static bool make_physical(const StorageCancel *c, const DomusPoolDef *def, const char *device, bool overwrite, GError **error)

@@ -7,6 +7,7 @@ static const DomusPoolBackend *const backends[DOMUS_POOL_TYPES] = {
         [DOMUS_POOL_DIR] = &storage_backend_dir,         [DOMUS_POOL_FS] = &storage_backend_fs,
         [DOMUS_POOL_NETFS] = &storage_backend_netfs,     [DOMUS_POOL_LOGICAL] = &storage_backend_logical,
         [DOMUS_POOL_DISK] = &storage_backend_disk,       [DOMUS_POOL_ISCSI] = &storage_backend_iscsi,
+        [DOMUS_POOL_ISCSI_DIRECT] = &storage_backend_iscsi_direct,
 };
 
 const DomusPoolBackend *storage_backend(DomusPoolType type)

@@ -54,7 +54,7 @@ typedef struct {
 } DomusPoolBackend;
 
 extern const DomusPoolBackend storage_backend_dir, storage_backend_fs, storage_backend_netfs, storage_backend_logical, storage_backend_disk,
-        storage_backend_iscsi;
+        storage_backend_iscsi, storage_backend_iscsi_direct;
 
 const DomusPoolBackend *storage_backend(DomusPoolType type);
 /* That the host has what it needs: CONFIG_UNSUPPORTED or OPERATION_DENIED otherwise. */

@@ -12,7 +12,7 @@
 #include "base/fd.h"
 #include "storage/file.h"
 
-#define WAIT_STEPS 50
+#define WAIT_STEPS 100
 #define WAIT_STEP_MS 100
 
 bool storage_block_update(const StorageCancel *c, const DomusPoolDef *def, DomusVolumeDef *vol, bool raw, GError **error)
@@ -30,15 +30,21 @@ bool storage_block_update(const StorageCancel *c, const DomusPoolDef *def, Domus
         return true;
 }
 
+/* False, with OPERATION_ABORTED, if the work shall give up. */
+static bool wait_step(const StorageCancel *c, GError **error)
+{
+        struct pollfd p = { .fd = c ? c->fd : -1, .events = POLLIN };
+
+        return poll(&p, 1, WAIT_STEP_MS) <= 0 || !storage_cancelled(c, error);
+}
+
 bool storage_block_wait(const StorageCancel *c, const char *path, GError **error)
 {
         for (unsigned i = 0; i < WAIT_STEPS; i++) {
-                struct pollfd p = { .fd = c ? c->fd : -1, .events = POLLIN };
-
                 if (access(path, F_OK) == 0)
                         return true;
-                if (poll(&p, 1, WAIT_STEP_MS) > 0)
-                        return !storage_cancelled(c, error);
+                if (!wait_step(c, error))
+                        return false;
         }
         return storage_fail(error, DOMUS_ERROR_OPERATION_FAILED, "the device '%s' does not appear", path);
 }
@@ -108,9 +114,10 @@ bool storage_block_check_empty(const StorageCancel *c, const DomusPoolDef *def, 
         return !*found || storage_fail(error, DOMUS_ERROR_STORAGE_POOL_BUILT, "device '%s' of pool '%s' holds '%s' already", device, def->name, found);
 }
 
-char *storage_block_stable_path(const char *dir, const char *node)
+/* NULL: there is none. */
+static char *find_link(const char *dir, const char *node)
 {
-        g_autoptr(GDir) d = strcmp(dir, "/dev") == 0 ? NULL : g_dir_open(dir, 0, NULL);
+        g_autoptr(GDir) d = g_dir_open(dir, 0, NULL);
         const char *name;
 
         while (d && (name = g_dir_read_name(d))) {
@@ -118,6 +125,26 @@ char *storage_block_stable_path(const char *dir, const char *node)
 
                 if (real && strcmp(real, node) == 0)
                         return g_steal_pointer(&path);
+        }
+        return NULL;
+}
+
+char *storage_block_stable_path(const char *dir, const char *node)
+{
+        char *link = strcmp(dir, "/dev") == 0 ? NULL : find_link(dir, node);
+
+        return link ? link : g_strdup(node);
+}
+
+char *storage_block_wait_stable_path(const StorageCancel *c, const char *dir, const char *node)
+{
+        for (unsigned i = 0; strcmp(dir, "/dev") != 0 && i < WAIT_STEPS; i++) {
+                char *link = find_link(dir, node);
+
+                if (link)
+                        return link;
+                if (!wait_step(c, NULL))
+                        break;
         }
         return g_strdup(node);
 }

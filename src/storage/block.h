@@ -16,5 +16,6 @@ bool storage_block_set_owner(const DomusVolumeDef *vol, GError **error);
 bool storage_block_content(const StorageCancel *c, const char *device, char **ret, GError **error);
 /* STORAGE_POOL_BUILT if there is something. */
 bool storage_block_check_empty(const StorageCancel *c, const DomusPoolDef *def, const char *device, GError **error);
-/* The name below dir of the device at node (g_free): node itself if there is none. */
+/* The name below dir of the device at node (g_free): node itself if there is none. The second waits some seconds for udev to make one. */
 char *storage_block_stable_path(const char *dir, const char *node);
+char *storage_block_wait_stable_path(const StorageCancel *c, const char *dir, const char *node);

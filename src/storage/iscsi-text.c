@@ -6,6 +6,22 @@
 
 #include "model/pool-def.h"
 
+#define DEFAULT_PORT 3260
+
+char *iscsi_portal(const char *host, unsigned port)
+{
+        bool v6 = strchr(host, ':');
+
+        return g_strdup_printf(v6 ? "[%s]:%u" : "%s:%u", host, port ? port : DEFAULT_PORT);
+}
+
+unsigned iscsi_unit_of(const char *volume)
+{
+        const char *last = strrchr(volume, ':');
+
+        return last ? (unsigned)strtoul(last + 1, NULL, 10) : 0;
+}
+
 /* The words of a line; NULL-terminated. */
 static char **words_of(const char *line)
 {

@@ -104,7 +104,7 @@ DomusPool *domus_pools_lookup_target(DomusPools *pools, const char *path, GError
 
         g_hash_table_iter_init(&iter, pools->by_name);
         while (g_hash_table_iter_next(&iter, NULL, &p))
-                if (((DomusPool *)p)->active && strcmp(((DomusPool *)p)->def->path, clean) == 0)
+                if (((DomusPool *)p)->active && g_strcmp0(((DomusPool *)p)->def->path, clean) == 0)
                         return p;
         storage_fail(error, DOMUS_ERROR_NO_STORAGE_POOL, "no storage pool with matching target path '%s'", path);
         return NULL;
@@ -118,6 +118,7 @@ static unsigned traits(const DomusPool *p)
                 [DOMUS_POOL_DIR] = VIR_CONNECT_LIST_STORAGE_POOLS_DIR,         [DOMUS_POOL_FS] = VIR_CONNECT_LIST_STORAGE_POOLS_FS,
                 [DOMUS_POOL_NETFS] = VIR_CONNECT_LIST_STORAGE_POOLS_NETFS,     [DOMUS_POOL_LOGICAL] = VIR_CONNECT_LIST_STORAGE_POOLS_LOGICAL,
                 [DOMUS_POOL_DISK] = VIR_CONNECT_LIST_STORAGE_POOLS_DISK,       [DOMUS_POOL_ISCSI] = VIR_CONNECT_LIST_STORAGE_POOLS_ISCSI,
+                [DOMUS_POOL_ISCSI_DIRECT] = VIR_CONNECT_LIST_STORAGE_POOLS_ISCSI_DIRECT,
         };
 
         return (p->active ? VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE : VIR_CONNECT_LIST_STORAGE_POOLS_INACTIVE) |
@@ -187,6 +188,7 @@ static bool same_source(const DomusPoolDef *a, const DomusPoolDef *b)
         case DOMUS_POOL_LOGICAL:
                 return same(a->source_name, b->source_name);
         case DOMUS_POOL_ISCSI:
+        case DOMUS_POOL_ISCSI_DIRECT:
                 return same(a->host, b->host) && same(first_device(a), first_device(b)) && g_strcmp0(a->initiator, b->initiator) == 0;
         default:
                 return false;

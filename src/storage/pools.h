@@ -130,9 +130,10 @@ int domus_volume_download(DomusVolume *v, uint64_t offset, uint64_t length, bool
 /* --- For domains --- */
 
 typedef struct {
-        char *path;
+        char *path; /* NULL: an iSCSI unit that is no device of the host */
         char *format;
         bool block; /* a block device */
+        char *host, *port, *unit, *initiator; /* of such a unit: where (port NULL: the usual one), "TARGET/NUMBER", and who asks */
 } DomusVolumeLocation;
 
 /* Where the volume is, for a guest that will use it. Active pools only; NO_STORAGE_POOL, NO_STORAGE_VOL, or OPERATION_INVALID "storage pool 'x' is not

@@ -163,6 +163,8 @@ static void test_iscsi(void)
         g_assert_cmpint(iscsi_find_session(sessions, "iqn.b"), ==, -1);
         g_assert_cmpint(iscsi_find_session("", "iqn.a"), ==, -1);
         g_assert_true(iscsi_has_target(targets, "iqn.b"));
+        g_assert_cmpuint(iscsi_unit_of("unit:0:0:17"), ==, 17);
+        g_assert_cmpuint(iscsi_unit_of("none"), ==, 0);
         g_assert_false(iscsi_has_target(targets, "iqn"));
         iscsi_append_sources(targets, "h", out);
         g_assert_cmpstr(out->str, ==,

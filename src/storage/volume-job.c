@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "storage/file.h"
+#include "storage/image.h"
 #include "storage/pool-private.h"
 #include "storage/transfer.h"
 
@@ -159,9 +160,22 @@ static bool unsupported(const DomusPool *p, const char *what, GError **error)
 
 /* --- Creation --- */
 
+/* What is copied must be all there, with what it is based on: qemu-img takes what is missing for zeroes. */
+static bool check_source(const DomusVolumeDef *source, GError **error)
+{
+        DomusImage image = { 0 };
+
+        if (!source || source->type != DOMUS_VOLUME_FILE || !source->format || strcmp(source->format, "raw") == 0 || strcmp(source->format, "iso") == 0)
+                return true;
+        if (!domus_image_probe(source->path, source->format, &image, error))
+                return false;
+        domus_image_clear(&image);
+        return true;
+}
+
 static bool work_create(const StorageCancel *c, struct volume_job *job, GError **error)
 {
-        return job->backend->create(c, job->pool_def, job->def, job->source_def, job->flags, error);
+        return check_source(job->source_def, error) && job->backend->create(c, job->pool_def, job->def, job->source_def, job->flags, error);
 }
 
 static void apply_create(struct volume_job *job)
@@ -209,7 +223,9 @@ void domus_pool_create_volume(DomusPool *p, const char *xml, DomusVolume *source
         g_autoptr(DomusVolumeDef) def = domus_volume_def_parse(xml, parse, &error);
         struct volume_job *job;
 
-        if (!def || !check_create(p, def, &error) || (source && !volume_begin(source, false, &error))) {
+        if (def && source && source->def->type == DOMUS_VOLUME_NETWORK)
+                unsupported(source->pool, "copying of volumes", &error);
+        if (error || !def || !check_create(p, def, &error) || (source && !volume_begin(source, false, &error))) {
                 done(NULL, error, opaque);
                 return;
         }
@@ -326,7 +342,9 @@ void domus_volume_resize(DomusVolume *v, uint64_t capacity, unsigned flags, Domu
         struct volume_job *job;
         uint64_t target;
 
-        if (!resize_target(v, capacity, flags, &target, &error)) {
+        if (!storage_backend(v->pool->def->type)->resize)
+                unsupported(v->pool, "changing of volume capacity", &error);
+        if (error || !resize_target(v, capacity, flags, &target, &error)) {
                 done(NULL, error, opaque);
                 return;
         }
@@ -346,7 +364,7 @@ static bool work_wipe(const StorageCancel *c, struct volume_job *job, GError **e
 
 void domus_volume_wipe(DomusVolume *v, unsigned algorithm, DomusVolumeDone done, gpointer opaque)
 {
-        struct volume_job *job = begin_change(v, true, NULL, done, opaque);
+        struct volume_job *job = begin_change(v, v->def->type != DOMUS_VOLUME_NETWORK, "wiping of volumes", done, opaque);
 
         if (!job)
                 return;
@@ -359,19 +377,12 @@ void domus_volume_wipe(DomusVolume *v, unsigned algorithm, DomusVolumeDone done,
 
 static bool work_transfer(const StorageCancel *c, struct volume_job *job, GError **error)
 {
-        g_autoptr(GError) local = NULL;
-        bool ok = storage_transfer(c, job->def, &job->transfer, &local);
-
+        if (!storage_transfer(c, job->def, &job->transfer, error))
+                return false;
         /* Whoever uploads says what the image is: its format is read anew, once. */
-        if (ok && job->write && job->transfer.offset == 0)
+        if (job->write && job->transfer.offset == 0)
                 job->raw = false;
-        if (ok && job->write)
-                ok = look_again(c, job, &local);
-        storage_transfer_end(c, &job->transfer, local);
-        if (ok)
-                return true;
-        g_propagate_error(error, g_steal_pointer(&local));
-        return false;
+        return !job->write || look_again(c, job, error);
 }
 
 static void apply_upload(struct volume_job *job)
@@ -388,10 +399,44 @@ static void apply_nothing(struct volume_job *job)
 {
 }
 
-static void log_transfer(DomusVolume *v, const GError *error, gpointer opaque)
+/* What the other side is told last. */
+struct farewell {
+        StorageTransfer transfer;
+        GError *error; /* NULL: all went well */
+};
+
+static bool work_farewell(const StorageCancel *c, gpointer data, GError **error)
 {
+        struct farewell *f = data;
+
+        storage_transfer_end(c, &f->transfer, f->error);
+        return true;
+}
+
+static void on_farewell_done(gpointer data, const GError *error)
+{
+        struct farewell *f = data;
+
+        fd_close(f->transfer.fd);
+        g_clear_error(&f->error);
+        g_free(f);
+}
+
+/* Only now, when the volume is not in use any more: who hears it may go on with the volume at once. */
+static void end_transfer(DomusVolume *v, const GError *error, gpointer opaque)
+{
+        struct volume_job *job = opaque;
+        struct farewell *f;
+
         if (error)
                 log_debug("stream of a storage volume: %s", error->message);
+        if (!job->pool->pools)
+                return;
+        f = g_new0(struct farewell, 1);
+        f->transfer = job->transfer;
+        f->error = error ? g_error_copy(error) : NULL;
+        job->transfer.fd = -1;
+        storage_work_begin(job->pool->pools->workers, work_farewell, on_farewell_done, f);
 }
 
 static int begin_transfer(DomusVolume *v, StorageTransfer transfer, GError **error)
@@ -411,7 +456,8 @@ static int begin_transfer(DomusVolume *v, StorageTransfer transfer, GError **err
                 return -1;
         }
         fd_set_nonblock(fds[0], true);
-        job = job_new(v->pool, v, log_transfer, NULL);
+        job = job_new(v->pool, v, end_transfer, NULL);
+        job->opaque = job;
         job->work = work_transfer;
         job->apply = transfer.upload ? apply_upload : apply_nothing;
         job->write = transfer.upload;

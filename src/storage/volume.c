@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "storage/iscsi.h"
 #include "storage/pool-private.h"
 
 /* --- Life --- */
@@ -213,6 +214,15 @@ GPtrArray *domus_pool_list_volumes(DomusPool *p, GError **error)
 
 /* --- For domains --- */
 
+/* Of a pool of type iscsi-direct. */
+static void locate_unit(const DomusPoolDef *def, const DomusVolumeDef *vol, DomusVolumeLocation *ret)
+{
+        ret->host = g_strdup(def->host);
+        ret->port = def->port ? g_strdup_printf("%u", def->port) : NULL;
+        ret->unit = g_strdup_printf("%s/%u", (const char *)def->devices->pdata[0], iscsi_unit_of(vol->name));
+        ret->initiator = g_strdup(def->initiator);
+}
+
 bool domus_pools_resolve(DomusPools *pools, const char *pool, const char *volume, DomusVolumeLocation *ret, GError **error)
 {
         DomusPool *p = domus_pools_lookup_name(pools, pool, error);
@@ -221,7 +231,7 @@ bool domus_pools_resolve(DomusPools *pools, const char *pool, const char *volume
 
         if (!v)
                 return false;
-        if (v->def->type != DOMUS_VOLUME_FILE && v->def->type != DOMUS_VOLUME_BLOCK)
+        if (v->def->type == DOMUS_VOLUME_DIR)
                 return storage_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "volume '%s' of storage pool '%s' is no disk", volume, pool);
         if (v->writing)
                 return storage_fail(error, DOMUS_ERROR_OPERATION_INVALID, "volume '%s' is still in use.", volume);
@@ -229,7 +239,11 @@ bool domus_pools_resolve(DomusPools *pools, const char *pool, const char *volume
         format = v->def->format && v->def->type == DOMUS_VOLUME_FILE && strcmp(v->def->format, "iso") != 0 ? v->def->format : "raw";
         if (strcmp(format, "raw") == 0)
                 pool_set_raw(p, volume, true);
-        *ret = (DomusVolumeLocation){ g_strdup(v->def->path), g_strdup(format), v->def->type == DOMUS_VOLUME_BLOCK };
+        *ret = (DomusVolumeLocation){ .format = g_strdup(format), .block = v->def->type == DOMUS_VOLUME_BLOCK };
+        if (v->def->type == DOMUS_VOLUME_NETWORK)
+                locate_unit(p->def, v->def, ret);
+        else
+                ret->path = g_strdup(v->def->path);
         return true;
 }
 
@@ -237,6 +251,10 @@ void domus_volume_location_clear(DomusVolumeLocation *l)
 {
         g_free(l->path);
         g_free(l->format);
+        g_free(l->host);
+        g_free(l->port);
+        g_free(l->unit);
+        g_free(l->initiator);
         *l = (DomusVolumeLocation){ 0 };
 }
 

@@ -138,6 +138,7 @@ const struct fuzz_seed fuzz_seeds[] = {
              "<permissions><mode>0711</mode><owner>0</owner></permissions></target></pool>"),
         SEED("\0<pool type='iscsi'><name>&amp;</name><source><host name='h' port='1'/><device path='iqn'/><initiator><iqn name='i'/></initiator>"
              "</source><target><path>/dev/disk</path></target></pool>"),
+        SEED("\0<pool type='iscsi-direct'><name>d</name><source><host name='h'/><device path='iqn'/><initiator><iqn name='i'/></initiator></source></pool>"),
         SEED("\1<volume><name>a</name><capacity unit='GiB'>1</capacity><allocation>0</allocation><target><path>/p</path><format type='qcow2'/>"
              "<compat>1.1</compat><clusterSize unit='KiB'>64</clusterSize><features><lazy_refcounts/></features></target>"
              "<backingStore><path>/b</path><format type='raw'/></backingStore></volume>"),

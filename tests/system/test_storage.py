@@ -388,6 +388,10 @@ def test_damaged_images(pool, folder):
     pool.refresh()
     message = raises(libvirt.VIR_ERR_OPERATION_FAILED, pool.createXML, volume_xml('over', None, 'qcow2', more=backing_xml(folder / 'c1', 'qcow2')))
     assert 'cycle' in message and str(folder / 'c1') in message
+    # Nor are they copied, into zeroes where something is missing.
+    for name in ('short', 'c1'):
+        message = raises(libvirt.VIR_ERR_OPERATION_FAILED, pool.createXMLFrom, volume_xml('copy', 16 * MIB, 'qcow2'), pool.storageVolLookupByName(name))
+        assert str(folder / name) in message
     assert sorted(pool.listVolumes()) == ['c1', 'c2', 'short']
 
 
@@ -483,6 +487,23 @@ def test_upload_download(sconn, pool, tmp_path, folder):
     stream.recvAll(lambda s, data, o: o.extend(data), out)
     stream.finish()
     assert bytes(out) == (folder / 'v').read_bytes()[1000:1000 + 2 * MIB]
+
+
+@domus
+def test_after_a_stream(sconn, pool, tmp_path):
+    """Whoever has finished a stream can go on with the volume at once."""
+    streams = Streams(sconn)
+    (tmp_path / 'up').write_bytes(noise(1000))
+    for i in range(20):
+        vol = pool.createXML(volume_xml(f'v{i}', MIB))
+        streams.upload(vol, tmp_path / 'up')
+        vol.resize(2 * MIB)
+        stream, out = sconn.newStream(), bytearray()
+        vol.download(stream, 0, 1000)
+        stream.recvAll(lambda s, data, o: o.extend(data), out)
+        stream.finish()
+        vol.delete()
+        assert bytes(out) == (tmp_path / 'up').read_bytes()
 
 
 def test_upload_offset(sconn, pool, tmp_path, folder):

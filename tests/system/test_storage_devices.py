@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Storage pools on block devices (loop devices here): file systems, partitions; and disks that are full."""
 import os
+import re
 import shutil
 import subprocess
 
@@ -197,6 +198,74 @@ def test_partitions(sconn, loop, tmp_path):
     p.destroy()
     p.create()
     assert sorted(p.listVolumes()) == [f'{base}p{i}' for i in (1, 2, 3)]
+
+
+def listed(virsh, pool):
+    return sorted(line.split()[0] for line in virsh('vol-list', pool).stdout.splitlines() if line.strip())
+
+
+def by_virsh(virsh, tmp_path, pool, volume, more, path):
+    """The life of a running pool's volume. more: the further volume's name."""
+    virsh('vol-create-as', pool, volume, '4M')
+    assert virsh('vol-path', volume, pool).stdout.strip() == path
+    assert virsh('vol-pool', path).stdout.strip() == pool and virsh('vol-name', virsh('vol-key', volume, pool).stdout.strip()).stdout.strip() == volume
+    (tmp_path / 'up').write_bytes(noise(4 * MIB))
+    virsh('vol-upload', volume, tmp_path / 'up', '--pool', pool)
+    virsh('vol-clone', volume, more, '--pool', pool)
+    virsh('vol-download', more, tmp_path / 'down', '--pool', pool)
+    assert (tmp_path / 'down').read_bytes() == (tmp_path / 'up').read_bytes()
+    virsh('vol-wipe', volume, pool)
+    assert open(path, 'rb').read(4 * MIB) == bytes(4 * MIB)
+    assert 'Capacity:       4.00 MiB' in virsh('vol-info', volume, pool).stdout
+    assert re.search('not enough space|no large enough free extent', virsh('vol-create-as', pool, more[:-1] + '3', '1G', ok=False).stderr)
+    virsh('pool-refresh', pool)
+    assert listed(virsh, pool) == sorted([volume, more])
+    virsh('vol-delete', more, pool)
+    assert listed(virsh, pool) == [volume]
+
+
+def test_fs_by_virsh(virsh, sconn, loop, tmp_path):
+    mnt = tmp_path / 'mnt'
+    virsh('pool-define-as', 'f', 'fs', '--source-dev', loop, '--source-format', 'ext4', '--target', mnt)
+    assert virsh('pool-start', 'f', ok=False).returncode
+    virsh('pool-build', 'f', '--overwrite')
+    virsh('pool-autostart', 'f')
+    virsh('pool-start', 'f')
+    assert 'running' in virsh('pool-info', 'f').stdout and is_mounted(mnt)
+    by_virsh(virsh, tmp_path, 'f', 'v1', 'v2', str(mnt / 'v1'))
+    virsh('vol-resize', 'v1', '8M', '--pool', 'f')
+    assert 'Capacity:       8.00 MiB' in virsh('vol-info', 'v1', 'f').stdout
+    virsh('vol-delete', 'v1', 'f')
+    virsh('pool-destroy', 'f')
+    virsh('pool-delete', 'f')
+    assert not mnt.exists()
+    virsh('pool-undefine', 'f')
+
+
+def test_disk_by_virsh(virsh, sconn, loop, tmp_path):
+    base = os.path.basename(loop)
+    virsh('pool-define-as', 'd', 'disk', '--source-dev', loop, '--source-format', 'gpt', '--target', '/dev')
+    assert loop in virsh('pool-start', 'd', ok=False).stderr
+    virsh('pool-build', 'd')
+    virsh('pool-start', 'd')
+    by_virsh(virsh, tmp_path, 'd', f'{base}p1', f'{base}p2', f'/dev/{base}p1')
+    assert "'disk' does not support changing of volume capacity" in virsh('vol-resize', f'{base}p1', '8M', '--pool', 'd', ok=False).stderr
+    # A partition in use keeps the table.
+    harness.run('mkfs.ext4', '-q', f'/dev/{base}p1')
+    (tmp_path / 'mnt').mkdir()
+    harness.run('mount', f'/dev/{base}p1', tmp_path / 'mnt')
+    virsh('pool-destroy', 'd')
+    try:
+        assert 'busy' in virsh('pool-delete', 'd', ok=False).stderr
+    finally:
+        harness.run('umount', tmp_path / 'mnt')
+    virsh('pool-start', 'd')
+    assert listed(virsh, 'd') == [f'{base}p1']
+    virsh('pool-destroy', 'd')
+    virsh('pool-delete', 'd')
+    assert loop in virsh('pool-start', 'd', ok=False).stderr
+    assert not os.path.exists(f'/dev/{base}p1')
+    virsh('pool-undefine', 'd')
 
 
 @pytest.mark.skipif(shutil.which('lvs') is not None, reason='LVM is installed')

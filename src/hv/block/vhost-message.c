@@ -9,7 +9,7 @@
 
 #include "base/macros.h"
 
-#define TIMEOUT_MS 5000
+#define TIMEOUT_MS 30000
 
 #define FLAG_VERSION 1u
 #define FLAG_REPLY 4u

@@ -62,6 +62,7 @@ struct remote {
         struct watch sock_watch, call_watch;
         struct vring ring;
         uint64_t features, discard_max, zeroes_max; /* bytes */
+        uint64_t offered; /* the size that the server gave last, in bytes */
         bool dead, kick;
         unsigned quiet; /* how many look all the time */
         struct remote_io *spare;
@@ -439,7 +440,9 @@ static int read_config(struct block *b, struct remote *remote)
                 b->logical = logical;
         if (b->logical < logical)
                 return -ERANGE;
-        b->size = ALIGN_DOWN(sectors * SECTOR, b->logical);
+        if (remote->offered != sectors * SECTOR)
+                b->size = ALIGN_DOWN(sectors * SECTOR, b->logical);
+        remote->offered = sectors * SECTOR;
         remote->discard_max = le32_load(config + CONFIG_MAX_DISCARD) * (uint64_t)SECTOR;
         remote->zeroes_max = le32_load(config + CONFIG_MAX_ZEROES) * (uint64_t)SECTOR;
         remote->discard_max = ALIGN_DOWN(remote->discard_max < PART_MAX ? remote->discard_max : PART_MAX, b->logical);
@@ -451,12 +454,16 @@ static int read_config(struct block *b, struct remote *remote)
         return 0;
 }
 
+/* qemu-storage-daemon before 8.1 takes another size, but goes on offering the one that it began with. Who wants a size has made the image that long;
+ * were it not so, requests behind its end would fail there. */
 static int remote_look(struct block *b, uint64_t wanted)
 {
         struct remote *remote = b->private;
         int r = remote->dead ? -EIO : read_config(b, remote);
 
-        return r == 0 && wanted && wanted != b->size ? -EINVAL : r;
+        if (r == 0 && wanted)
+                b->size = ALIGN_DOWN(wanted, b->logical);
+        return r;
 }
 
 /* --- Opening -------------------------------------------------------------------------------------------------------------------------------------- */

@@ -303,6 +303,7 @@ static void test_events(void)
         CHECK_EQ(disk->ops->set(disk, &change, &error), 0);
         props_finish(&change);
         CHECK_EQ(take_event(piece.gpa), 3);
+        CHECK_EQ(be32_load(guest_ptr(&g, piece.gpa + 4)), 0x01000000); /* target 0, unit 0 of a single level */
         CHECK_EQ(le32_load(guest_ptr(&g, piece.gpa + 12)), 0x2a | 0x09 << 8);
         FAILS(READ(0, 0, 0x00, 0, 0, 0, 0, 0), SCSI_CAPACITY_CHANGED);
         CHECK_EQ(READ(0, 8, 0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0), SCSI_GOOD);

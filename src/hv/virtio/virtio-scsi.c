@@ -101,10 +101,10 @@ static bool parse_lun(const uint8_t *lun, unsigned *target, unsigned *unit)
         return true;
 }
 
-/* In events as in REPORT LUNS: Linux takes the number as it is for a unit's name, and looks for the one that goes by the name of the one that came. */
-static uint16_t lun_number(unsigned unit)
+/* A unit's number (SAM-5, 4.7.3 and 4.7.4): flat where the single level has no room for it, as drivers compare it with what REPORT LUNS told them. */
+static void put_unit(uint8_t *at, unsigned unit)
 {
-        return (uint16_t)(unit > 255 ? unit | 0x4000 : unit);
+        be16_store(at, (uint16_t)(unit > 255 ? unit | 0x4000 : unit));
 }
 
 static void put_lun(uint8_t *lun, unsigned target, unsigned unit)
@@ -112,7 +112,7 @@ static void put_lun(uint8_t *lun, unsigned target, unsigned unit)
         memset(lun, 0, LUN_SIZE);
         lun[0] = 1;
         lun[1] = (uint8_t)target;
-        be16_store(lun + 2, lun_number(unit));
+        put_unit(lun + 2, unit);
 }
 
 struct scsi_unit *scsi_bus_unit(struct scsi_bus *bus, unsigned target, unsigned lun)
@@ -227,7 +227,7 @@ static void report_luns(struct command *c, unsigned target)
 
                 if (unit->target != target || n + LUN_SIZE > sizeof(data))
                         continue;
-                be16_store(data + n, lun_number(unit->lun));
+                put_unit(data + n, unit->lun);
                 n += LUN_SIZE;
         }
         be32_store(data, (uint32_t)(n - 8));
