@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "model/domain-def.h"
+#include "model/uuid.h"
 
+#include <glib.h>
 #include <stdlib.h>
 #include <sys/random.h>
 

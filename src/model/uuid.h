@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define DOMUS_UUID_LEN 16
+#define DOMUS_UUID_STRING_LEN 37
+
+bool domus_uuid_parse(const char *s, uint8_t uuid[DOMUS_UUID_LEN]); /* with or without dashes */
+void domus_uuid_format(const uint8_t uuid[DOMUS_UUID_LEN], char s[DOMUS_UUID_STRING_LEN]);
+void domus_uuid_generate(uint8_t uuid[DOMUS_UUID_LEN]);
