@@ -10,22 +10,10 @@
 #include "daemon/device.h"
 #include "daemon/device-host.h"
 #include "daemon/vmspawn.h"
+#include "model/listing.h"
 #include "run/boot.h"
 
 /* --- Tables --- */
-
-static guint uuid_hash(gconstpointer key)
-{
-        guint h;
-
-        memcpy(&h, key, sizeof(h));
-        return h;
-}
-
-static gboolean uuid_equal(gconstpointer a, gconstpointer b)
-{
-        return memcmp(a, b, DOMUS_UUID_LEN) == 0;
-}
 
 static void domain_unref(gpointer d)
 {
@@ -128,8 +116,10 @@ static unsigned state_bit(const DomusDomain *d)
 }
 
 /* What holds for the domain, as list flags. There are no saved images, snapshots and checkpoints yet. */
-static unsigned traits(const DomusDomain *d)
+static unsigned traits(gconstpointer object)
 {
+        const DomusDomain *d = object;
+
         return (domus_domain_is_active(d) ? VIR_CONNECT_LIST_DOMAINS_ACTIVE : VIR_CONNECT_LIST_DOMAINS_INACTIVE) |
                (d->config ? VIR_CONNECT_LIST_DOMAINS_PERSISTENT : VIR_CONNECT_LIST_DOMAINS_TRANSIENT) |
                (d->autostart ? VIR_CONNECT_LIST_DOMAINS_AUTOSTART : VIR_CONNECT_LIST_DOMAINS_NO_AUTOSTART) |
@@ -137,8 +127,12 @@ static unsigned traits(const DomusDomain *d)
                VIR_CONNECT_LIST_DOMAINS_NO_CHECKPOINT;
 }
 
-/* Flags of one group are alternatives; groups are conditions that must all hold. */
-static bool matches(const DomusDomain *d, unsigned flags)
+static gpointer domain_ref(gpointer d)
+{
+        return domus_domain_ref(d);
+}
+
+GPtrArray *domus_manager_list(DomusManager *m, unsigned flags)
 {
         static const unsigned groups[] = {
                 VIR_CONNECT_LIST_DOMAINS_ACTIVE | VIR_CONNECT_LIST_DOMAINS_INACTIVE,
@@ -150,33 +144,9 @@ static bool matches(const DomusDomain *d, unsigned flags)
                 VIR_CONNECT_LIST_DOMAINS_HAS_SNAPSHOT | VIR_CONNECT_LIST_DOMAINS_NO_SNAPSHOT,
                 VIR_CONNECT_LIST_DOMAINS_HAS_CHECKPOINT | VIR_CONNECT_LIST_DOMAINS_NO_CHECKPOINT,
         };
-        unsigned have = traits(d);
+        static const DomusListing listing = { groups, ARRAY_SIZE(groups), traits, domain_ref, domain_unref };
 
-        for (unsigned i = 0; i < ARRAY_SIZE(groups); i++) {
-                if (flags & groups[i] && !(flags & groups[i] & have))
-                        return false;
-        }
-        return true;
-}
-
-static int by_name_order(gconstpointer a, gconstpointer b)
-{
-        return strcmp((*(DomusDomain *const *)a)->name, (*(DomusDomain *const *)b)->name);
-}
-
-GPtrArray *domus_manager_list(DomusManager *m, unsigned flags)
-{
-        GPtrArray *list = g_ptr_array_new_with_free_func(domain_unref);
-        GHashTableIter iter;
-        gpointer d;
-
-        g_hash_table_iter_init(&iter, m->by_uuid);
-        while (g_hash_table_iter_next(&iter, NULL, &d)) {
-                if (matches(d, flags))
-                        g_ptr_array_add(list, domus_domain_ref(d));
-        }
-        g_ptr_array_sort(list, by_name_order);
-        return list;
+        return domus_listing_make(&listing, m->by_name, flags);
 }
 
 /* --- Defining and creating --- */
@@ -406,7 +376,7 @@ DomusManager *domus_manager_new(sd_event *loop, const DomusPaths *paths, DomusHo
         list_init(&m->children);
         if (hooks)
                 m->hooks = *hooks;
-        m->by_uuid = g_hash_table_new_full(uuid_hash, uuid_equal, NULL, domain_unref);
+        m->by_uuid = g_hash_table_new_full(domus_uuid_hash, domus_uuid_equal, NULL, domain_unref);
         m->by_name = g_hash_table_new(g_str_hash, g_str_equal);
         copy_paths(&m->paths, paths);
         domus_events_init(&m->events);

@@ -2,33 +2,13 @@
 
 /* Domains that boot from their disk, with fake-vm (argv[1]) as their VM and a shell script as the boot loader. */
 
-#include <signal.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "daemon/domain-private.h"
+#include "daemon/test-fixture.h"
 
 static const char *fake_vm_path;
-
-typedef struct {
-        char *dir, *image;
-        DomusPaths paths;
-        sd_event *loop;
-        DomusManager *m;
-} Fixture;
 
 static char *probe_format(gpointer opaque, const char *path, GError **error)
 {
         return g_strdup("raw");
-}
-
-static void open_manager(Fixture *f)
-{
-        DomusDomainHooks hooks = { .probe_format = probe_format };
-        g_autoptr(GError) error = NULL;
-
-        f->m = domus_manager_new(f->loop, &f->paths, NULL, &hooks, &error);
-        g_assert_no_error(error);
 }
 
 static char *write_file(const Fixture *f, const char *name, const char *text, int mode)
@@ -60,110 +40,26 @@ static void setup(Fixture *f, gconstpointer unused)
 {
         g_autofree char *script = NULL;
 
-        f->dir = g_dir_make_tmp("domus-boot-XXXXXX", NULL);
+        fixture_init(f, fake_vm_path);
         f->image = write_file(f, "image", "kernel", 0600);
         script = g_strdup_printf("#!/bin/sh\ndir='%s'\necho \"$*\" >\"$dir\"/args\n. \"$dir\"/behaviour\n", f->dir);
-        f->paths = (DomusPaths){
-                .config_dir = g_build_filename(f->dir, "etc", NULL), .run_dir = g_build_filename(f->dir, "run", NULL),
-                .state_dir = g_build_filename(f->dir, "lib", NULL),  .log_dir = g_build_filename(f->dir, "log", NULL),
-                .vmm_path = g_strdup(fake_vm_path), .bootloader_path = write_file(f, "domus-bootloader", script, 0700),
-        };
-        sd_event_new(&f->loop);
+        f->paths.bootloader_path = write_file(f, "domus-bootloader", script, 0700);
+        f->hooks.probe_format = probe_format;
         open_manager(f);
-}
-
-#define WAIT_FOR(f, condition)                                                                                \
-        do {                                                                                                  \
-                gint64 end_ = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;                                   \
-                while (!(condition)) {                                                                        \
-                        g_assert_cmpint(g_get_monotonic_time(), <, end_);                                     \
-                        g_assert_cmpint(sd_event_run((f)->loop, 20000), >=, 0);                               \
-                }                                                                                             \
-        } while (0)
-
-typedef struct {
-        bool called;
-        GError *error;
-} Result;
-
-static void on_done(DomusDomain *d, const GError *error, gpointer opaque)
-{
-        Result *r = opaque;
-
-        r->called = true;
-        r->error = error ? g_error_copy(error) : NULL;
-}
-
-static void expect(Fixture *f, Result *r, int code, const char *part)
-{
-        g_autoptr(GError) error = NULL;
-
-        WAIT_FOR(f, r->called);
-        error = g_steal_pointer(&r->error);
-        r->called = false;
-        if (!part) {
-                g_assert_no_error(error);
-                return;
-        }
-        g_assert_error(error, DOMUS_ERROR, code);
-        g_test_message("%s", error->message);
-        g_assert_nonnull(strstr(error->message, part));
-}
-
-static void start(Fixture *f, DomusDomain *d)
-{
-        Result r = { 0 };
-
-        domus_domain_start(d, 0, on_done, &r);
-        expect(f, &r, 0, NULL);
 }
 
 static void fails(Fixture *f, DomusDomain *d, const char *script, int code, const char *part)
 {
-        Result r = { 0 };
-
         behave(f, script);
-        domus_domain_start(d, 0, on_done, &r);
-        expect(f, &r, code, part);
+        FAILS(f, code, part, domus_domain_start, d, 0);
         g_assert_false(domus_domain_is_active(d));
         g_assert_cmpint(d->state, ==, VIR_DOMAIN_SHUTOFF);
         g_assert_cmpint(d->reason, ==, VIR_DOMAIN_SHUTOFF_FAILED);
 }
 
-static void destroy(Fixture *f, DomusDomain *d)
-{
-        Result r = { 0 };
-
-        domus_domain_destroy(d, 0, on_done, &r);
-        expect(f, &r, 0, NULL);
-}
-
 static void reboot(Fixture *f, DomusDomain *d)
 {
-        Result r = { 0 };
-
-        domus_domain_reboot(d, 0, on_done, &r);
-        expect(f, &r, 0, NULL);
-}
-
-static void teardown(Fixture *f, gconstpointer unused)
-{
-        g_autoptr(GPtrArray) list = domus_manager_list(f->m, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
-        g_autofree char *command = g_strdup_printf("rm -rf '%s'", f->dir);
-
-        for (unsigned i = 0; i < list->len; i++)
-                destroy(f, list->pdata[i]);
-        domus_manager_free(f->m);
-        sd_event_unref(f->loop);
-        g_assert_cmpint(system(command), ==, 0);
-        g_free(f->paths.config_dir);
-        g_free(f->paths.run_dir);
-        g_free(f->paths.state_dir);
-        g_free(f->paths.log_dir);
-        g_free(f->paths.vmm_path);
-        g_free(f->paths.bootloader_path);
-        g_free(f->image);
-        g_free(f->dir);
+        OK(f, domus_domain_reboot, d, 0);
 }
 
 static DomusDomain *define(Fixture *f, const char *image)
@@ -171,11 +67,8 @@ static DomusDomain *define(Fixture *f, const char *image)
         g_autofree char *xml = g_strdup_printf("<domain type='qemu'><name>a</name><uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid><memory unit='MiB'>64</memory>"
                                                "<bootloader/><bootloader_args>--append 'x y'</bootloader_args><os><type>hvm</type></os><devices>"
                                                "<disk><source file='%s'/><target dev='vda'/></disk></devices></domain>", image);
-        g_autoptr(GError) error = NULL;
-        DomusDomain *d = domus_manager_define(f->m, xml, 0, &error);
 
-        g_assert_no_error(error);
-        return d;
+        return define_xml(f, xml);
 }
 
 static bool log_says(Fixture *f, const char *words)
@@ -200,7 +93,7 @@ static void test_boots(Fixture *f, gconstpointer unused)
         g_autofree char *args = NULL;
 
         behave(f, FINDS("first"));
-        start(f, d);
+        start(f, d, 0);
         args = read_file(f, "args");
         g_assert_cmpstr(args, ==, "--name=vda --append=x y\n");
         g_assert_true(log_says(f, "boot loader: disk 'vda', kernel '/boot/k?'"));
@@ -229,26 +122,26 @@ static void test_failed_start(Fixture *f, gconstpointer unused)
 static void test_interrupted(Fixture *f, gconstpointer unused)
 {
         DomusDomain *d = define(f, f->image);
-        Result r = { 0 };
+        g_auto(Result) r = { 0 };
 
         behave(f, WAITS);
         domus_domain_start(d, 0, on_done, &r);
         WAIT_FOR(f, exists(f, "waits"));
         destroy(f, d);
-        expect(f, &r, DOMUS_ERROR_OPERATION_ABORTED, "the boot loader was interrupted");
+        EXPECT_ERROR(f, r, DOMUS_ERROR_OPERATION_ABORTED, "the boot loader was interrupted");
         g_assert_false(domus_domain_is_active(d));
 }
 
 static void test_vm_dies(Fixture *f, gconstpointer unused)
 {
         DomusDomain *d = define(f, f->image);
-        Result r = { 0 };
+        g_auto(Result) r = { 0 };
 
         behave(f, WAITS);
         domus_domain_start(d, 0, on_done, &r);
         WAIT_FOR(f, exists(f, "waits"));
         domus_vm_kill(d->vm, SIGKILL);
-        expect(f, &r, DOMUS_ERROR_INTERNAL, "cannot start domain 'a'");
+        EXPECT_ERROR(f, r, DOMUS_ERROR_INTERNAL, "cannot start domain 'a'");
         g_assert_false(domus_domain_is_active(d));
 }
 
@@ -257,14 +150,14 @@ static void test_failed_restart(Fixture *f, gconstpointer unused)
         DomusDomain *d = define(f, f->image);
 
         behave(f, FINDS("first"));
-        start(f, d);
+        start(f, d, 0);
         behave(f, "echo 'the disk is damaged' >&2; exit 1");
         reboot(f, d);
         WAIT_FOR(f, !domus_domain_is_active(d));
         g_assert_cmpint(d->reason, ==, VIR_DOMAIN_SHUTOFF_FAILED);
         g_assert_true(log_says(f, "cannot restart: domus-bootloader: the disk is damaged"));
         behave(f, FINDS("first"));
-        start(f, d);
+        start(f, d, 0);
         behave(f, FINDS("refuse-kernel"));
         reboot(f, d);
         WAIT_FOR(f, !domus_domain_is_active(d));
@@ -277,7 +170,7 @@ static void test_daemon_goes(Fixture *f, gconstpointer unused)
         DomusDomain *d = define(f, f->image);
 
         behave(f, FINDS("first"));
-        start(f, d);
+        start(f, d, 0);
         behave(f, WAITS);
         reboot(f, d);
         WAIT_FOR(f, exists(f, "waits"));
@@ -292,14 +185,8 @@ static void test_daemon_goes(Fixture *f, gconstpointer unused)
 
 int main(int argc, char **argv)
 {
-        sigset_t set;
-
-        sigemptyset(&set);
-        sigaddset(&set, SIGCHLD);
-        sigprocmask(SIG_BLOCK, &set, NULL); /* as sd-event wants it */
-        g_test_init(&argc, &argv, NULL);
-        g_assert_cmpint(argc, ==, 2);
-        fake_vm_path = argv[1];
+        if (!fixture_program(argc, argv, &fake_vm_path))
+                return 1;
         g_test_add("/domain-boot/boots", Fixture, NULL, setup, test_boots, teardown);
         g_test_add("/domain-boot/failed-start", Fixture, NULL, setup, test_failed_start, teardown);
         g_test_add("/domain-boot/interrupted", Fixture, NULL, setup, test_interrupted, teardown);

@@ -3,23 +3,18 @@
 /* Devices of domains, with fake-vm (argv[1]) as their VM. */
 
 #include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/device.h"
+#include "daemon/test-fixture.h"
 
 static const char *fake_vm_path;
 
-typedef struct {
-        char *dir, *kernel, *image;
-        DomusPaths paths;
-        sd_event *loop;
-        DomusManager *m;
-        GString *events;
+/* How often the host was asked. */
+static struct {
         unsigned taps, released, probes;
-} Fixture;
+} asked;
 
 static void on_event(const DomusEvent *e, gpointer opaque)
 {
@@ -37,30 +32,24 @@ static void on_event(const DomusEvent *e, gpointer opaque)
 
 static bool open_tap(gpointer opaque, const uint8_t *uuid, const char *name, const DomusInterface *interface, DomusHookTap *ret, GError **error)
 {
-        Fixture *f = opaque;
-
         if (g_strcmp0(interface->network, "missing") == 0) {
                 g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_NO_NETWORK, "no network with matching name 'missing'");
                 return false;
         }
-        *ret = (DomusHookTap){ .device = g_strdup_printf("vnet%u", f->taps++), .bridge = g_strdup("virbr0"), .n_fds = 1, .mtu = 1500 };
+        *ret = (DomusHookTap){ .device = g_strdup_printf("vnet%u", asked.taps++), .bridge = g_strdup("virbr0"), .n_fds = 1, .mtu = 1500 };
         ret->fds[0] = open("/dev/null", O_RDWR | O_CLOEXEC);
         return true;
 }
 
 static void release_tap(gpointer opaque, const DomusInterface *interface)
 {
-        Fixture *f = opaque;
-
         g_assert_true(g_str_has_prefix(interface->target, "vnet"));
-        f->released++;
+        asked.released++;
 }
 
 static char *probe_format(gpointer opaque, const char *path, GError **error)
 {
-        Fixture *f = opaque;
-
-        f->probes++;
+        asked.probes++;
         return g_strdup("raw");
 }
 
@@ -70,17 +59,6 @@ static bool resolve_volume(gpointer opaque, const char *pool, const char *volume
 
         *ret = (DomusHookVolume){ .path = g_strdup(f->image), .format = g_strdup("raw") };
         return true;
-}
-
-static void open_manager(Fixture *f)
-{
-        DomusDomainHooks hooks = { .opaque = f, .net_opaque = f, .open_tap = open_tap, .release_tap = release_tap, .probe_format = probe_format,
-                                   .resolve_volume = resolve_volume };
-        g_autoptr(GError) error = NULL;
-
-        f->m = domus_manager_new(f->loop, &f->paths, NULL, &hooks, &error);
-        g_assert_no_error(error);
-        domus_manager_event_add(f->m, on_event, f);
 }
 
 static char *make_file(Fixture *f, const char *name)
@@ -94,81 +72,13 @@ static char *make_file(Fixture *f, const char *name)
 
 static void setup(Fixture *f, gconstpointer unused)
 {
-        f->dir = g_dir_make_tmp("domus-device-XXXXXX", NULL);
-        f->kernel = make_file(f, "kernel");
+        asked.taps = asked.released = asked.probes = 0;
+        fixture_init(f, fake_vm_path);
         f->image = make_file(f, "image");
-        f->paths = (DomusPaths){
-                .config_dir = g_build_filename(f->dir, "etc", NULL), .run_dir = g_build_filename(f->dir, "run", NULL),
-                .state_dir = g_build_filename(f->dir, "lib", NULL),  .log_dir = g_build_filename(f->dir, "log", NULL),
-                .vmm_path = g_strdup(fake_vm_path),
-        };
-        f->events = g_string_new(NULL);
-        sd_event_new(&f->loop);
+        f->on_event = on_event;
+        f->hooks = (DomusDomainHooks){ .opaque = f, .net_opaque = f, .open_tap = open_tap, .release_tap = release_tap,
+                                       .probe_format = probe_format, .resolve_volume = resolve_volume };
         open_manager(f);
-}
-
-#define WAIT_FOR(f, condition)                                                                                \
-        do {                                                                                                  \
-                gint64 end_ = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;                                   \
-                while (!(condition)) {                                                                        \
-                        g_assert_cmpint(g_get_monotonic_time(), <, end_);                                     \
-                        g_assert_cmpint(sd_event_run((f)->loop, 20000), >=, 0);                               \
-                }                                                                                             \
-        } while (0)
-
-typedef struct {
-        bool called;
-        GError *error;
-} Result;
-
-static void on_done(DomusDomain *d, const GError *error, gpointer opaque)
-{
-        Result *r = opaque;
-
-        r->called = true;
-        r->error = error ? g_error_copy(error) : NULL;
-}
-
-/* What a call ends with: NULL, or its error. */
-#define RUN(f, call_, ...)                                                                                    \
-        ({                                                                                                    \
-                Result r_ = { 0 };                                                                            \
-                call_(__VA_ARGS__, on_done, &r_);                                                             \
-                WAIT_FOR(f, r_.called);                                                                       \
-                r_.error;                                                                                     \
-        })
-#define OK(f, call_, ...)                                                                                     \
-        do {                                                                                                  \
-                GError *e_ = RUN(f, call_, __VA_ARGS__);                                                      \
-                g_assert_no_error(e_);                                                                        \
-        } while (0)
-#define FAILS(f, code_, part, call_, ...)                                                                     \
-        do {                                                                                                  \
-                g_autoptr(GError) e_ = RUN(f, call_, __VA_ARGS__);                                            \
-                g_assert_error(e_, DOMUS_ERROR, code_);                                                       \
-                g_test_message("%s", e_->message);                                                            \
-                g_assert_nonnull(strstr(e_->message, part));                                                  \
-        } while (0)
-
-static void teardown(Fixture *f, gconstpointer unused)
-{
-        g_autoptr(GPtrArray) list = domus_manager_list(f->m, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
-        g_autofree char *command = g_strdup_printf("rm -rf '%s'", f->dir);
-
-        for (unsigned i = 0; i < list->len; i++)
-                OK(f, domus_domain_destroy, list->pdata[i], 0);
-        domus_manager_free(f->m);
-        sd_event_unref(f->loop);
-        g_assert_cmpint(system(command), ==, 0);
-        g_string_free(f->events, TRUE);
-        g_free(f->paths.config_dir);
-        g_free(f->paths.run_dir);
-        g_free(f->paths.state_dir);
-        g_free(f->paths.log_dir);
-        g_free(f->paths.vmm_path);
-        g_free(f->kernel);
-        g_free(f->image);
-        g_free(f->dir);
 }
 
 static DomusDomain *define(Fixture *f, const char *name, const char *cmdline, const char *devices)
@@ -176,23 +86,14 @@ static DomusDomain *define(Fixture *f, const char *name, const char *cmdline, co
         g_autofree char *xml = g_strdup_printf("<domain type='qemu'><name>%s</name><memory unit='MiB'>64</memory><os><type>hvm</type>"
                                                "<kernel>%s</kernel><cmdline>%s</cmdline></os><devices>%s</devices></domain>",
                 name, f->kernel, cmdline, devices);
-        g_autoptr(GError) error = NULL;
-        DomusDomain *d = domus_manager_define(f->m, xml, 0, &error);
 
-        g_assert_no_error(error);
-        return d;
+        return define_xml(f, xml);
 }
 
 static char *disk(const char *path, const char *target, const char *more)
 {
         return g_strdup_printf("<disk type='file'><driver name='qemu' type='raw'/><source file='%s'/><target dev='%s'/>%s</disk>", path, target,
                 more);
-}
-
-static void assert_events(Fixture *f, const char *expected)
-{
-        g_assert_cmpstr(f->events->str, ==, expected);
-        g_string_truncate(f->events, 0);
 }
 
 /* --- Tests --- */
@@ -220,7 +121,7 @@ static void test_start(Fixture *f, gconstpointer unused)
         g_assert_true(domus_domain_is_active(d));
         g_assert_nonnull(domus_domain_def_interface(d->live, "vnet0"));
         OK(f, domus_domain_destroy, d, 0);
-        g_assert_cmpuint(f->released, ==, 1);
+        g_assert_cmpuint(asked.released, ==, 1);
         g_assert_cmpint(stat(channel, &st), ==, -1);
 }
 
@@ -234,7 +135,7 @@ static void test_failed_start(Fixture *f, gconstpointer unused)
         FAILS(f, DOMUS_ERROR_SYSTEM, "Is a directory", domus_domain_start, define(f, "b", "x", dir), 0);
         FAILS(f, DOMUS_ERROR_NO_NETWORK, "missing", domus_domain_start,
                 define(f, "c", "x", "<interface type='network'><source network='missing'/></interface>"), 0);
-        g_assert_cmpuint(f->taps, ==, f->released);
+        g_assert_cmpuint(asked.taps, ==, asked.released);
         optional = g_strdup("<disk><driver type='raw'/><source file='/nonexistent' startupPolicy='optional'/><target dev='vda'/></disk>"
                             "<disk device='cdrom'><driver type='raw'/><source file='/nonexistent' startupPolicy='optional'/>"
                             "<target dev='sda' bus='scsi'/></disk>");
@@ -282,7 +183,7 @@ static void test_attach(Fixture *f, gconstpointer unused)
         assert_events(f, "removed:scsi0-0-0-0 ");
         OK(f, domus_domain_detach_device, d, NET, both);
         assert_events(f, "removed:net0 ");
-        g_assert_cmpuint(f->released, ==, 1);
+        g_assert_cmpuint(asked.released, ==, 1);
         g_assert_null(domus_domain_def_device(d->config, DOMUS_DEVICE_INTERFACE, 0));
         FAILS(f, DOMUS_ERROR_DEVICE_MISSING, "no device found with alias net0", domus_domain_detach_alias, d, "net0", live);
         OK(f, domus_domain_detach_device, d, hd, both);
@@ -302,7 +203,7 @@ static void test_refused_attach(Fixture *f, gconstpointer unused)
         FAILS(f, DOMUS_ERROR_OPERATION_FAILED, "the guest is full", domus_domain_attach_device, d, NET, VIR_DOMAIN_AFFECT_LIVE);
         after = domus_domain_xml(d, 0, NULL);
         g_assert_cmpstr(after, ==, before);
-        g_assert_cmpuint(f->released, ==, f->taps);
+        g_assert_cmpuint(asked.released, ==, asked.taps);
         assert_events(f, "");
 }
 
@@ -310,14 +211,13 @@ static void test_refused_attach(Fixture *f, gconstpointer unused)
 static void test_kept(Fixture *f, gconstpointer unused)
 {
         DomusDomain *d = define(f, "a", "keep-device", RNG);
-        Result r = { 0 };
+        g_auto(Result) r = { 0 };
 
         OK(f, domus_domain_start, d, 0);
         domus_domain_detach_alias(d, "rng0", VIR_DOMAIN_AFFECT_LIVE, on_done, &r);
-        g_assert_false(r.called);
+        g_assert_cmpuint(r.calls, ==, 0);
         OK(f, domus_domain_destroy, d, 0);
-        g_assert_true(r.called);
-        g_clear_error(&r.error);
+        g_assert_cmpuint(r.calls, ==, 1);
 }
 
 static void test_media(Fixture *f, gconstpointer unused)
@@ -362,15 +262,15 @@ static void test_format(Fixture *f, gconstpointer unused)
         DomusDomain *d = define(f, "a", "x", hd);
 
         g_assert_cmpstr(domus_domain_def_disk(d->config, "vda")->disk.format, ==, "raw");
-        g_assert_cmpuint(f->probes, ==, 1);
+        g_assert_cmpuint(asked.probes, ==, 1);
         OK(f, domus_domain_start, d, 0);
-        g_assert_cmpuint(f->probes, ==, 1);
+        g_assert_cmpuint(asked.probes, ==, 1);
         OK(f, domus_domain_destroy, d, 0);
         d = define(f, "b", "x", late);
-        g_assert_cmpuint(f->probes, ==, 1);
+        g_assert_cmpuint(asked.probes, ==, 1);
         path = make_file(f, "late");
         OK(f, domus_domain_start, d, 0);
-        g_assert_cmpuint(f->probes, ==, 2);
+        g_assert_cmpuint(asked.probes, ==, 2);
         g_assert_cmpstr(domus_domain_def_disk(d->config, "vda")->disk.format, ==, "raw");
 }
 
@@ -391,12 +291,8 @@ static void test_volume(Fixture *f, gconstpointer unused)
 
 int main(int argc, char **argv)
 {
-        g_test_init(&argc, &argv, NULL);
-        if (argc < 2) {
-                g_printerr("usage: %s FAKE-VM\n", argv[0]);
+        if (!fixture_program(argc, argv, &fake_vm_path))
                 return 1;
-        }
-        fake_vm_path = argv[1];
         TEST("start", test_start);
         TEST("failed-start", test_failed_start);
         TEST("locks", test_locks);

@@ -2,25 +2,14 @@
 
 /* The life of domains, with fake-vm (argv[1]) as their VM. */
 
-#include <signal.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
-#include "daemon/domain-private.h"
+#include "daemon/test-fixture.h"
 #include "daemon/vmspawn.h"
 
 static const char *fake_vm_path;
-
-typedef struct {
-        char *dir, *kernel;
-        DomusPaths paths;
-        sd_event *loop;
-        DomusManager *m;
-        GString *events; /* "name:type/detail " each */
-} Fixture;
 
 static void on_event(const DomusEvent *e, gpointer opaque)
 {
@@ -33,95 +22,11 @@ static void on_event(const DomusEvent *e, gpointer opaque)
         g_assert_nonnull(domus_domain_def(e->domain, false));
 }
 
-static void open_manager(Fixture *f)
-{
-        g_autoptr(GError) error = NULL;
-
-        f->m = domus_manager_new(f->loop, &f->paths, NULL, NULL, &error);
-        g_assert_no_error(error);
-        domus_manager_event_add(f->m, on_event, f);
-}
-
 static void setup(Fixture *f, gconstpointer unused)
 {
-        f->dir = g_dir_make_tmp("domus-domain-XXXXXX", NULL);
-        f->kernel = g_build_filename(f->dir, "kernel", NULL);
-        g_assert_true(g_file_set_contents(f->kernel, "k", 1, NULL));
-        f->paths = (DomusPaths){
-                .config_dir = g_build_filename(f->dir, "etc", NULL), .run_dir = g_build_filename(f->dir, "run", NULL),
-                .state_dir = g_build_filename(f->dir, "lib", NULL),  .log_dir = g_build_filename(f->dir, "log", NULL),
-                .vmm_path = g_strdup(fake_vm_path),
-        };
-        f->events = g_string_new(NULL);
-        sd_event_new(&f->loop);
+        fixture_init(f, fake_vm_path);
+        f->on_event = on_event;
         open_manager(f);
-}
-
-/* --- Waiting --- */
-
-static void iterate(Fixture *f)
-{
-        g_assert_cmpint(sd_event_run(f->loop, 20000), >=, 0);
-}
-
-#define WAIT_FOR(f, condition)                                                                                 \
-        do {                                                                                                   \
-                gint64 end_ = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;                                    \
-                while (!(condition)) {                                                                         \
-                        g_assert_cmpint(g_get_monotonic_time(), <, end_);                                      \
-                        iterate(f);                                                                            \
-                }                                                                                              \
-        } while (0)
-
-typedef struct {
-        unsigned calls;
-        GError *error;
-        DomusDomain *domain;
-} Result;
-
-static void on_done(DomusDomain *d, const GError *error, gpointer opaque)
-{
-        Result *r = opaque;
-
-        r->calls++;
-        r->domain = d;
-        r->error = error ? g_error_copy(error) : NULL;
-}
-
-static void result_clear(Result *r)
-{
-        g_assert_cmpuint(r->calls, ==, 1);
-        g_clear_error(&r->error);
-}
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Result, result_clear)
-
-#define EXPECT_OK(f, r)                                                                                        \
-        do {                                                                                                   \
-                WAIT_FOR(f, (r).calls);                                                                        \
-                g_assert_no_error((r).error);                                                                  \
-        } while (0)
-#define EXPECT_ERROR(f, r, code_, part)                                                                        \
-        do {                                                                                                   \
-                WAIT_FOR(f, (r).calls);                                                                        \
-                g_assert_error((r).error, DOMUS_ERROR, code_);                                                 \
-                g_assert_null((r).domain);                                                                     \
-                g_assert_nonnull(strstr((r).error->message, part));                                            \
-        } while (0)
-
-static void start(Fixture *f, DomusDomain *d, unsigned flags)
-{
-        g_auto(Result) r = { 0 };
-
-        domus_domain_start(d, flags, on_done, &r);
-        EXPECT_OK(f, r);
-}
-
-static void destroy(Fixture *f, DomusDomain *d)
-{
-        g_auto(Result) r = { 0 };
-
-        domus_domain_destroy(d, 0, on_done, &r);
-        EXPECT_OK(f, r);
 }
 
 static void assert_state(DomusDomain *d, int state, int reason)
@@ -130,38 +35,6 @@ static void assert_state(DomusDomain *d, int state, int reason)
 
         g_assert_cmpint(domus_domain_state(d, &real_reason), ==, state);
         g_assert_cmpint(real_reason, ==, reason);
-}
-
-static void assert_events(Fixture *f, const char *expected)
-{
-        g_assert_cmpstr(f->events->str, ==, expected);
-        g_string_truncate(f->events, 0);
-}
-
-static void stop_all(Fixture *f)
-{
-        g_autoptr(GPtrArray) list = domus_manager_list(f->m, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
-
-        for (unsigned i = 0; i < list->len; i++)
-                destroy(f, list->pdata[i]);
-}
-
-static void teardown(Fixture *f, gconstpointer unused)
-{
-        g_autofree char *command = g_strdup_printf("rm -rf '%s'", f->dir);
-
-        stop_all(f);
-        domus_manager_free(f->m);
-        sd_event_unref(f->loop);
-        g_assert_cmpint(system(command), ==, 0);
-        g_string_free(f->events, TRUE);
-        g_free(f->paths.config_dir);
-        g_free(f->paths.run_dir);
-        g_free(f->paths.state_dir);
-        g_free(f->paths.log_dir);
-        g_free(f->paths.vmm_path);
-        g_free(f->kernel);
-        g_free(f->dir);
 }
 
 /* --- Domains --- */
@@ -178,11 +51,8 @@ static char *xml_of(Fixture *f, const char *name, unsigned uuid, const char *cmd
 static DomusDomain *define_more(Fixture *f, const char *name, unsigned uuid, const char *cmdline, const char *more)
 {
         g_autofree char *xml = xml_of(f, name, uuid, cmdline, more);
-        g_autoptr(GError) error = NULL;
-        DomusDomain *d = domus_manager_define(f->m, xml, 0, &error);
 
-        g_assert_no_error(error);
-        return d;
+        return define_xml(f, xml);
 }
 
 static DomusDomain *define(Fixture *f, const char *name, unsigned uuid, const char *cmdline)
@@ -847,12 +717,8 @@ static void test_stats(Fixture *f, gconstpointer unused)
 
 int main(int argc, char **argv)
 {
-        g_test_init(&argc, &argv, NULL);
-        if (argc < 2) {
-                g_printerr("usage: %s FAKE-VM\n", argv[0]);
+        if (!fixture_program(argc, argv, &fake_vm_path))
                 return 1;
-        }
-        fake_vm_path = argv[1];
         TEST("define", test_define);
         TEST("conflicts", test_conflicts);
         TEST("rename", test_rename);

@@ -3,8 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,11 +13,12 @@
 
 #include "base/fd.h"
 #include "base/file.h"
+#include "run/process.h"
 #include "vmproto/vmproto.h"
 
+/* Descriptors of the VM process. */
 #define CHILD_CONTROL 3
 #define CHILD_LOG 4
-#define CHILD_END 5 /* from here on everything is closed */
 
 /* Through /proc/self/fd, for sun_path holds 107 bytes and a directory's path may be longer. */
 static int socket_address(const char *dir, struct sockaddr_un *ret, int *ret_dirfd)
@@ -66,36 +65,6 @@ int domus_vm_connect(const char *dir)
         return fd_steal(&fd);
 }
 
-/* dup2 in the child must find its sources above its targets. */
-static int lift(int fd)
-{
-        int r = fcntl(fd, F_DUPFD_CLOEXEC, CHILD_END);
-
-        return r < 0 ? -errno : r;
-}
-
-static void add_files(posix_spawn_file_actions_t *actions, int listen_fd, int log_fd)
-{
-        posix_spawn_file_actions_addchdir_np(actions, "/");
-        posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-        posix_spawn_file_actions_adddup2(actions, log_fd, STDOUT_FILENO);
-        posix_spawn_file_actions_adddup2(actions, log_fd, STDERR_FILENO);
-        posix_spawn_file_actions_adddup2(actions, listen_fd, CHILD_CONTROL);
-        posix_spawn_file_actions_adddup2(actions, log_fd, CHILD_LOG);
-        posix_spawn_file_actions_addclosefrom_np(actions, CHILD_END);
-}
-
-static void set_attributes(posix_spawnattr_t *attr)
-{
-        sigset_t none, all;
-
-        sigemptyset(&none);
-        sigfillset(&all);
-        posix_spawnattr_setsigmask(attr, &none);
-        posix_spawnattr_setsigdefault(attr, &all);
-        posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-}
-
 /* The daemon's environment is not the VM's business, but for debugging. */
 static char **make_environment(void)
 {
@@ -128,22 +97,9 @@ int domus_vm_exec(const DomusVmLaunch *launch, int listen_fd, pid_t *ret_pid)
 {
         g_auto(GStrv) argv = make_arguments(launch);
         g_auto(GStrv) envp = make_environment();
-        int DOMUS_CLOSE_FD control = lift(listen_fd);
-        int DOMUS_CLOSE_FD log = lift(launch->log_fd);
-        posix_spawn_file_actions_t actions;
-        posix_spawnattr_t attr;
-        int r;
+        const int fds[] = { launch->log_fd, launch->log_fd, listen_fd, launch->log_fd };
 
-        if (control < 0 || log < 0)
-                return control < 0 ? control : log;
-        posix_spawn_file_actions_init(&actions);
-        posix_spawnattr_init(&attr);
-        add_files(&actions, control, log);
-        set_attributes(&attr);
-        r = posix_spawn(ret_pid, launch->binary, &actions, &attr, argv, envp);
-        posix_spawnattr_destroy(&attr);
-        posix_spawn_file_actions_destroy(&actions);
-        return -r;
+        return domus_process_spawn((const char *const *)argv, (const char *const *)envp, fds, ARRAY_SIZE(fds), ret_pid);
 }
 
 int domus_proc_start_time(pid_t pid, uint64_t *ret)

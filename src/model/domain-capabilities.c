@@ -19,7 +19,7 @@ static bool check(const DomusHostFacts *f, const char *emulator, const char *arc
                                    f->emulator);
         if (strcmp(type, "kvm") == 0 && !f->kvm)
                 return domain_fail(error, DOMUS_ERROR_INVALID_ARG, "KVM is not supported by '%s' on this host", f->emulator);
-        if (!domain_value_listed("domus|qemu|kvm", type))
+        if (!xml_value_listed("domus|qemu|kvm", type))
                 return domain_fail(error, DOMUS_ERROR_INVALID_ARG, "unknown virttype: %s", type);
         return true;
 }

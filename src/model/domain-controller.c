@@ -47,7 +47,7 @@ static bool parse_pci(DomusDevice *d, const char *model, GError **error)
 
 static bool parse_scsi(DomusDevice *d, const char *model, GError **error)
 {
-        if (model && !domain_value_listed("auto|virtio-scsi|virtio-non-transitional", model))
+        if (model && !xml_value_listed("auto|virtio-scsi|virtio-non-transitional", model))
                 return fail_model(d, "scsi", model, error);
         if (g_strcmp0(model, "virtio-non-transitional") != 0)
                 xml_set_attr(d->node, "model", "virtio-scsi");
@@ -57,7 +57,7 @@ static bool parse_scsi(DomusDevice *d, const char *model, GError **error)
 
 static bool parse_virtio_serial(DomusDevice *d, const char *model, GError **error)
 {
-        if (model && !domain_value_listed("virtio|virtio-non-transitional", model))
+        if (model && !xml_value_listed("virtio|virtio-non-transitional", model))
                 return fail_model(d, "virtio-serial", model, error);
         d->controller.type = DOMUS_CONTROLLER_VIRTIO_SERIAL;
         d->controller.ports = 31;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "model/domain-def-private.h"
 #include "model/domain-device-private.h"
+#include "model/xml-values.h"
 
 #include <string.h>
 
@@ -43,38 +44,9 @@ static xmlNode *root_of(const DomusDomainDef *def)
 
 /* --- Name, uuid, title, description, metadata --- */
 
-/* UTF-8 without control characters but line breaks and tabs: what XML can hold, and what does no harm on a terminal. */
-static bool is_text(const char *s)
-{
-        if (!g_utf8_validate(s, -1, NULL))
-                return false;
-        for (const char *p = s; *p; p = g_utf8_next_char(p)) {
-                gunichar c = g_utf8_get_char(p);
-
-                if ((g_unichar_iscntrl(c) && !strchr("\n\r\t", (int)c)) || c == 0xfffe || c == 0xffff)
-                        return false;
-        }
-        return true;
-}
-
-/* The name is also that of the definition's file and of the log, so it has a file name's limits. */
 bool domain_check_name(const char *name, GError **error)
 {
-        if (!*name)
-                return domain_fail(error, DOMUS_ERROR_XML, "domain name must not be empty");
-        if (strchr(name, '/'))
-                return domain_fail(error, DOMUS_ERROR_XML, "name %s cannot contain '/'", name);
-        if (strpbrk(name, "\n\r\t"))
-                return domain_fail(error, DOMUS_ERROR_XML, "domain name must not contain line breaks or tabs");
-        if (!is_text(name))
-                return domain_fail(error, DOMUS_ERROR_XML, "domain name must not contain control characters");
-        if (strspn(name, " ") == strlen(name))
-                return domain_fail(error, DOMUS_ERROR_XML, "name must contain at least one character other than a space");
-        if (strlen(name) > 240)
-                return domain_fail(error, DOMUS_ERROR_XML, "name is longer than 240 bytes");
-        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-                return domain_fail(error, DOMUS_ERROR_XML, "name must not be '%s'", name);
-        return true;
+        return xml_check_name("domain", name, error);
 }
 
 bool domain_check_title(const char *title, GError **error)
@@ -86,30 +58,7 @@ bool domain_check_title(const char *title, GError **error)
 
 bool domain_check_text(const char *text, const char *what, GError **error)
 {
-        return is_text(text) || domain_fail(error, DOMUS_ERROR_XML, "domain %s must not contain control characters", what);
-}
-
-static bool fill_uuid(DomusDomainDef *def, xmlNode *root, GError **error)
-{
-        g_autofree char *text = xml_text(xml_child(root, "uuid"));
-        char s[DOMUS_UUID_STRING_LEN];
-
-        if (!text)
-                domus_uuid_generate(def->uuid);
-        else if (!domus_uuid_parse(text, def->uuid))
-                return domain_fail(error, DOMUS_ERROR_XML, "malformed uuid element");
-        domus_uuid_format(def->uuid, s);
-        xml_set_text(xml_ensure_child(root, "uuid"), s);
-        return true;
-}
-
-static char *text_or_null(xmlNode *node)
-{
-        char *text = xml_text(node);
-
-        if (text && !*text)
-                g_clear_pointer(&text, g_free);
-        return text;
+        return xml_is_text(text) || domain_fail(error, DOMUS_ERROR_XML, "domain %s must not contain control characters", what);
 }
 
 bool domain_fill_identity(DomusDomainDef *def, GError **error)
@@ -123,42 +72,19 @@ bool domain_fill_identity(DomusDomainDef *def, GError **error)
         def->name = xml_text(xml_child(root, "name"));
         if (!def->name)
                 return domain_fail(error, DOMUS_ERROR_XML, "missing name information");
-        def->title = text_or_null(xml_child(root, "title"));
-        def->description = text_or_null(xml_child(root, "description"));
+        def->title = xml_text_or_null(xml_child(root, "title"));
+        def->description = xml_text_or_null(xml_child(root, "description"));
         return domain_check_name(def->name, error) && (!def->title || domain_check_title(def->title, error)) &&
-               domain_check_metadata(xml_child(root, "metadata"), error) && fill_uuid(def, root, error);
+               domain_check_metadata(xml_child(root, "metadata"), error) && xml_fill_uuid(root, def->uuid, error);
 }
 
 /* --- Memory and vCPUs --- */
-
-/* Bytes per unit, or 0: b, bytes, and K M G T P E alone or with iB for powers of 1024, with B for powers of 1000. */
-static uint64_t unit_bytes(const char *unit)
-{
-        static const char prefixes[] = "kmgtpe";
-        const char *p;
-        uint64_t base, bytes = 1;
-
-        if (g_ascii_strcasecmp(unit, "b") == 0 || g_ascii_strcasecmp(unit, "bytes") == 0)
-                return 1;
-        p = *unit ? strchr(prefixes, g_ascii_tolower(*unit)) : NULL;
-        if (!p)
-                return 0;
-        if (!unit[1] || g_ascii_strcasecmp(unit + 1, "ib") == 0)
-                base = 1024;
-        else if (g_ascii_strcasecmp(unit + 1, "b") == 0)
-                base = 1000;
-        else
-                return 0;
-        for (long i = 0; i <= p - prefixes; i++)
-                bytes *= base;
-        return bytes;
-}
 
 /* KiB, rounded up. */
 static bool parse_memory(xmlNode *node, uint64_t *ret, GError **error)
 {
         g_autofree char *text = xml_text(node), *unit = xml_attr(node, "unit");
-        uint64_t value, scale = unit_bytes(unit ? unit : "KiB");
+        uint64_t value, scale = xml_unit_bytes(unit ? unit : "KiB");
 
         if (!scale)
                 return domain_fail(error, DOMUS_ERROR_INVALID_ARG, "unknown suffix '%s'", unit);
@@ -313,9 +239,9 @@ static bool check_path(const char *path, const char *element, GError **error)
 
 static bool fill_kernel(DomusDomainDef *def, xmlNode *os, bool needs_kernel, GError **error)
 {
-        def->kernel = text_or_null(xml_child(os, "kernel"));
-        def->initrd = text_or_null(xml_child(os, "initrd"));
-        def->cmdline = text_or_null(xml_child(os, "cmdline"));
+        def->kernel = xml_text_or_null(xml_child(os, "kernel"));
+        def->initrd = xml_text_or_null(xml_child(os, "initrd"));
+        def->cmdline = xml_text_or_null(xml_child(os, "cmdline"));
         if (!def->kernel && needs_kernel)
                 return domain_fail(error, DOMUS_ERROR_NO_KERNEL, "<os> of type linux needs <kernel>, or the domain <bootloader>");
         return check_path(def->kernel, "kernel", error) && check_path(def->initrd, "initrd", error);
@@ -392,7 +318,7 @@ static bool check_timer(const xmlNode *timer, GError **error)
                         return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
                                            "timer '%s' (line %ld) with present='%s' is not supported", name,
                                            xmlGetLineNo(timer), present ? present : "yes");
-                if (policy && !domain_value_listed(known[i].tickpolicy, policy))
+                if (policy && !xml_value_listed(known[i].tickpolicy, policy))
                         return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
                                            "timer '%s' (line %ld) with tickpolicy='%s' is not supported", name,
                                            xmlGetLineNo(timer), policy);
@@ -499,6 +425,6 @@ bool domain_fill_devices(DomusDomainDef *def, GError **error)
 {
         xmlNode *devices = xml_ensure_child(root_of(def), "devices");
 
-        def->emulator = text_or_null(xml_child(devices, "emulator"));
+        def->emulator = xml_text_or_null(xml_child(devices, "emulator"));
         return check_path(def->emulator, "emulator", error) && fill_serial(def, devices, error) && domain_devices_fill(def, error);
 }

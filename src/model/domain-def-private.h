@@ -6,6 +6,7 @@
 #include "model/domain-def.h"
 #include "model/error.h"
 #include "model/xml-dom.h"
+#include "model/xml-rules.h"
 
 /* Checks every element, attribute and value below <domain> against the table of what is supported, and removes what only lays out the
  * text (white space, comments) outside <metadata>. */
@@ -27,8 +28,6 @@ bool domain_fill_devices(DomusDomainDef *def, GError **error);
 bool domain_console_is_serial(const xmlNode *console);
 xmlNode *domain_serial_console(const xmlNode *devices);
 
-/* values: "a|b"; NULL lists everything. */
-bool domain_value_listed(const char *values, const char *value);
 bool domain_check_name(const char *name, GError **error);
 bool domain_check_title(const char *title, GError **error);
 bool domain_check_text(const char *text, const char *what, GError **error);
@@ -37,5 +36,4 @@ bool domain_check_metadata(const xmlNode *metadata, GError **error);
 /* Against libvirt's domain.rng, where installed. */
 bool domain_schema_check(xmlDoc *doc, GError **error);
 
-G_GNUC_PRINTF(3, 4)
-bool domain_fail(GError **error, DomusError code, const char *fmt, ...);
+#define domain_fail xml_fail /* of a domain's document */

@@ -2,12 +2,6 @@
 #include "model/domain-def-private.h"
 #include "model/domain-device-private.h"
 
-#include <libxml/relaxng.h>
-#include <string.h>
-#include <unistd.h>
-
-#define DOMAIN_SCHEMA "/usr/share/libvirt/schemas/domain.rng"
-
 static bool fill(DomusDomainDef *def, unsigned flags, GError **error)
 {
         xmlNode *root = xmlDocGetRootElement(def->doc);
@@ -75,52 +69,13 @@ void domus_domain_def_free(DomusDomainDef *def)
         g_free(def);
 }
 
-static void collect_schema_error(void *opaque, xmlError *e)
-{
-        GString *out = opaque;
-
-        if (out->len < 2000)
-                g_string_append_printf(out, "\nline %d: %s", e->line, g_strchomp(e->message));
-}
-
-static bool run_schema(xmlRelaxNG *schema, xmlDoc *doc, GError **error)
-{
-        xmlRelaxNGValidCtxt *ctxt = xmlRelaxNGNewValidCtxt(schema);
-        g_autoptr(GString) details = g_string_new(NULL);
-        int r;
-
-        xmlRelaxNGSetValidStructuredErrors(ctxt, collect_schema_error, details);
-        r = xmlRelaxNGValidateDoc(ctxt, doc);
-        xmlRelaxNGFreeValidCtxt(ctxt);
-        if (r != 0)
-                return domain_fail(error, DOMUS_ERROR_XML_INVALID, "Unable to validate doc against %s%s", DOMAIN_SCHEMA,
-                                   details->str);
-        return true;
-}
-
-static void ignore_schema_error(void *opaque, xmlError *e)
-{
-}
-
 /* The schema knows libvirt's own domain types only; ours means one of them. */
 bool domain_schema_check(xmlDoc *doc, GError **error)
 {
         g_autoptr(xmlDoc) copy = xmlCopyDoc(doc, 1);
         g_autofree char *type = xml_attr(xmlDocGetRootElement(copy), "type");
-        xmlRelaxNGParserCtxt *parser;
-        xmlRelaxNG *schema;
-        bool ok = true;
 
-        if (access(DOMAIN_SCHEMA, R_OK) < 0)
-                return true; /* the table of what is supported is stricter than the schema anyway */
         if (g_strcmp0(type, "domus") == 0)
                 xml_set_attr(xmlDocGetRootElement(copy), "type", "qemu");
-        parser = xmlRelaxNGNewParserCtxt(DOMAIN_SCHEMA);
-        xmlRelaxNGSetParserStructuredErrors(parser, ignore_schema_error, NULL);
-        schema = xmlRelaxNGParse(parser);
-        if (schema)
-                ok = run_schema(schema, copy, error);
-        xmlRelaxNGFree(schema);
-        xmlRelaxNGFreeParserCtxt(parser);
-        return ok;
+        return xml_schema_check(copy, "domain.rng", error);
 }

@@ -12,8 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define DOMUS_UUID_LEN 16
-#define DOMUS_UUID_STRING_LEN 37
+#include "model/uuid.h"
 
 typedef enum { DOMUS_VIRT_DOMUS, DOMUS_VIRT_QEMU, DOMUS_VIRT_KVM } DomusVirtType; /* domus: best engine; qemu: software; kvm: KVM */
 
@@ -81,6 +80,3 @@ void domus_domain_def_assign_aliases(DomusDomainDef *def);
 const char *domus_action_to_string(DomusAction a);
 const char *domus_virt_type_to_string(DomusVirtType t);
 
-bool domus_uuid_parse(const char *s, uint8_t uuid[DOMUS_UUID_LEN]); /* with or without dashes */
-void domus_uuid_format(const uint8_t uuid[DOMUS_UUID_LEN], char s[DOMUS_UUID_STRING_LEN]);
-void domus_uuid_generate(uint8_t uuid[DOMUS_UUID_LEN]);

@@ -22,7 +22,7 @@ static xmlDoc *read_element(const char *xml, GError **error)
                 domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "the device <%s> is not supported", root->name);
                 return NULL;
         }
-        return domain_rules_check_element(kind->rule, root, error) ? g_steal_pointer(&doc) : NULL;
+        return xml_rules_check(kind->rule, root, error) ? g_steal_pointer(&doc) : NULL;
 }
 
 static void swap_contents(DomusDomainDef *a, DomusDomainDef *b)

@@ -74,7 +74,7 @@ bool device_bool(const xmlNode *node, const char *attr, bool fallback)
 {
         g_autofree char *value = xml_attr(node, attr);
 
-        return value ? domain_value_listed("on|yes", value) : fallback;
+        return value ? xml_value_listed("on|yes", value) : fallback;
 }
 
 bool device_require(const DomusDevice *d, const xmlNode *node, const char *element, const char *attr, GError **error)

@@ -445,10 +445,10 @@ void domus_domain_def_clear_medium(DomusDomainDef *def, DomusDevice *d)
 
 bool domus_disk_format_known(const char *format)
 {
-        return domain_value_listed(FORMATS, format);
+        return xml_value_listed(FORMATS, format);
 }
 
 bool domus_disk_cache_is_direct(const char *cache)
 {
-        return cache && domain_value_listed("none|directsync", cache);
+        return cache && xml_value_listed("none|directsync", cache);
 }

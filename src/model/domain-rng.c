@@ -35,7 +35,7 @@ static bool parse_backend(DomusDevice *d, GError **error)
                 xml_set_text(backend, "/dev/urandom");
                 d->rng.path = "/dev/urandom";
         }
-        if (!domain_value_listed("/dev/urandom|/dev/random|/dev/hwrng", d->rng.path))
+        if (!xml_value_listed("/dev/urandom|/dev/random|/dev/hwrng", d->rng.path))
                 return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
                                    "'%s' as the backend of <rng> is not supported, only /dev/urandom, /dev/random and /dev/hwrng",
                                    d->rng.path);

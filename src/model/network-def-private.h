@@ -8,7 +8,7 @@
 #include "model/xml-dom.h"
 #include "model/xml-rules.h"
 
-extern const struct xml_rule network_rule;
+extern const struct element_rule network_rule;
 
 /* Fill in what is missing, refuse what contradicts itself, and set the typed view: one function per part of the document. */
 bool network_fill_link(DomusNetworkDef *def, GError **error);       /* forward, bridge, mac, mtu, bandwidth, port, portgroups */

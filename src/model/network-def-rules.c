@@ -4,38 +4,37 @@
 /* What <network> may contain (formatnetwork.html). Missing: hostdev and its addresses (no PCI passthrough), vlan tags (Linux bridges and macvtap do not take
  * them from here), virtualport (Open vSwitch, 802.1Qbg), firewalld zones, options for dnsmasq. */
 
-#define MANY XML_RULE_MANY
-#define TEXT XML_RULE_TEXT
-#define OPAQUE XML_RULE_OPAQUE
-#define ATTRS XML_ATTRS
-#define CHILDREN (const struct xml_rule[])
+#define MANY RULE_MANY
+#define TEXT RULE_TEXT
+#define OPAQUE (RULE_OPAQUE | RULE_ANY_ATTRS)
+#define ATTRS RULE_ATTRS
 
 #define YES_NO "yes|no"
 
-static const struct xml_rule port_forward_children[] = {
+static const struct element_rule port_forward_children[] = {
         { "range", MANY, ATTRS{ { "start" }, { "end" }, { "to" }, {} } },
         {},
 };
 
-static const struct xml_rule nat_children[] = {
+static const struct element_rule nat_children[] = {
         { "address", 0, ATTRS{ { "start" }, { "end" }, {} } },
         { "port", 0, ATTRS{ { "start" }, { "end" }, {} } },
         { "portForward", MANY, ATTRS{ { "proto", "tcp|udp" }, { "address" }, { "dev" }, { "target" }, {} }, port_forward_children },
         {},
 };
 
-static const struct xml_rule forward_children[] = {
+static const struct element_rule forward_children[] = {
         { "nat", 0, ATTRS{ { "ipv6", YES_NO }, {} }, nat_children },
         { "interface", MANY, ATTRS{ { "dev" }, { "connections" }, {} } },
         {},
 };
 
-static const struct xml_rule dns_host_children[] = {
+static const struct element_rule dns_host_children[] = {
         { "hostname", MANY | TEXT },
         {},
 };
 
-static const struct xml_rule dns_children[] = {
+static const struct element_rule dns_children[] = {
         { "forwarder", MANY, ATTRS{ { "domain" }, { "addr" }, {} } },
         { "txt", MANY, ATTRS{ { "name" }, { "value" }, {} } },
         { "srv", MANY,
@@ -44,31 +43,31 @@ static const struct xml_rule dns_children[] = {
         {},
 };
 
-static const struct xml_rule lease_children[] = {
+static const struct element_rule lease_children[] = {
         { "lease", 0, ATTRS{ { "expiry" }, { "unit", "seconds|minutes|hours" }, {} } },
         {},
 };
 
-static const struct xml_rule dhcp_children[] = {
+static const struct element_rule dhcp_children[] = {
         { "range", MANY, ATTRS{ { "start" }, { "end" }, {} }, lease_children },
         { "host", MANY, ATTRS{ { "mac" }, { "id" }, { "name" }, { "ip" }, {} }, lease_children },
         { "bootp", 0, ATTRS{ { "file" }, { "server" }, {} } },
         {},
 };
 
-static const struct xml_rule ip_children[] = {
+static const struct element_rule ip_children[] = {
         { "tftp", 0, ATTRS{ { "root" }, {} } },
         { "dhcp", 0, NULL, dhcp_children },
         {},
 };
 
-static const struct xml_rule portgroup_children[] = {
+static const struct element_rule portgroup_children[] = {
         { "bandwidth", OPAQUE },
         { "port", 0, ATTRS{ { "isolated", YES_NO }, {} } },
         {},
 };
 
-static const struct xml_rule network_children[] = {
+static const struct element_rule network_children[] = {
         { "name", TEXT },
         { "uuid", TEXT },
         { "title", TEXT },
@@ -91,6 +90,6 @@ static const struct xml_rule network_children[] = {
 };
 
 /* connections is told by us, and is of no account coming in. */
-const struct xml_rule network_rule = {
+const struct element_rule network_rule = {
         "network", 0, ATTRS{ { "connections" }, { "ipv6", YES_NO }, { "trustGuestRxFilters", "no" }, {} }, network_children,
 };

@@ -1,24 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <libxml/relaxng.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "model/domain-def.h"
 #include "model/network-def-private.h"
-
-#define NETWORK_SCHEMA "/usr/share/libvirt/schemas/network.rng"
+#include "model/xml-values.h"
 
 /* --- Small checks that the parts share --- */
-
-/* UTF-8 without control characters but line breaks and tabs. */
-static bool is_text(const char *s)
-{
-        if (!g_utf8_validate(s, -1, NULL))
-                return false;
-        for (const char *p = s; *p; p = g_utf8_next_char(p))
-                if (g_unichar_iscntrl(g_utf8_get_char(p)) && !strchr("\n\r\t", *p))
-                        return false;
-        return true;
-}
 
 bool network_check_word(const char *text, const char *what, GError **error)
 {
@@ -68,45 +55,6 @@ bool network_check_device(const char *name, const char *what, GError **error)
 
 /* --- Name, uuid, title, description --- */
 
-/* The name is also that of the definition's file. */
-static bool check_name(const char *name, GError **error)
-{
-        if (!name || !*name)
-                return xml_fail(error, DOMUS_ERROR_XML, "network name must not be empty");
-        if (strchr(name, '/'))
-                return xml_fail(error, DOMUS_ERROR_XML, "name %s cannot contain '/'", name);
-        if (!is_text(name) || strpbrk(name, "\n\r\t"))
-                return xml_fail(error, DOMUS_ERROR_XML, "network name must not contain control characters");
-        if (strlen(name) > 240)
-                return xml_fail(error, DOMUS_ERROR_XML, "name is longer than 240 bytes");
-        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strspn(name, " ") == strlen(name))
-                return xml_fail(error, DOMUS_ERROR_XML, "name must not be '%s'", name);
-        return true;
-}
-
-static bool fill_uuid(DomusNetworkDef *def, xmlNode *root, GError **error)
-{
-        g_autofree char *text = xml_text(xml_child(root, "uuid"));
-        char s[DOMUS_UUID_STRING_LEN];
-
-        if (!text)
-                domus_uuid_generate(def->uuid);
-        else if (!domus_uuid_parse(text, def->uuid))
-                return xml_fail(error, DOMUS_ERROR_XML, "malformed uuid element");
-        domus_uuid_format(def->uuid, s);
-        xml_set_text(xml_ensure_child(root, "uuid"), s);
-        return true;
-}
-
-static char *text_or_null(xmlNode *node)
-{
-        char *text = xml_text(node);
-
-        if (text && !*text)
-                g_clear_pointer(&text, g_free);
-        return text;
-}
-
 static bool fill_identity(DomusNetworkDef *def, GError **error)
 {
         xmlNode *root = xmlDocGetRootElement(def->doc);
@@ -114,11 +62,11 @@ static bool fill_identity(DomusNetworkDef *def, GError **error)
         def->name = xml_text(xml_child(root, "name"));
         if (!def->name)
                 return xml_fail(error, DOMUS_ERROR_XML, "missing name information");
-        def->title = text_or_null(xml_child(root, "title"));
-        def->description = text_or_null(xml_child(root, "description"));
+        def->title = xml_text_or_null(xml_child(root, "title"));
+        def->description = xml_text_or_null(xml_child(root, "description"));
         if (def->title && strchr(def->title, '\n'))
                 return xml_fail(error, DOMUS_ERROR_XML, "Network title can't contain newlines");
-        return check_name(def->name, error) && fill_uuid(def, root, error);
+        return xml_check_name("network", def->name, error) && xml_fill_uuid(root, def->uuid, error);
 }
 
 /* --- Whole definitions --- */
@@ -179,55 +127,11 @@ DomusNetworkDef *network_def_from_doc(xmlDoc *doc, GError **error)
         return g_steal_pointer(&def);
 }
 
-static void collect_schema_error(void *opaque, xmlError *e)
-{
-        GString *out = opaque;
-
-        if (out->len < 2000)
-                g_string_append_printf(out, "\nline %d: %s", e->line, g_strchomp(e->message));
-}
-
-static bool run_schema(xmlRelaxNG *schema, xmlDoc *doc, GError **error)
-{
-        xmlRelaxNGValidCtxt *ctxt = xmlRelaxNGNewValidCtxt(schema);
-        g_autoptr(GString) details = g_string_new(NULL);
-        int r;
-
-        xmlRelaxNGSetValidStructuredErrors(ctxt, collect_schema_error, details);
-        r = xmlRelaxNGValidateDoc(ctxt, doc);
-        xmlRelaxNGFreeValidCtxt(ctxt);
-        return r == 0 ||
-               xml_fail(error, DOMUS_ERROR_XML_INVALID, "Unable to validate doc against %s%s", NETWORK_SCHEMA, details->str);
-}
-
-static void ignore_schema_error(void *opaque, xmlError *e)
-{
-}
-
-/* Without the schema, the table of what is supported is strict enough. */
-static bool check_schema(xmlDoc *doc, GError **error)
-{
-        xmlRelaxNGParserCtxt *parser;
-        xmlRelaxNG *schema;
-        bool ok = true;
-
-        if (access(NETWORK_SCHEMA, R_OK) < 0)
-                return true;
-        parser = xmlRelaxNGNewParserCtxt(NETWORK_SCHEMA);
-        xmlRelaxNGSetParserStructuredErrors(parser, ignore_schema_error, NULL);
-        schema = xmlRelaxNGParse(parser);
-        if (schema)
-                ok = run_schema(schema, doc, error);
-        xmlRelaxNGFree(schema);
-        xmlRelaxNGFreeParserCtxt(parser);
-        return ok;
-}
-
 DomusNetworkDef *domus_network_def_parse(const char *xml, unsigned flags, GError **error)
 {
         g_autoptr(xmlDoc) doc = xml_parse(xml, "network_definition", error);
 
-        if (!doc || ((flags & DOMUS_NETWORK_DEF_VALIDATE) && !check_schema(doc, error)))
+        if (!doc || ((flags & DOMUS_NETWORK_DEF_VALIDATE) && !xml_schema_check(doc, "network.rng", error)))
                 return NULL;
         return network_def_from_doc(g_steal_pointer(&doc), error);
 }
@@ -267,7 +171,7 @@ static bool set_text(DomusNetworkDef *def, const char *element, char **slot, con
 {
         xmlNode *root = xmlDocGetRootElement(def->doc);
 
-        if (text && !is_text(text))
+        if (text && !xml_is_text(text))
                 return xml_fail(error, DOMUS_ERROR_XML, "network %s must not contain control characters", element);
         g_free(*slot);
         *slot = text && *text ? g_strdup(text) : NULL;

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #include "model/bandwidth.h"
-#include "model/domain-def.h" /* DOMUS_UUID_LEN */
+#include "model/uuid.h"
 
 typedef enum {
         DOMUS_FORWARD_NONE, /* isolated: no <forward> */

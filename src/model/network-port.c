@@ -3,31 +3,32 @@
 
 #include <string.h>
 
+#include "model/domain-def.h"
 #include "model/network-def-private.h"
 
-static const struct xml_rule owner_children[] = {
-        { "name", XML_RULE_TEXT },
-        { "uuid", XML_RULE_TEXT },
+static const struct element_rule owner_children[] = {
+        { "name", RULE_TEXT },
+        { "uuid", RULE_TEXT },
         {},
 };
 
 /* target is for our own state files. */
-static const struct xml_rule port_children[] = {
-        { "uuid", XML_RULE_TEXT },
+static const struct element_rule port_children[] = {
+        { "uuid", RULE_TEXT },
         { "owner", 0, NULL, owner_children },
-        { "group", XML_RULE_TEXT },
-        { "mac", 0, XML_ATTRS{ { "address" }, {} } },
-        { "rxfilters", 0, XML_ATTRS{ { "trustGuest", "no" }, {} } },
-        { "port", 0, XML_ATTRS{ { "isolated", "yes|no" }, {} } },
-        { "bandwidth", XML_RULE_OPAQUE },
+        { "group", RULE_TEXT },
+        { "mac", 0, RULE_ATTRS{ { "address" }, {} } },
+        { "rxfilters", 0, RULE_ATTRS{ { "trustGuest", "no" }, {} } },
+        { "port", 0, RULE_ATTRS{ { "isolated", "yes|no" }, {} } },
+        { "bandwidth", RULE_OPAQUE | RULE_ANY_ATTRS },
         { "plug", 0,
-          XML_ATTRS{ { "type", "network|bridge|direct" }, { "bridge" }, { "macTableManager", "kernel" }, { "dev" },
+          RULE_ATTRS{ { "type", "network|bridge|direct" }, { "bridge" }, { "macTableManager", "kernel" }, { "dev" },
                      { "mode", "bridge|passthrough|private|vepa" }, {} } },
-        { "target", 0, XML_ATTRS{ { "dev" }, {} } },
+        { "target", 0, RULE_ATTRS{ { "dev" }, {} } },
         {},
 };
 
-static const struct xml_rule port_rule = { "networkport", 0, NULL, port_children };
+static const struct element_rule port_rule = { "networkport", 0, NULL, port_children };
 
 static bool fill_uuids(DomusNetworkPortDef *def, const xmlNode *root, GError **error)
 {

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "model/bandwidth.h"
-#include "model/domain-def.h" /* DOMUS_UUID_LEN */
+#include "model/uuid.h"
 
 typedef enum { DOMUS_PLUG_NONE, DOMUS_PLUG_NETWORK /* a bridge of ours */, DOMUS_PLUG_BRIDGE /* one of the host */, DOMUS_PLUG_DIRECT } DomusPlug;
 

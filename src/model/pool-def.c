@@ -5,25 +5,25 @@
 
 #include "model/storage-xml.h"
 
-#define ONE(name, attribute) { name, 0, XML_ATTRS{ { attribute }, {} } }
-#define SIZE(name) { name, XML_RULE_TEXT, XML_ATTRS{ { "unit" }, {} } }
+#define ONE(name, attribute) { name, 0, RULE_ATTRS{ { attribute }, {} } }
+#define SIZE(name) { name, RULE_TEXT, RULE_ATTRS{ { "unit" }, {} } }
 
-static const struct xml_rule feature_rules[] = {
-        { "cow", 0, XML_ATTRS{ { "state", "yes|no" }, {} } },
+static const struct element_rule feature_rules[] = {
+        { "cow", 0, RULE_ATTRS{ { "state", "yes|no" }, {} } },
         {},
 };
 
-static const struct xml_rule initiator_rules[] = {
+static const struct element_rule initiator_rules[] = {
         ONE("iqn", "name"),
         {},
 };
 
-static const struct xml_rule source_rules[] = {
-        { "host", 0, XML_ATTRS{ { "name" }, { "port" }, {} } },
-        { "device", XML_RULE_MANY, XML_ATTRS{ { "path" }, {} } },
+static const struct element_rule source_rules[] = {
+        { "host", 0, RULE_ATTRS{ { "name" }, { "port" }, {} } },
+        { "device", RULE_MANY, RULE_ATTRS{ { "path" }, {} } },
         ONE("dir", "path"),
         { "initiator", 0, NULL, initiator_rules },
-        { "name", XML_RULE_TEXT },
+        { "name", RULE_TEXT },
         ONE("format", "type"),
         ONE("protocol", "ver"),
         ONE("vendor", "name"),
@@ -31,15 +31,15 @@ static const struct xml_rule source_rules[] = {
         {},
 };
 
-static const struct xml_rule target_rules[] = {
-        { "path", XML_RULE_TEXT },
+static const struct element_rule target_rules[] = {
+        { "path", RULE_TEXT },
         STORAGE_PERMISSIONS_RULE,
         {},
 };
 
-static const struct xml_rule pool_rules[] = {
-        { "name", XML_RULE_TEXT },
-        { "uuid", XML_RULE_TEXT },
+static const struct element_rule pool_rules[] = {
+        { "name", RULE_TEXT },
+        { "uuid", RULE_TEXT },
         SIZE("capacity"),
         SIZE("allocation"),
         SIZE("available"),
@@ -49,7 +49,7 @@ static const struct xml_rule pool_rules[] = {
         {},
 };
 
-static const struct xml_rule pool_rule = { "pool", 0, XML_ATTRS{ { "type" }, {} }, pool_rules };
+static const struct element_rule pool_rule = { "pool", 0, RULE_ATTRS{ { "type" }, {} }, pool_rules };
 
 /* --- Types --- */
 
@@ -289,7 +289,7 @@ DomusPoolDef *domus_pool_def_parse(const char *xml, unsigned flags, GError **err
         def->devices = g_ptr_array_new_with_free_func(g_free);
         if (!root)
                 return NULL;
-        if ((flags & DOMUS_POOL_DEF_VALIDATE && !storage_schema_check(doc, "storagepool.rng", error)) ||
+        if ((flags & DOMUS_POOL_DEF_VALIDATE && !xml_schema_check(doc, "storagepool.rng", error)) ||
             !xml_rules_check(&pool_rule, root, error) || !parse(def, root, error))
                 return NULL;
         return g_steal_pointer(&def);

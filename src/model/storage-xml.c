@@ -1,53 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "model/storage-xml.h"
 
-#include <libxml/relaxng.h>
 #include <string.h>
-#include <unistd.h>
 
-#define SCHEMAS "/usr/share/libvirt/schemas/"
+#include "model/xml-values.h"
+
 #define NAME_MAX_BYTES 240
-
-static void collect_error(void *opaque, xmlError *e)
-{
-        GString *out = opaque;
-
-        if (out && out->len < 2000)
-                g_string_append_printf(out, "\nline %d: %s", e->line, g_strchomp(e->message));
-}
-
-static bool run_schema(xmlRelaxNG *schema, xmlDoc *doc, const char *path, GError **error)
-{
-        xmlRelaxNGValidCtxt *ctxt = xmlRelaxNGNewValidCtxt(schema);
-        g_autoptr(GString) details = g_string_new(NULL);
-        int r;
-
-        xmlRelaxNGSetValidStructuredErrors(ctxt, collect_error, details);
-        r = xmlRelaxNGValidateDoc(ctxt, doc);
-        xmlRelaxNGFreeValidCtxt(ctxt);
-        if (r != 0)
-                return xml_fail(error, DOMUS_ERROR_XML_INVALID, "Unable to validate doc against %s%s", path, details->str);
-        return true;
-}
-
-bool storage_schema_check(xmlDoc *doc, const char *schema, GError **error)
-{
-        g_autofree char *path = g_strconcat(SCHEMAS, schema, NULL);
-        xmlRelaxNGParserCtxt *parser;
-        xmlRelaxNG *compiled;
-        bool ok = true;
-
-        if (access(path, R_OK) < 0)
-                return true; /* the table of what is supported is stricter anyway */
-        parser = xmlRelaxNGNewParserCtxt(path);
-        xmlRelaxNGSetParserStructuredErrors(parser, collect_error, NULL);
-        compiled = xmlRelaxNGParse(parser);
-        if (compiled)
-                ok = run_schema(compiled, doc, path, error);
-        xmlRelaxNGFree(compiled);
-        xmlRelaxNGFreeParserCtxt(parser);
-        return ok;
-}
 
 /* --- Pieces --- */
 
@@ -87,33 +45,10 @@ bool storage_check_name(const char *what, const char *name, GError **error)
         return !problem || xml_fail(error, DOMUS_ERROR_XML, "the storage %s name '%s' %s", what, name, problem);
 }
 
-/* Bytes of a unit, 0 if there is no such: "KB" and the like are decimal, "K" and "KiB" binary. */
-static uint64_t unit_bytes(const char *unit)
-{
-        static const char prefixes[] = "KMGTPE";
-        const char *prefix;
-        uint64_t base, bytes = 1;
-
-        if (g_ascii_strcasecmp(unit, "b") == 0 || g_ascii_strcasecmp(unit, "bytes") == 0)
-                return 1;
-        prefix = *unit ? strchr(prefixes, g_ascii_toupper(*unit)) : NULL;
-        if (!prefix)
-                return 0;
-        if (!unit[1] || g_ascii_strcasecmp(unit + 1, "ib") == 0)
-                base = 1024;
-        else if (g_ascii_strcasecmp(unit + 1, "b") == 0)
-                base = 1000;
-        else
-                return 0;
-        for (const char *p = prefixes; p <= prefix; p++)
-                bytes *= base;
-        return bytes;
-}
-
 bool storage_parse_size(const xmlNode *node, uint64_t *ret, GError **error)
 {
         g_autofree char *text = xml_text(node), *unit = xml_attr(node, "unit");
-        uint64_t scale = unit ? unit_bytes(unit) : 1, n;
+        uint64_t scale = unit ? xml_unit_bytes(unit) : 1, n;
 
         if (!scale)
                 return xml_fail(error, DOMUS_ERROR_XML, "unknown unit '%s' of element <%s>", unit, node->name);
@@ -125,8 +60,8 @@ bool storage_parse_size(const xmlNode *node, uint64_t *ret, GError **error)
         return true;
 }
 
-const struct xml_rule storage_permission_rules[] = {
-        { "mode", XML_RULE_TEXT }, { "owner", XML_RULE_TEXT }, { "group", XML_RULE_TEXT }, { "label", XML_RULE_TEXT }, {}
+const struct element_rule storage_permission_rules[] = {
+        { "mode", RULE_TEXT }, { "owner", RULE_TEXT }, { "group", RULE_TEXT }, { "label", RULE_TEXT }, {}
 };
 
 static bool parse_id(const xmlNode *node, const char *name, int64_t *ret, GError **error)

@@ -7,9 +7,6 @@
 #include "model/xml-dom.h"
 #include "model/xml-rules.h"
 
-/* Against schema (a file name below libvirt's schemas), where that is installed: XML_INVALID. */
-bool storage_schema_check(xmlDoc *doc, const char *schema, GError **error);
-
 /* Text of the element at the path below node, stripped; NULL if it is not there or empty. */
 char *storage_text(const xmlNode *node, const char *path);
 xmlNode *storage_node(const xmlNode *node, const char *path);
@@ -18,7 +15,7 @@ bool storage_check_name(const char *what, const char *name, GError **error);
 /* An element with a number of bytes and an optional attribute unit (formatstorage.html). */
 bool storage_parse_size(const xmlNode *node, uint64_t *ret, GError **error);
 /* The row of <permissions> for a table of xml_rules. */
-extern const struct xml_rule storage_permission_rules[];
+extern const struct element_rule storage_permission_rules[];
 #define STORAGE_PERMISSIONS_RULE { "permissions", 0, NULL, storage_permission_rules }
 /* <permissions>; node may be NULL. */
 bool storage_parse_permissions(const xmlNode *node, DomusPermissions *ret, GError **error);

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <string.h>
-
-#include "model/domain-def.h"
-#include "model/error.h"
+#include "model/test-xml.h"
 
 #define SYSINFO(body) \
         "<domain type='qemu'><name>d</name><uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid><memory>65536</memory>" \
@@ -13,21 +10,7 @@
 #define MEMORY(m) "<domain type='qemu'><name>d</name>" m OS "</domain>"
 #define BOOT(os) "<domain type='qemu'><name>d</name><memory unit='MiB'>64</memory>" os "</domain>"
 
-static DomusDomainDef *parse(const char *xml)
-{
-        g_autoptr(GError) error = NULL;
-        DomusDomainDef *def = domus_domain_def_parse(xml, 0, &error);
-
-        g_assert_no_error(error);
-        g_assert_nonnull(def);
-        return def;
-}
-
-static const struct {
-        const char *xml;
-        int code;
-        const char *message; /* a part of it */
-} bad[] = {
+static const struct bad_xml bad[] = {
         { "", DOMUS_ERROR_XML, "(domain_definition):1:" },
         { "<domain>\n<name>x</nam>\n</domain>", DOMUS_ERROR_XML, "(domain_definition):2: Opening and ending tag mismatch" },
         { "<domain", DOMUS_ERROR_XML, "(domain_definition):1:" },
@@ -114,20 +97,12 @@ static const struct {
 
 static void test_bad(void)
 {
-        for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
-                g_autoptr(GError) error = NULL;
-                DomusDomainDef *def = domus_domain_def_parse(bad[i].xml, 0, &error);
-
-                g_test_message("%s -> %s", bad[i].xml, error ? error->message : "accepted");
-                g_assert_null(def);
-                g_assert_error(error, DOMUS_ERROR, bad[i].code);
-                g_assert_nonnull(strstr(error->message, bad[i].message));
-        }
+        test_refused_domains(bad, G_N_ELEMENTS(bad));
 }
 
 static void test_minimal(void)
 {
-        g_autoptr(DomusDomainDef) def = parse(DOC(""));
+        g_autoptr(DomusDomainDef) def = test_parse_domain(DOC(""));
         g_autofree char *xml = domus_domain_def_format(def, -1, 0);
 
         g_assert_cmpstr(def->name, ==, "d");
@@ -181,7 +156,7 @@ static const char virt_install_out[] =
 
 static void test_virt_install(void)
 {
-        g_autoptr(DomusDomainDef) def = parse(virt_install), again = NULL, copy = NULL;
+        g_autoptr(DomusDomainDef) def = test_parse_domain(virt_install), again = NULL, copy = NULL;
         g_autofree char *xml = domus_domain_def_format(def, -1, 0), *xml2 = NULL, *xml3 = NULL;
 
         g_assert_cmpstr(xml, ==, virt_install_out);
@@ -189,7 +164,7 @@ static void test_virt_install(void)
         g_assert_cmpstr(def->name, ==, "vt & co");
         g_assert_cmpstr(def->cmdline, ==, "console=ttyS0 a=\"b\"");
         g_assert_cmpuint(def->n_serials, ==, 1);
-        again = parse(xml);
+        again = test_parse_domain(xml);
         xml2 = domus_domain_def_format(again, -1, 0);
         g_assert_cmpstr(xml2, ==, xml);
         copy = domus_domain_def_copy(def);
@@ -200,7 +175,7 @@ static void test_virt_install(void)
 
 static void test_live(void)
 {
-        g_autoptr(DomusDomainDef) def = parse(DOC("<devices><serial type='pty'/></devices>")), kept = NULL, user = NULL;
+        g_autoptr(DomusDomainDef) def = test_parse_domain(DOC("<devices><serial type='pty'/></devices>")), kept = NULL, user = NULL;
         g_autofree char *before = domus_domain_def_format(def, -1, 0), *live = NULL, *inactive = NULL, *kept_xml = NULL,
                         *user_xml = NULL;
 
@@ -215,14 +190,14 @@ static void test_live(void)
         kept = domus_domain_def_parse(live, DOMUS_DEF_LIVE, NULL);
         kept_xml = domus_domain_def_format(kept, 3, 0);
         g_assert_cmpstr(kept_xml, ==, live);
-        user = parse(live);
+        user = test_parse_domain(live);
         user_xml = domus_domain_def_format(user, -1, 0);
         g_assert_cmpstr(user_xml, ==, before);
 }
 
 static void test_metadata(void)
 {
-        g_autoptr(DomusDomainDef) def = parse(DOC(""));
+        g_autoptr(DomusDomainDef) def = test_parse_domain(DOC(""));
         g_autoptr(GError) error = NULL;
         g_autofree char *got = NULL, *xml = NULL, *xml2 = NULL;
         g_autoptr(DomusDomainDef) again = NULL;
@@ -236,7 +211,7 @@ static void test_metadata(void)
         g_assert_cmpstr(got, ==, "<a x=\"1\"> <b>t &amp; u</b><![CDATA[<]]></a>");
         xml = domus_domain_def_format(def, -1, 0);
         g_assert_nonnull(strstr(xml, "<p:a xmlns:p=\"urn:a\" x=\"1\"> <p:b>t &amp; u</p:b><![CDATA[<]]></p:a>\n"));
-        again = parse(xml);
+        again = test_parse_domain(xml);
         xml2 = domus_domain_def_format(again, -1, 0);
         g_assert_cmpstr(xml2, ==, xml);
         g_assert_false(domus_domain_def_set_metadata(def, "<a", "p", "urn:a", &error));
@@ -253,7 +228,7 @@ static void test_metadata(void)
 
 static void test_edit(void)
 {
-        g_autoptr(DomusDomainDef) def = parse(DOC("<vcpu>2</vcpu>"));
+        g_autoptr(DomusDomainDef) def = test_parse_domain(DOC("<vcpu>2</vcpu>"));
         g_autoptr(GError) error = NULL;
         g_autofree char *xml = NULL;
 
@@ -312,7 +287,7 @@ static void expect_options(const char *body, const char *expected)
 
 static void test_boot_loader(void)
 {
-        g_autoptr(DomusDomainDef) def = parse(BOOT("<bootloader>/sbin/domus-bootloader</bootloader><bootloader_args>--entry 1</bootloader_args>"));
+        g_autoptr(DomusDomainDef) def = test_parse_domain(BOOT("<bootloader>/sbin/domus-bootloader</bootloader><bootloader_args>--entry 1</bootloader_args>"));
         g_autofree char *xml = domus_domain_def_format(def, -1, 0);
 
         g_assert_nonnull(strstr(xml, "  <bootloader>/sbin/domus-bootloader</bootloader>\n  <bootloader_args>--entry 1</bootloader_args>\n"
@@ -350,7 +325,7 @@ static void test_units(void)
 
         for (unsigned i = 0; i < G_N_ELEMENTS(t); i++) {
                 g_autofree char *memory = g_strdup_printf(MEMORY("<memory unit='%s'>%u</memory>"), t[i].unit, t[i].value);
-                g_autoptr(DomusDomainDef) def = parse(memory);
+                g_autoptr(DomusDomainDef) def = test_parse_domain(memory);
 
                 g_assert_cmpuint(def->memory_max, ==, t[i].kib);
         }

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <string.h>
-
 #include "model/domain-device.h"
-#include "model/error.h"
+#include "model/test-xml.h"
 
 #define DOC(os, devices)                                                                                      \
         "<domain type='qemu'><name>d</name><memory unit='MiB'>64</memory><os><type>hvm</type><kernel>/boot/k</kernel>" os \
@@ -11,20 +9,7 @@
 #define DISK(body) DEVICES("<disk type='file' device='disk'><source file='/i'/><target dev='vda' bus='virtio'/>" body "</disk>")
 #define NIC(body) DEVICES("<interface type='network'><source network='default'/>" body "</interface>")
 
-static DomusDomainDef *parse(const char *xml)
-{
-        g_autoptr(GError) error = NULL;
-        DomusDomainDef *def = domus_domain_def_parse(xml, 0, &error);
-
-        g_assert_no_error(error);
-        return def;
-}
-
-static const struct {
-        const char *xml;
-        int code;
-        const char *message;
-} bad[] = {
+static const struct bad_xml bad[] = {
         { DEVICES("<disk type='file'><source file='/i'/></disk>"), DOMUS_ERROR_XML, "target device name" },
         { DEVICES("<disk type='file'><target dev='vda'/></disk>"), DOMUS_ERROR_XML, "missing attribute 'file'" },
         { DEVICES("<disk type='file'><source file='i'/><target dev='vda'/></disk>"), DOMUS_ERROR_XML, "must be absolute" },
@@ -95,15 +80,7 @@ static const struct {
 
 static void test_bad(void)
 {
-        for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
-                g_autoptr(GError) error = NULL;
-                DomusDomainDef *def = domus_domain_def_parse(bad[i].xml, 0, &error);
-
-                g_test_message("%s -> %s", bad[i].xml, error ? error->message : "accepted");
-                g_assert_null(def);
-                g_assert_error(error, DOMUS_ERROR, bad[i].code);
-                g_assert_nonnull(strstr(error->message, bad[i].message));
-        }
+        test_refused_domains(bad, G_N_ELEMENTS(bad));
 }
 
 /* The devices that virt-install 4.1 gives a guest through a qemu URI with --graphics none and a CD-ROM drive. */
@@ -169,12 +146,12 @@ static const char installed_out[] =
 
 static void test_installed(void)
 {
-        g_autoptr(DomusDomainDef) def = parse(installed), again = NULL, valid = NULL;
+        g_autoptr(DomusDomainDef) def = test_parse_domain(installed), again = NULL, valid = NULL;
         g_autofree char *xml = domus_domain_def_format(def, -1, 0), *xml2 = NULL;
         g_autoptr(GError) error = NULL;
 
         g_assert_cmpstr(strstr(xml, "  <devices>"), ==, strstr(xml, installed_out));
-        again = parse(xml);
+        again = test_parse_domain(xml);
         xml2 = domus_domain_def_format(again, -1, 0);
         g_assert_cmpstr(xml2, ==, xml);
         valid = domus_domain_def_parse(xml, DOMUS_DEF_VALIDATE, &error);
@@ -183,7 +160,7 @@ static void test_installed(void)
 
 static void test_views(void)
 {
-        g_autoptr(DomusDomainDef) def = parse(DEVICES(
+        g_autoptr(DomusDomainDef) def = test_parse_domain(DEVICES(
                 "<disk type='block'><driver cache='none' io='native' discard='unmap' detect_zeroes='unmap' queues='4' error_policy='stop'/>"
                 "<source dev='/dev/vg/lv' startupPolicy='optional'/><target dev='vdb'/><shareable/><serial>S1</serial>"
                 "<blockio logical_block_size='4096' physical_block_size='4096'/><iotune><total_iops_sec>100</total_iops_sec>"
@@ -236,7 +213,7 @@ static void test_port_forwards(void)
 
 static void test_aliases(void)
 {
-        g_autoptr(DomusDomainDef) def = parse(installed), kept = NULL;
+        g_autoptr(DomusDomainDef) def = test_parse_domain(installed), kept = NULL;
         static const char *const expected[] = { "virtio-disk0", "scsi0-0-0-0", "usb", "scsi0", "virtio-serial0", "net0", "channel0", "balloon0", "rng0" };
         g_autofree char *before = domus_domain_def_format(def, -1, 0), *live = NULL, *inactive = NULL, *kept_xml = NULL;
 
@@ -268,7 +245,7 @@ static DomusDevice *attach(DomusDomainDef *def, const char *xml)
 
 static void test_attach(void)
 {
-        g_autoptr(DomusDomainDef) def = parse(DEVICES("<disk><source file='/i'/><target dev='vda'/></disk>"));
+        g_autoptr(DomusDomainDef) def = test_parse_domain(DEVICES("<disk><source file='/i'/><target dev='vda'/></disk>"));
         g_autofree char *before = domus_domain_def_format(def, -1, 0), *after = NULL;
         g_autoptr(GError) error = NULL;
         DomusDevice *d;
@@ -301,7 +278,7 @@ static void test_attach(void)
 
 static void test_update(void)
 {
-        g_autoptr(DomusDomainDef) def = parse(installed);
+        g_autoptr(DomusDomainDef) def = test_parse_domain(installed);
         DomusIotune tune = { .rates[DOMUS_RATE_READ_BYTES] = { .rate = 1000 } };
         g_autoptr(GError) error = NULL;
         DomusDevice *d;
@@ -327,7 +304,7 @@ static void test_update(void)
 /* As many as fit: 3 to 31. */
 static void test_full(void)
 {
-        g_autoptr(DomusDomainDef) def = parse(DEVICES(""));
+        g_autoptr(DomusDomainDef) def = test_parse_domain(DEVICES(""));
         g_autoptr(GError) error = NULL;
 
         for (unsigned i = 3; i <= 31; i++)
@@ -365,7 +342,7 @@ static void test_boot_disk(void)
         for (unsigned i = 0; i < G_N_ELEMENTS(boots); i++) {
                 g_autofree char *xml = g_strdup_printf("<domain type='qemu'><name>d</name><memory>65536</memory><os><type>hvm</type>%s</os>"
                                                        "<devices>%s</devices></domain>", boots[i].boot, boots[i].devices);
-                g_autoptr(DomusDomainDef) def = parse(xml);
+                g_autoptr(DomusDomainDef) def = test_parse_domain(xml);
                 g_autoptr(GError) error = NULL;
                 const DomusDevice *d = domus_domain_def_boot_disk(def, &error);
 

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include <string.h>
-
-#include "model/error.h"
 #include "model/pool-def.h"
+#include "model/test-xml.h"
 #include "model/volume-def.h"
 
 /* --- Pools --- */
@@ -119,23 +117,9 @@ static void test_pool_fills_in(void)
         g_assert_cmpstr(vg->format, ==, "lvm2");
 }
 
-struct bad {
-        const char *xml;
-        int code;
-        const char *named;
-};
-
-static void check_bad(const struct bad *bad, gboolean parsed, const GError *error)
-{
-        g_assert_false(parsed);
-        g_assert_error(error, DOMUS_ERROR, bad->code);
-        if (!strstr(error->message, bad->named))
-                g_error("'%s' does not name '%s'", error->message, bad->named);
-}
-
 static void test_pool_refused(void)
 {
-        static const struct bad bad[] = {
+        static const struct bad_xml bad[] = {
                 { "<pool", DOMUS_ERROR_XML, "storage_pool_definition" },
                 { "<volume/>", DOMUS_ERROR_XML, "<volume>" },
                 { "<pool><name>a</name></pool>", DOMUS_ERROR_XML, "'type'" },
@@ -162,7 +146,7 @@ static void test_pool_refused(void)
                 g_autoptr(GError) error = NULL;
                 g_autoptr(DomusPoolDef) def = domus_pool_def_parse(bad[i].xml, 0, &error);
 
-                check_bad(&bad[i], def != NULL, error);
+                test_refused(&bad[i], def != NULL, error);
         }
 }
 
@@ -261,7 +245,7 @@ static void test_volume_sizes(void)
 
 static void test_volume_refused(void)
 {
-        static const struct bad bad[] = {
+        static const struct bad_xml bad[] = {
                 { "<volume><capacity>1</capacity></volume>", DOMUS_ERROR_XML, "name" },
                 { "<volume><name>a</name></volume>", DOMUS_ERROR_XML, "capacity" },
                 { "<volume><name>../a</name><capacity>1</capacity></volume>", DOMUS_ERROR_XML, "'../a'" },
@@ -279,7 +263,7 @@ static void test_volume_refused(void)
                 g_autoptr(GError) error = NULL;
                 g_autoptr(DomusVolumeDef) def = domus_volume_def_parse(bad[i].xml, 0, &error);
 
-                check_bad(&bad[i], def != NULL, error);
+                test_refused(&bad[i], def != NULL, error);
         }
 }
 

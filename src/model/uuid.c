@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "model/domain-def.h"
+#include "model/uuid.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 bool domus_uuid_parse(const char *s, uint8_t uuid[DOMUS_UUID_LEN])
@@ -44,4 +45,17 @@ void domus_uuid_generate(uint8_t uuid[DOMUS_UUID_LEN])
                 abort();
         uuid[6] = (uuid[6] & 0x0f) | 0x40; /* RFC 4122, version 4 */
         uuid[8] = (uuid[8] & 0x3f) | 0x80;
+}
+
+guint domus_uuid_hash(gconstpointer uuid)
+{
+        guint h;
+
+        memcpy(&h, uuid, sizeof(h));
+        return h;
+}
+
+gboolean domus_uuid_equal(gconstpointer a, gconstpointer b)
+{
+        return memcmp(a, b, DOMUS_UUID_LEN) == 0;
 }

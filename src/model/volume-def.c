@@ -5,34 +5,34 @@
 
 #include "model/storage-xml.h"
 
-#define SIZE(name) { name, XML_RULE_TEXT, XML_ATTRS{ { "unit" }, {} } }
+#define SIZE(name) { name, RULE_TEXT, RULE_ATTRS{ { "unit" }, {} } }
 #define FILE_RULES                                                                                                                     \
-        { "path", XML_RULE_TEXT }, { "format", 0, XML_ATTRS{ { "type" }, {} } }, STORAGE_PERMISSIONS_RULE, { "timestamps", XML_RULE_OPAQUE }
+        { "path", RULE_TEXT }, { "format", 0, RULE_ATTRS{ { "type" }, {} } }, STORAGE_PERMISSIONS_RULE, { "timestamps", RULE_OPAQUE | RULE_ANY_ATTRS }
 
-static const struct xml_rule feature_rules[] = {
+static const struct element_rule feature_rules[] = {
         { "lazy_refcounts" },
         { "extended_l2" },
         {},
 };
 
-static const struct xml_rule target_rules[] = {
+static const struct element_rule target_rules[] = {
         FILE_RULES,
-        { "compat", XML_RULE_TEXT },
+        { "compat", RULE_TEXT },
         { "nocow" },
         SIZE("clusterSize"),
         { "features", 0, NULL, feature_rules },
         {},
 };
 
-static const struct xml_rule backing_rules[] = {
+static const struct element_rule backing_rules[] = {
         FILE_RULES,
         {},
 };
 
-static const struct xml_rule volume_rules[] = {
-        { "name", XML_RULE_TEXT },
-        { "key", XML_RULE_TEXT },
-        { "source", XML_RULE_OPAQUE },
+static const struct element_rule volume_rules[] = {
+        { "name", RULE_TEXT },
+        { "key", RULE_TEXT },
+        { "source", RULE_OPAQUE | RULE_ANY_ATTRS },
         SIZE("capacity"),
         SIZE("allocation"),
         SIZE("physical"),
@@ -41,7 +41,7 @@ static const struct xml_rule volume_rules[] = {
         {},
 };
 
-static const struct xml_rule volume_rule = { "volume", 0, XML_ATTRS{ { "type" }, {} }, volume_rules };
+static const struct element_rule volume_rule = { "volume", 0, RULE_ATTRS{ { "type" }, {} }, volume_rules };
 
 /* Indexed by DomusVolumeType. */
 static const char *const types[] = { "file", "block", "dir", "network" };
@@ -166,7 +166,7 @@ DomusVolumeDef *domus_volume_def_parse(const char *xml, unsigned flags, GError *
 
         if (!root)
                 return NULL;
-        if ((flags & DOMUS_VOLUME_DEF_VALIDATE && !storage_schema_check(doc, "storagevol.rng", error)) ||
+        if ((flags & DOMUS_VOLUME_DEF_VALIDATE && !xml_schema_check(doc, "storagevol.rng", error)) ||
             !xml_rules_check(&volume_rule, root, error) || !parse(def, root, flags, error))
                 return NULL;
         return g_steal_pointer(&def);

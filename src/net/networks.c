@@ -4,23 +4,11 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/macros.h"
+#include "model/listing.h"
 #include "net/link.h"
 #include "net/networks-private.h"
 
 /* --- Objects and tables --- */
-
-static guint uuid_hash(gconstpointer key)
-{
-        guint h;
-
-        memcpy(&h, key, sizeof(h));
-        return h;
-}
-
-static gboolean uuid_equal(gconstpointer a, gconstpointer b)
-{
-        return memcmp(a, b, DOMUS_UUID_LEN) == 0;
-}
 
 DomusNetwork *network_new(DomusNetworks *n, const DomusNetworkDef *def)
 {
@@ -99,41 +87,30 @@ DomusNetwork *domus_networks_lookup_name(DomusNetworks *n, const char *name, GEr
 
 /* --- Listing --- */
 
-/* Flags of one group are alternatives; groups are conditions that must all hold. */
-static bool matches(const DomusNetwork *net, unsigned flags)
+static unsigned traits(gconstpointer object)
+{
+        const DomusNetwork *net = object;
+
+        return (domus_network_is_active(net) ? VIR_CONNECT_LIST_NETWORKS_ACTIVE : VIR_CONNECT_LIST_NETWORKS_INACTIVE) |
+               (net->config ? VIR_CONNECT_LIST_NETWORKS_PERSISTENT : VIR_CONNECT_LIST_NETWORKS_TRANSIENT) |
+               (net->autostart ? VIR_CONNECT_LIST_NETWORKS_AUTOSTART : VIR_CONNECT_LIST_NETWORKS_NO_AUTOSTART);
+}
+
+static gpointer ref(gpointer net)
+{
+        return domus_network_ref(net);
+}
+
+GPtrArray *domus_networks_list(DomusNetworks *n, unsigned flags)
 {
         static const unsigned groups[] = {
                 VIR_CONNECT_LIST_NETWORKS_ACTIVE | VIR_CONNECT_LIST_NETWORKS_INACTIVE,
                 VIR_CONNECT_LIST_NETWORKS_PERSISTENT | VIR_CONNECT_LIST_NETWORKS_TRANSIENT,
                 VIR_CONNECT_LIST_NETWORKS_AUTOSTART | VIR_CONNECT_LIST_NETWORKS_NO_AUTOSTART,
         };
-        unsigned have = (domus_network_is_active(net) ? VIR_CONNECT_LIST_NETWORKS_ACTIVE : VIR_CONNECT_LIST_NETWORKS_INACTIVE) |
-                        (net->config ? VIR_CONNECT_LIST_NETWORKS_PERSISTENT : VIR_CONNECT_LIST_NETWORKS_TRANSIENT) |
-                        (net->autostart ? VIR_CONNECT_LIST_NETWORKS_AUTOSTART : VIR_CONNECT_LIST_NETWORKS_NO_AUTOSTART);
+        static const DomusListing listing = { groups, ARRAY_SIZE(groups), traits, ref, unref };
 
-        for (unsigned i = 0; i < ARRAY_SIZE(groups); i++)
-                if (flags & groups[i] && !(flags & groups[i] & have))
-                        return false;
-        return true;
-}
-
-static int by_name_order(gconstpointer a, gconstpointer b)
-{
-        return strcmp((*(DomusNetwork *const *)a)->name, (*(DomusNetwork *const *)b)->name);
-}
-
-GPtrArray *domus_networks_list(DomusNetworks *n, unsigned flags)
-{
-        GPtrArray *list = g_ptr_array_new_with_free_func(unref);
-        GHashTableIter iter;
-        gpointer net;
-
-        g_hash_table_iter_init(&iter, n->by_uuid);
-        while (g_hash_table_iter_next(&iter, NULL, &net))
-                if (matches(net, flags))
-                        g_ptr_array_add(list, domus_network_ref(net));
-        g_ptr_array_sort(list, by_name_order);
-        return list;
+        return domus_listing_make(&listing, n->by_name, flags);
 }
 
 /* --- Bridge names --- */
@@ -310,7 +287,7 @@ DomusNetworks *domus_networks_new(sd_event *loop, const DomusNetworksConfig *con
         n->run_dir = g_build_filename(config->run_dir, "networks", NULL);
         n->state_dir = g_build_filename(config->state_dir, "networks", NULL);
         n->privileged = config->privileged;
-        n->by_uuid = g_hash_table_new_full(uuid_hash, uuid_equal, NULL, unref);
+        n->by_uuid = g_hash_table_new_full(domus_uuid_hash, domus_uuid_equal, NULL, unref);
         n->by_name = g_hash_table_new(g_str_hash, g_str_equal);
         if (!network_store_load(n, error)) {
                 domus_networks_free(n);

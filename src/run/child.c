@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,13 +11,10 @@
 #include "base/fd.h"
 #include "base/macros.h"
 #include "model/error.h"
+#include "run/process.h"
 
 #define OUT_MAX (16u << 20)
 #define ERR_MAX (64u << 10)
-#define FIRST_FD 3
-/* Above all numbers that a child's descriptors get. */
-#define LIFTED_FD 64
-#define FDS_MAX 32
 
 enum { OUT, ERR, N_PIPES };
 
@@ -120,73 +116,14 @@ static int on_exit_of_child(sd_event_source *source, const siginfo_t *info, void
         return 0;
 }
 
-/* What the child keeps of its pipes and descriptors is above all that it shall have. */
-static int lift(int fd)
-{
-        int r = fcntl(fd, F_DUPFD_CLOEXEC, LIFTED_FD);
-
-        return r < 0 ? -errno : r;
-}
-
-static int add_files(posix_spawn_file_actions_t *actions, const DomusChildConfig *config, const int out[N_PIPES], int *lifted)
-{
-        posix_spawn_file_actions_addchdir_np(actions, "/");
-        posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-        posix_spawn_file_actions_adddup2(actions, out[OUT], STDOUT_FILENO);
-        posix_spawn_file_actions_adddup2(actions, out[ERR], STDERR_FILENO);
-        for (size_t i = 0; i < config->n_fds; i++) {
-                lifted[i] = lift(config->fds[i]);
-                if (lifted[i] < 0)
-                        return lifted[i];
-                posix_spawn_file_actions_adddup2(actions, lifted[i], FIRST_FD + (int)i);
-        }
-        posix_spawn_file_actions_addclosefrom_np(actions, FIRST_FD + (int)config->n_fds);
-        return 0;
-}
-
-static void set_attributes(posix_spawnattr_t *attr)
-{
-        sigset_t none, all;
-
-        sigemptyset(&none);
-        sigfillset(&all);
-        posix_spawnattr_setsigmask(attr, &none);
-        posix_spawnattr_setsigdefault(attr, &all);
-        posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-}
-
 static int spawn(const DomusChildConfig *config, const int out[N_PIPES], pid_t *ret)
 {
         static const char *const envp[] = { "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL };
-        int lifted[FDS_MAX];
-        posix_spawn_file_actions_t actions;
-        posix_spawnattr_t attr;
-        int r;
+        g_autofree int *fds = g_new(int, N_PIPES + config->n_fds);
 
-        if (config->n_fds > FDS_MAX)
-                return -E2BIG;
-        for (size_t i = 0; i < FDS_MAX; i++)
-                lifted[i] = -1;
-        posix_spawn_file_actions_init(&actions);
-        posix_spawnattr_init(&attr);
-        set_attributes(&attr);
-        r = add_files(&actions, config, out, lifted);
-        if (r == 0)
-                r = -posix_spawnp(ret, config->argv[0], &actions, &attr, (char *const *)config->argv, (char *const *)envp);
-        posix_spawnattr_destroy(&attr);
-        posix_spawn_file_actions_destroy(&actions);
-        for (size_t i = 0; i < FDS_MAX; i++)
-                fd_close(lifted[i]);
-        return r;
-}
-
-/* fd itself, or where it is now. */
-static int keep_lifted(int fd)
-{
-        int r = lift(fd);
-
-        fd_close(fd);
-        return r;
+        for (size_t i = 0; i < N_PIPES + config->n_fds; i++)
+                fds[i] = i >= N_PIPES ? config->fds[i - N_PIPES] : config->output_fd > 0 ? config->output_fd : out[i];
+        return domus_process_spawn(config->argv, envp, fds, N_PIPES + config->n_fds, ret);
 }
 
 /* The reading end stays in c, the writing end is the caller's. */
@@ -202,15 +139,15 @@ static int open_pipe(DomusChild *c, sd_event *loop, unsigned n)
                 fd_close(ends[1]);
                 return -EIO;
         }
-        return keep_lifted(ends[1]);
+        return ends[1];
 }
 
 static int start(DomusChild *c, sd_event *loop, const DomusChildConfig *config)
 {
         int out[N_PIPES] = { -1, -1 }, r = 0;
 
-        for (unsigned i = 0; i < N_PIPES && r >= 0; i++)
-                r = out[i] = config->output_fd > 0 ? lift(config->output_fd) : open_pipe(c, loop, i);
+        for (unsigned i = 0; i < N_PIPES && r >= 0 && config->output_fd <= 0; i++)
+                r = out[i] = open_pipe(c, loop, i);
         if (r >= 0)
                 r = spawn(config, out, &c->pid);
         for (unsigned i = 0; i < N_PIPES; i++)

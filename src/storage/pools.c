@@ -6,22 +6,10 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "model/listing.h"
 #include "storage/pool-private.h"
 
 /* --- Tables --- */
-
-static guint uuid_hash(gconstpointer key)
-{
-        guint h;
-
-        memcpy(&h, key, sizeof(h));
-        return h;
-}
-
-static gboolean uuid_equal(gconstpointer a, gconstpointer b)
-{
-        return memcmp(a, b, DOMUS_UUID_LEN) == 0;
-}
 
 static void unref_pool(gpointer p)
 {
@@ -112,8 +100,9 @@ DomusPool *domus_pools_lookup_target(DomusPools *pools, const char *path, GError
 
 /* --- Lists --- */
 
-static unsigned traits(const DomusPool *p)
+static unsigned traits(gconstpointer object)
 {
+        const DomusPool *p = object;
         static const unsigned types[DOMUS_POOL_TYPES] = {
                 [DOMUS_POOL_DIR] = VIR_CONNECT_LIST_STORAGE_POOLS_DIR,         [DOMUS_POOL_FS] = VIR_CONNECT_LIST_STORAGE_POOLS_FS,
                 [DOMUS_POOL_NETFS] = VIR_CONNECT_LIST_STORAGE_POOLS_NETFS,     [DOMUS_POOL_LOGICAL] = VIR_CONNECT_LIST_STORAGE_POOLS_LOGICAL,
@@ -126,38 +115,21 @@ static unsigned traits(const DomusPool *p)
                (p->autostart ? VIR_CONNECT_LIST_STORAGE_POOLS_AUTOSTART : VIR_CONNECT_LIST_STORAGE_POOLS_NO_AUTOSTART) | types[p->def->type];
 }
 
-/* Flags of one group are alternatives; groups are conditions that must all hold. */
-static bool matches(const DomusPool *p, unsigned flags)
+static gpointer ref_pool(gpointer p)
 {
-        static const unsigned states = VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE | VIR_CONNECT_LIST_STORAGE_POOLS_INACTIVE,
-                              kinds = VIR_CONNECT_LIST_STORAGE_POOLS_PERSISTENT | VIR_CONNECT_LIST_STORAGE_POOLS_TRANSIENT,
-                              starts = VIR_CONNECT_LIST_STORAGE_POOLS_AUTOSTART | VIR_CONNECT_LIST_STORAGE_POOLS_NO_AUTOSTART;
-        const unsigned groups[] = { states, kinds, starts, ~(states | kinds | starts) };
-        unsigned have = traits(p);
-
-        for (size_t i = 0; i < G_N_ELEMENTS(groups); i++)
-                if (flags & groups[i] && !(flags & groups[i] & have))
-                        return false;
-        return true;
+        return domus_pool_ref(p);
 }
 
-static int by_name_order(gconstpointer a, gconstpointer b)
-{
-        return strcmp((*(DomusPool *const *)a)->name, (*(DomusPool *const *)b)->name);
-}
+#define STATES (VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE | VIR_CONNECT_LIST_STORAGE_POOLS_INACTIVE)
+#define KINDS (VIR_CONNECT_LIST_STORAGE_POOLS_PERSISTENT | VIR_CONNECT_LIST_STORAGE_POOLS_TRANSIENT)
+#define STARTS (VIR_CONNECT_LIST_STORAGE_POOLS_AUTOSTART | VIR_CONNECT_LIST_STORAGE_POOLS_NO_AUTOSTART)
 
 GPtrArray *domus_pools_list(DomusPools *pools, unsigned flags)
 {
-        GPtrArray *list = g_ptr_array_new_with_free_func(unref_pool);
-        GHashTableIter iter;
-        gpointer p;
+        static const unsigned groups[] = { STATES, KINDS, STARTS, ~(unsigned)(STATES | KINDS | STARTS) /* the types */ };
+        static const DomusListing listing = { groups, G_N_ELEMENTS(groups), traits, ref_pool, unref_pool };
 
-        g_hash_table_iter_init(&iter, pools->by_uuid);
-        while (g_hash_table_iter_next(&iter, NULL, &p))
-                if (matches(p, flags))
-                        g_ptr_array_add(list, domus_pool_ref(p));
-        g_ptr_array_sort(list, by_name_order);
-        return list;
+        return domus_listing_make(&listing, pools->by_name, flags);
 }
 
 /* --- Defining --- */
@@ -327,7 +299,7 @@ DomusPools *domus_pools_new(sd_event *loop, const DomusPoolDirs *dirs, GError **
         pools->loop = sd_event_ref(loop);
         pools->privileged = dirs->privileged;
         pools->by_name = g_hash_table_new(g_str_hash, g_str_equal);
-        pools->by_uuid = g_hash_table_new_full(uuid_hash, uuid_equal, NULL, unref_pool);
+        pools->by_uuid = g_hash_table_new_full(domus_uuid_hash, domus_uuid_equal, NULL, unref_pool);
         pools->store = storage_store_new(dirs->config_dir, dirs->run_dir, dirs->state_dir, error);
         pools->workers = pools->store ? storage_workers_new(loop, error) : NULL;
         if (!pools->workers) {
