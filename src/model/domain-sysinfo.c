@@ -47,7 +47,7 @@ static bool read_entry(const DomusDomainDef *def, unsigned block, const xmlNode 
 {
         g_autofree char *name = xml_attr(entry, "name"), *value = xml_text(entry);
 
-        if (!name || !domain_value_listed(blocks[block].entries, name))
+        if (!name || !xml_value_listed(blocks[block].entries, name))
                 return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "entry '%s' in <%s> of <sysinfo> is not supported, only %s", name ? name : "",
                                    blocks[block].block, blocks[block].entries);
         if (strcmp(name, "uuid") == 0)

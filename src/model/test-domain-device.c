@@ -197,7 +197,7 @@ static void test_views(void)
 
 static void test_port_forwards(void)
 {
-        g_autoptr(DomusDomainDef) def = parse(DEVICES(
+        g_autoptr(DomusDomainDef) def = test_parse_domain(DEVICES(
                 "<interface type='user'><backend type='passt'/><ip family='ipv4' address='172.17.2.4' prefix='24'/><ip family='ipv6' address='fd00::4'/>"
                 "<portForward proto='tcp' address='127.0.0.1' dev='lo'><range start='2022' to='22'/><range start='20' end='30'/>"
                 "<range start='25' exclude='yes'/><range start='40' end='41' to='50'/></portForward>"
