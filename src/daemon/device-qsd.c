@@ -246,14 +246,19 @@ static GPtrArray *make_arguments(const DomusDomain *d, const DomusDisk *disk, ch
         GPtrArray *argv = g_ptr_array_new_with_free_func(g_free);
         g_autofree char *file = protocol_node(disk);
         g_autofree char *format = format_node(disk);
-        /* A thread of its own takes requests quicker than the program's main loop. */
-        g_autofree char *export = g_strdup_printf("vhost-user-blk,id=disk,node-name=" DOMUS_QSD_FORMAT_NODE ",iothread=io,addr.type=fd,addr.str=" SOCKET_FD
+        bool reader = has_reader(d);
+        /* A thread of its own takes requests quicker than the program's main loop, but QEMU 7.2 ends when an NBD client hangs up in one (blockdev-nbd.c). */
+        g_autofree char *export = g_strdup_printf("vhost-user-blk,id=disk,node-name=" DOMUS_QSD_FORMAT_NODE "%s,addr.type=fd,addr.str=" SOCKET_FD
                                                   ",writable=%s,num-queues=%u,logical-block-size=%u",
-                disk->readonly ? "off" : "on", disk->queues ? disk->queues : 1, disk->logical_block ? disk->logical_block : 512);
+                reader ? "" : ",iothread=io", disk->readonly ? "off" : "on", disk->queues ? disk->queues : 1,
+                disk->logical_block ? disk->logical_block : 512);
 
         add_sandbox(argv, d, disk, backing);
-        add_words(argv, DOMUS_QSD_PROGRAM, "--object", "iothread,id=io", "--blockdev", file, "--blockdev", format, "--export", export, NULL);
-        if (has_reader(d))
+        add_words(argv, DOMUS_QSD_PROGRAM, NULL);
+        if (!reader)
+                add_words(argv, "--object", "iothread,id=io", NULL);
+        add_words(argv, "--blockdev", file, "--blockdev", format, "--export", export, NULL);
+        if (reader)
                 add_words(argv, "--nbd-server", "addr.type=fd,addr.str=" NBD_FD, "--export", "nbd,id=reader,node-name=disk,name=disk", NULL);
         add_words(argv, "--chardev", "socket,id=monitor,fd=" MONITOR_FD ",server=on,wait=off", "--monitor", "chardev=monitor", NULL);
         g_ptr_array_add(argv, NULL);
