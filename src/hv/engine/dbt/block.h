@@ -8,7 +8,6 @@
 
 /* Longest block in instructions. */
 #define DBT_BLOCK_MAX 48
-#define DBT_INDEX_BITS 14
 #define DBT_INDEX_WAYS 8
 #define DBT_HASH_FACTOR 0x9e3779b97f4a7c15ULL
 #define DBT_PAGE_HASH_SIZE 4096u
@@ -127,7 +126,8 @@ struct dbt_example {
 
 /* Everything is written under vm->code_lock; the index is read by the own vCPU without it. */
 struct dbt_decode {
-        struct dbt_index_set index[1 << DBT_INDEX_BITS];
+        struct dbt_index_set *index;
+        unsigned index_bits;       /* it has 1 << index_bits sets: so many that few blocks fall out while their memory is theirs */
         struct dbt_code_page *pages[DBT_PAGE_HASH_SIZE];
         struct dbt_example examples[DBT_EXAMPLES]; /* own vCPU, without the lock */
         struct dbt_vcpu *owner;
@@ -156,7 +156,7 @@ static inline uint64_t dbt_block_hash(uint64_t key)
 
 static inline struct dbt_index_set *dbt_index_set(struct dbt_decode *d, uint64_t hash)
 {
-        return &d->index[hash >> (64 - DBT_INDEX_BITS)];
+        return &d->index[hash >> (64 - d->index_bits)];
 }
 
 /* The block with the key, NULL: it is not known. Own vCPU. */

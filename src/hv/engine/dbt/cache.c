@@ -28,6 +28,10 @@
 
 /* Part of the cache that the cold ring gets where there is a translator. */
 #define COLD_PART 4
+/* The cache's size as a multiple of that of the index: blocks take more than 200 bytes with all that belongs to them, and their entries 8 in sets that are less
+ * than half full. */
+#define CACHE_PER_INDEX 16
+#define INDEX_BITS_MIN 10
 /* Time until another hot segment is needed that counts as short, as long. */
 #define SHORT_LIFE_NS 50000000ULL
 #define LONG_LIFE_NS 200000000ULL
@@ -60,6 +64,20 @@ static int map_arena(struct dbt_decode *d)
         return 0;
 }
 
+static size_t index_size(const struct dbt_decode *d)
+{
+        return sizeof(struct dbt_index_set) << d->index_bits;
+}
+
+static int map_index(struct dbt_decode *d, size_t cache)
+{
+        d->index_bits = INDEX_BITS_MIN;
+        while (index_size(d) < cache / CACHE_PER_INDEX)
+                d->index_bits++;
+        d->index = mmap(NULL, index_size(d), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        return d->index == MAP_FAILED ? -ENOMEM : 0;
+}
+
 int dbt_decode_new(struct dbt_vcpu *owner, struct dbt_decode **ret)
 {
         struct dbt_decode *d = aligned_alloc(_Alignof(struct dbt_decode), sizeof(*d));
@@ -69,13 +87,16 @@ int dbt_decode_new(struct dbt_vcpu *owner, struct dbt_decode **ret)
         if (!d)
                 return -ENOMEM;
         memset(d, 0, sizeof(*d));
+        d->index = MAP_FAILED;
+        d->arena = MAP_FAILED;
         d->owner = owner;
         d->cold.size = round_segment(translates ? size / COLD_PART : size);
         d->hot.size = round_segment(translates ? size - size / COLD_PART : 0);
-        if (map_arena(d) < 0) {
-                free(d);
+        if (map_index(d, size) < 0 || map_arena(d) < 0) {
+                dbt_decode_free(d);
                 return -ENOMEM;
         }
+        owner->code_index = d->index;
         *ret = d;
         return 0;
 }
@@ -92,7 +113,10 @@ void dbt_decode_free(struct dbt_decode *d)
         if (!d)
                 return;
         log_stats(d);
-        munmap(d->arena, d->arena_size + d->max_pages * sizeof(struct dbt_code_page));
+        if (d->arena != MAP_FAILED)
+                munmap(d->arena, d->arena_size + d->max_pages * sizeof(struct dbt_code_page));
+        if (d->index != MAP_FAILED)
+                munmap(d->index, index_size(d));
         free(d);
 }
 
@@ -303,7 +327,7 @@ void dbt_block_flush(struct dbt_vcpu *v)
         struct dbt_decode *d = v->decode;
 
         pthread_mutex_lock(&v->vm->code_lock);
-        for (unsigned i = 0; i < 1u << DBT_INDEX_BITS; i++)
+        for (unsigned i = 0; i < 1u << d->index_bits; i++)
                 for (unsigned k = 0; k < DBT_INDEX_WAYS; k++)
                         d->index[i].way[k] = 0;
         for (unsigned i = 0; i < DBT_PAGE_HASH_SIZE; i++)

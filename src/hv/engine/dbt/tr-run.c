@@ -108,15 +108,15 @@ static void emit_index(struct tr_emit *e, const struct dbt_tr *t)
 {
         uint8_t *found[DBT_INDEX_WAYS];
 
-        _Static_assert(offsetof(struct dbt_decode, index) == 0 && sizeof(struct dbt_index_set) == 64 && DBT_BLOCK_ALIGN == 16, "shifted");
+        _Static_assert(sizeof(struct dbt_index_set) == 64 && DBT_BLOCK_ALIGN == 16, "shifted");
         CODE(e, 0x52); /* push rdx */
         tr_mov_imm(e, TR_RAX, DBT_HASH_FACTOR);
         CODE(e, 0x48, 0x0f, 0xaf, 0xc1);                       /* imul rax, rcx */
         CODE(e, 0x48, 0x89, 0xc2);                             /* mov rdx, rax */
         CODE(e, 0x48, 0xc1, 0xea, DBT_INDEX_SHIFT);            /* shr rdx, imm8 */
-        CODE(e, 0x48, 0xc1, 0xe8, 64 - DBT_INDEX_BITS);        /* shr rax, imm8 */
+        CODE(e, 0x48, 0xc1, 0xe8, (uint8_t)(64 - t->index_bits)); /* shr rax, imm8 */
         CODE(e, 0xc1, 0xe0, 6);                                /* shl eax, 6 */
-        with_field(e, 0x03, true, TR_RAX, offsetof(struct dbt_vcpu, decode));
+        with_field(e, 0x03, true, TR_RAX, offsetof(struct dbt_vcpu, code_index));
         for (unsigned k = 0; k < DBT_INDEX_WAYS; k++) {
                 if (k)
                         CODE(e, 0x48, 0x83, 0xc0, 8); /* add rax, 8 */
@@ -873,6 +873,7 @@ int dbt_tr_init(struct dbt_vcpu *v)
         if (!t)
                 return -ENOMEM;
         t->write = t->exec = MAP_FAILED;
+        t->index_bits = v->decode->index_bits;
         t->segment = v->decode->hot.size;
         t->sites.max = (unsigned)(t->segment / sizeof(struct tr_site));
         t->faults_max = (unsigned)(t->segment / sizeof(struct tr_fault));

@@ -99,6 +99,7 @@ struct tr_decoded {
 
 struct dbt_tr {
         uint8_t *write, *exec; /* the two views of the code */
+        unsigned index_bits;   /* of the blocks' index */
         struct tr_sites sites; /* behind the executable view, so that RIP-relative addresses reach them */
         /* The code of a segment of the hot ring, its sites and faults have a segment here, too; see cache.c. */
         size_t segment;           /* bytes of room for code; the same for each of the others */
@@ -330,8 +331,6 @@ enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b);
 void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b);
 /* Takes away the links to b, which was dropped. */
 void dbt_tr_unlink(struct dbt_vcpu *v, const struct dbt_block *b);
-/* What linear addresses in the jump caches stand for may have changed; kernel: also those of supervisor modes. */
-void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel);
 /* Where to go on when the host faults at pc, or NULL. Called by the signal handler. */
 const void *dbt_tr_fault_exit(const struct dbt_tr *t, uint64_t pc);
 /* What linear addresses in the jump caches stand for may have changed; kernel: also those of supervisor modes. Without a translator nothing happens. */

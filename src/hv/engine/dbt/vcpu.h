@@ -271,6 +271,7 @@ struct dbt_vcpu {
         unsigned translate_after;  /* runs of a block: vm->translate_after, or more while the cache is too small */
         unsigned pauses;           /* pause instructions so far */
         struct dbt_decode *decode; /* decode cache, owned by block.c */
+        const void *code_index;    /* decode's, for translated code */
         struct dbt_check *check;   /* --engine-check: owned by check.c; else NULL */
         struct dbt_tr *translator;         /* translated code, owned by tr-run.c; NULL: nothing is translated */
         struct dbt_native *native; /* code buffer for re-encoded instructions, owned by native.c */
