@@ -57,12 +57,14 @@ int fd_write_all(int fd, const void *buf, size_t n)
         return 0;
 }
 
-ssize_t fd_read_full(int fd, void *buf, size_t n)
+/* offset NULL: from where the descriptor stands. */
+static ssize_t read_full(int fd, void *buf, size_t n, const off_t *offset)
 {
         size_t done = 0;
 
         while (done < n) {
-                ssize_t r = read(fd, (char *)buf + done, n - done);
+                char *to = (char *)buf + done;
+                ssize_t r = offset ? pread(fd, to, n - done, *offset + (off_t)done) : read(fd, to, n - done);
 
                 if (r < 0 && errno == EINTR)
                         continue;
@@ -75,22 +77,14 @@ ssize_t fd_read_full(int fd, void *buf, size_t n)
         return (ssize_t)done;
 }
 
+ssize_t fd_read_full(int fd, void *buf, size_t n)
+{
+        return read_full(fd, buf, n, NULL);
+}
+
 ssize_t fd_pread_full(int fd, void *buf, size_t n, off_t offset)
 {
-        size_t done = 0;
-
-        while (done < n) {
-                ssize_t r = pread(fd, (char *)buf + done, n - done, offset + (off_t)done);
-
-                if (r < 0 && errno == EINTR)
-                        continue;
-                if (r < 0)
-                        return -errno;
-                if (r == 0)
-                        break;
-                done += (size_t)r;
-        }
-        return (ssize_t)done;
+        return read_full(fd, buf, n, &offset);
 }
 
 union fds_control {

@@ -19,8 +19,8 @@ static bool require_none(DomusDevice *d, xmlNode *node, const char *attr, GError
         d->kind = DOMUS_DEVICE_NONE;
         if (value)
                 return true;
-        return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "element <%s> (line %ld) is supported only with %s='none'",
-                           d->node->name, xmlGetLineNo(d->node), attr);
+        return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "element <%s> (line %ld) is supported only with %s='none'",
+                        d->node->name, xmlGetLineNo(d->node), attr);
 }
 
 static bool parse_audio(DomusDevice *d, GError **error)

@@ -32,8 +32,8 @@ static bool parse_hex(const xmlNode *node, const char *attr, uint64_t *ret, GErr
         *ret = g_ascii_strtoull(text, &end, 0);
         if (*text && g_ascii_isxdigit(*text) && !*end)
                 return true;
-        return domain_fail(error, DOMUS_ERROR_XML, "Invalid value '%s' for attribute '%s' of element <address> (line %ld)", text, attr,
-                           xmlGetLineNo(node));
+        return xml_fail(error, DOMUS_ERROR_XML, "Invalid value '%s' for attribute '%s' of element <address> (line %ld)", text, attr,
+                        xmlGetLineNo(node));
 }
 
 static bool parse_pci(DomusDevice *d, const xmlNode *node, GError **error)
@@ -45,13 +45,13 @@ static bool parse_pci(DomusDevice *d, const xmlNode *node, GError **error)
             !parse_hex(node, "slot", &slot, error) || !parse_hex(node, "function", &function, error))
                 return false;
         if (domain || bus || function)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                   "the PCI address of element <%s> (line %ld) is not on domain 0, bus 0, function 0: there is nothing else",
-                                   d->node->name, xmlGetLineNo(node));
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                "the PCI address of element <%s> (line %ld) is not on domain 0, bus 0, function 0: there is nothing else",
+                                d->node->name, xmlGetLineNo(node));
         if (given && (slot < SLOT_USER_FIRST || slot > SLOT_LAST))
-                return domain_fail(error, DOMUS_ERROR_XML,
-                                   "PCI slot 0x%02" G_GINT64_MODIFIER "x of element <%s> (line %ld) is not free for devices: 0x%02x to 0x%02x are",
-                                   slot, d->node->name, xmlGetLineNo(node), SLOT_USER_FIRST, SLOT_LAST);
+                return xml_fail(error, DOMUS_ERROR_XML,
+                                "PCI slot 0x%02" G_GINT64_MODIFIER "x of element <%s> (line %ld) is not free for devices: 0x%02x to 0x%02x are",
+                                slot, d->node->name, xmlGetLineNo(node), SLOT_USER_FIRST, SLOT_LAST);
         d->address.slot = (unsigned)slot;
         return true;
 }
@@ -64,8 +64,8 @@ static bool parse_drive(DomusDevice *d, const xmlNode *node, GError **error)
             !device_uint32(node, "target", TARGET_MAX, &d->address.target, error) ||
             !device_uint32(node, "unit", UNIT_MAX, &d->address.unit, error))
                 return false;
-        return bus == 0 || domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "bus %u of a drive address (line %ld) is not supported", bus,
-                                       xmlGetLineNo(node));
+        return bus == 0 || xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "bus %u of a drive address (line %ld) is not supported", bus,
+                                    xmlGetLineNo(node));
 }
 
 static bool parse_port(DomusDevice *d, const xmlNode *node, GError **error)
@@ -87,8 +87,8 @@ bool domain_address_parse(DomusDevice *d, DomusAddressType type, GError **error)
         if (!node)
                 return true;
         if (g_strcmp0(given, names[type]) != 0)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "an address of type '%s' does not suit the device <%s> (line %ld)",
-                                   given ? given : "", d->node->name, xmlGetLineNo(node));
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "an address of type '%s' does not suit the device <%s> (line %ld)",
+                                given ? given : "", d->node->name, xmlGetLineNo(node));
         ok = type == DOMUS_ADDRESS_PCI   ? parse_pci(d, node, error) :
              type == DOMUS_ADDRESS_DRIVE ? parse_drive(d, node, error) :
                                            parse_port(d, node, error);
@@ -203,7 +203,7 @@ static bool assign_port(DomusDomainDef *def, DomusDevice *d, GError **error)
         while (a.port < 31 && taken(def, d, &a))
                 a.port++;
         if (a.port == 31)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "no free port is left on the virtio-serial controller");
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "no free port is left on the virtio-serial controller");
         d->address = a;
         put_port(d);
         return true;
@@ -252,8 +252,8 @@ static bool ensure_controllers(DomusDomainDef *def, GError **error)
                 if (!c)
                         add_controller(def, type, d->address.controller);
                 else if (c->controller.type == DOMUS_CONTROLLER_VIRTIO_SERIAL && d->address.port >= c->controller.ports)
-                        return domain_fail(error, DOMUS_ERROR_XML, "port %u of the virtio-serial controller %u, which has %u ports",
-                                           d->address.port, c->controller.index, c->controller.ports);
+                        return xml_fail(error, DOMUS_ERROR_XML, "port %u of the virtio-serial controller %u, which has %u ports",
+                                        d->address.port, c->controller.index, c->controller.ports);
         }
         return true;
 }
@@ -267,8 +267,8 @@ static bool assign_slot(DomusDomainDef *def, DomusDevice *d, GError **error)
         while (a.slot <= SLOT_LAST && taken(def, d, &a))
                 a.slot++;
         if (a.slot > SLOT_LAST)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "no PCI slot is left for the device <%s> (line %ld)",
-                                   d->node->name, xmlGetLineNo(d->node));
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "no PCI slot is left for the device <%s> (line %ld)",
+                                d->node->name, xmlGetLineNo(d->node));
         put_pci(d, a.slot);
         return true;
 }
@@ -298,9 +298,9 @@ static bool check_conflicts(const DomusDomainDef *def, GError **error)
                 if (d->address.type == DOMUS_ADDRESS_NONE || !taken(def, d, &d->address))
                         continue;
                 if (d->address.type == DOMUS_ADDRESS_PCI)
-                        return domain_fail(error, DOMUS_ERROR_XML, "Attempted double use of PCI Address 0000:00:%02x.0", d->address.slot);
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "two devices have the address of the device <%s> (line %ld)",
-                                   d->node->name, xmlGetLineNo(d->node));
+                        return xml_fail(error, DOMUS_ERROR_XML, "Attempted double use of PCI Address 0000:00:%02x.0", d->address.slot);
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "two devices have the address of the device <%s> (line %ld)",
+                                d->node->name, xmlGetLineNo(d->node));
         }
         return true;
 }

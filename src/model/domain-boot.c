@@ -32,7 +32,7 @@ static bool check_partition(const char *option, const char *value, GError **erro
 
         if (!g_str_has_prefix(option, "--partition") || xml_parse_uint(value, INT32_MAX, &n))
                 return true;
-        return domain_fail(error, DOMUS_ERROR_XML, "'%s' in <bootloader_args> is not the number of a partition", value);
+        return xml_fail(error, DOMUS_ERROR_XML, "'%s' in <bootloader_args> is not the number of a partition", value);
 }
 
 /* One option of words, as one word; *i is left behind it. */
@@ -45,12 +45,12 @@ static char *take_option(char **words, unsigned *i, GError **error)
 
         if (n == 0) {
                 list = g_strjoinv(", ", (char **)options);
-                domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "'%s' in <bootloader_args> is not supported, only %s", word, list);
+                xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "'%s' in <bootloader_args> is not supported, only %s", word, list);
                 return NULL;
         }
         value = word[n] ? word + n + 1 : words[*i];
         if (!value) {
-                domain_fail(error, DOMUS_ERROR_XML, "'%s' in <bootloader_args> has no value", word);
+                xml_fail(error, DOMUS_ERROR_XML, "'%s' in <bootloader_args> has no value", word);
                 return NULL;
         }
         *i += !word[n];
@@ -68,7 +68,7 @@ static char **parse_args(const char *text, GError **error)
         char *option;
 
         if (!g_shell_parse_argv(text, NULL, &words, &local) && !g_error_matches(local, G_SHELL_ERROR, G_SHELL_ERROR_EMPTY_STRING)) {
-                domain_fail(error, DOMUS_ERROR_XML, "<bootloader_args>: %s", local->message);
+                xml_fail(error, DOMUS_ERROR_XML, "<bootloader_args>: %s", local->message);
                 return NULL;
         }
         for (unsigned i = 0; words && words[i];) {
@@ -88,7 +88,7 @@ static bool check_program(const xmlNode *node, GError **error)
 
         if (!name || strcmp(name, BOOT_LOADER) == 0)
                 return true;
-        return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "boot loader '%s' is not available: the one here is '" BOOT_LOADER "'", path);
+        return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "boot loader '%s' is not available: the one here is '" BOOT_LOADER "'", path);
 }
 
 /* What would not be looked at where the kernel comes from: the element that says so, or NULL. */
@@ -107,10 +107,10 @@ bool domain_fill_boot_loader(DomusDomainDef *def, GError **error)
         const char *more = superfluous(def, root);
 
         if (more)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                   def->kernel ? "<%s> is not supported together with <kernel> in <os>" :
-                                                 "<%s> in <os> is not supported without <kernel>: the guest's own boot configuration has it, and "
-                                                 "<bootloader_args> can change it", more);
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                def->kernel ? "<%s> is not supported together with <kernel> in <os>" :
+                                              "<%s> in <os> is not supported without <kernel>: the guest's own boot configuration has it, and "
+                                              "<bootloader_args> can change it", more);
         if (!check_program(node, error))
                 return false;
         def->bootloader_options = parse_args(args ? args : "", error);
@@ -122,10 +122,10 @@ bool domain_fill_boot_loader(DomusDomainDef *def, GError **error)
 static bool refuse(const DomusDevice *d, GError **error)
 {
         if (d->kind == DOMUS_DEVICE_DISK)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                   "CD-ROM drive '%s' comes first in the boot order, but only hard disks can be booted from here", d->disk.target);
-        return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                           "a network interface comes first in the boot order, but only hard disks can be booted from here");
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                "CD-ROM drive '%s' comes first in the boot order, but only hard disks can be booted from here", d->disk.target);
+        return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                        "a network interface comes first in the boot order, but only hard disks can be booted from here");
 }
 
 /* What a boot from d comes to: *ret, an error, or neither: it is passed over like an empty drive. */
@@ -187,7 +187,7 @@ DomusDevice *domus_domain_def_boot_disk(const DomusDomainDef *def, GError **erro
         for (; ok && !found && d; d = next_in_order(def, d->boot_order))
                 ok = try_device(d, &found, error);
         if (ok && !found)
-                domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                            "the domain has neither <kernel> in <os> nor a hard disk in its boot order to boot from");
+                xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                         "the domain has neither <kernel> in <os> nor a hard disk in its boot order to boot from");
         return found;
 }

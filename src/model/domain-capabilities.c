@@ -10,17 +10,17 @@ static bool check(const DomusHostFacts *f, const char *emulator, const char *arc
                   GError **error)
 {
         if (strcmp(arch, "x86_64") != 0)
-                return domain_fail(error, DOMUS_ERROR_INVALID_ARG, "unable to find any emulator to serve '%s' architecture", arch);
+                return xml_fail(error, DOMUS_ERROR_INVALID_ARG, "unable to find any emulator to serve '%s' architecture", arch);
         if (strcmp(emulator, f->emulator) != 0)
-                return domain_fail(error, DOMUS_ERROR_INVALID_ARG, "emulator '%s' is not the one of this host, '%s'", emulator,
-                                   f->emulator);
+                return xml_fail(error, DOMUS_ERROR_INVALID_ARG, "emulator '%s' is not the one of this host, '%s'", emulator,
+                                f->emulator);
         if (strcmp(machine, "domus") != 0)
-                return domain_fail(error, DOMUS_ERROR_INVALID_ARG, "the machine '%s' is not supported by emulator '%s'", machine,
-                                   f->emulator);
+                return xml_fail(error, DOMUS_ERROR_INVALID_ARG, "the machine '%s' is not supported by emulator '%s'", machine,
+                                f->emulator);
         if (strcmp(type, "kvm") == 0 && !f->kvm)
-                return domain_fail(error, DOMUS_ERROR_INVALID_ARG, "KVM is not supported by '%s' on this host", f->emulator);
+                return xml_fail(error, DOMUS_ERROR_INVALID_ARG, "KVM is not supported by '%s' on this host", f->emulator);
         if (!xml_value_listed("domus|qemu|kvm", type))
-                return domain_fail(error, DOMUS_ERROR_INVALID_ARG, "unknown virttype: %s", type);
+                return xml_fail(error, DOMUS_ERROR_INVALID_ARG, "unknown virttype: %s", type);
         return true;
 }
 

@@ -27,8 +27,8 @@ static bool parse_channel(DomusDevice *d, GError **error)
         g_autofree char *type = xml_attr(d->node, "type");
 
         if (!type)
-                return domain_fail(error, DOMUS_ERROR_XML, "missing attribute 'type' of element <channel> (line %ld)",
-                                   xmlGetLineNo(d->node));
+                return xml_fail(error, DOMUS_ERROR_XML, "missing attribute 'type' of element <channel> (line %ld)",
+                                xmlGetLineNo(d->node));
         if (!device_require(d, target, "target", "type", error))
                 return false;
         d->channel.pty = strcmp(type, "pty") == 0;
@@ -39,10 +39,10 @@ static bool parse_channel(DomusDevice *d, GError **error)
         if (!d->channel.name) /* libvirt's default */
                 xml_set_attr(target, "name", d->channel.name = "com.redhat.spice.0");
         if (strlen(d->channel.name) > CHANNEL_NAME_MAX)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "the name of the channel (line %ld) is too long",
-                                   xmlGetLineNo(d->node));
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "the name of the channel (line %ld) is too long",
+                                xmlGetLineNo(d->node));
         if (d->channel.path && !d->channel.pty && !g_path_is_absolute(d->channel.path))
-                return domain_fail(error, DOMUS_ERROR_XML, "path '%s' of channel '%s' must be absolute", d->channel.path, d->channel.name);
+                return xml_fail(error, DOMUS_ERROR_XML, "path '%s' of channel '%s' must be absolute", d->channel.path, d->channel.name);
         return true;
 }
 

@@ -21,9 +21,9 @@ static const struct element_rule rule = {
 
 static bool fail_model(const DomusDevice *d, const char *type, const char *model, GError **error)
 {
-        return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                           "element <controller> with type '%s' and model '%s' (line %ld) is not supported", type, model ? model : "default",
-                           xmlGetLineNo(d->node));
+        return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                        "element <controller> with type '%s' and model '%s' (line %ld) is not supported", type, model ? model : "default",
+                        xmlGetLineNo(d->node));
 }
 
 /* There is no USB. Some clients give every guest a USB controller whether anything is plugged into it or not; the document then says that there is
@@ -63,7 +63,7 @@ static bool parse_virtio_serial(DomusDevice *d, const char *model, GError **erro
         d->controller.ports = 31;
         if (!device_uint32(d->node, "ports", 31, &d->controller.ports, error))
                 return false;
-        return d->controller.ports > 0 || domain_fail(error, DOMUS_ERROR_XML, "Invalid ports: 0");
+        return d->controller.ports > 0 || xml_fail(error, DOMUS_ERROR_XML, "Invalid ports: 0");
 }
 
 static bool parse(DomusDevice *d, GError **error)
@@ -71,8 +71,8 @@ static bool parse(DomusDevice *d, GError **error)
         g_autofree char *type = xml_attr(d->node, "type"), *model = xml_attr(d->node, "model");
 
         if (!type)
-                return domain_fail(error, DOMUS_ERROR_XML, "missing attribute 'type' of element <controller> (line %ld)",
-                                   xmlGetLineNo(d->node));
+                return xml_fail(error, DOMUS_ERROR_XML, "missing attribute 'type' of element <controller> (line %ld)",
+                                xmlGetLineNo(d->node));
         if (!device_uint32(d->node, "index", 255, &d->controller.index, error))
                 return false;
         if (strcmp(type, "usb") == 0 ? !parse_usb(d, error) :

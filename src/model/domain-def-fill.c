@@ -52,13 +52,13 @@ bool domain_check_name(const char *name, GError **error)
 bool domain_check_title(const char *title, GError **error)
 {
         if (strchr(title, '\n'))
-                return domain_fail(error, DOMUS_ERROR_XML, "Domain title can't contain newlines");
+                return xml_fail(error, DOMUS_ERROR_XML, "Domain title can't contain newlines");
         return domain_check_text(title, "title", error);
 }
 
 bool domain_check_text(const char *text, const char *what, GError **error)
 {
-        return xml_is_text(text) || domain_fail(error, DOMUS_ERROR_XML, "domain %s must not contain control characters", what);
+        return xml_is_text(text) || xml_fail(error, DOMUS_ERROR_XML, "domain %s must not contain control characters", what);
 }
 
 bool domain_fill_identity(DomusDomainDef *def, GError **error)
@@ -67,11 +67,11 @@ bool domain_fill_identity(DomusDomainDef *def, GError **error)
         g_autofree char *type = xml_attr(root, "type");
 
         if (!type)
-                return domain_fail(error, DOMUS_ERROR_XML, "missing domain type attribute");
+                return xml_fail(error, DOMUS_ERROR_XML, "missing domain type attribute");
         def->virt_type = lookup(virt_types, G_N_ELEMENTS(virt_types), type);
         def->name = xml_text(xml_child(root, "name"));
         if (!def->name)
-                return domain_fail(error, DOMUS_ERROR_XML, "missing name information");
+                return xml_fail(error, DOMUS_ERROR_XML, "missing name information");
         def->title = xml_text_or_null(xml_child(root, "title"));
         def->description = xml_text_or_null(xml_child(root, "description"));
         return domain_check_name(def->name, error) && (!def->title || domain_check_title(def->title, error)) &&
@@ -87,12 +87,12 @@ static bool parse_memory(xmlNode *node, uint64_t *ret, GError **error)
         uint64_t value, scale = xml_unit_bytes(unit ? unit : "KiB");
 
         if (!scale)
-                return domain_fail(error, DOMUS_ERROR_INVALID_ARG, "unknown suffix '%s'", unit);
+                return xml_fail(error, DOMUS_ERROR_INVALID_ARG, "unknown suffix '%s'", unit);
         if (!xml_parse_uint(text, UINT64_MAX, &value))
-                return domain_fail(error, DOMUS_ERROR_XML, "Invalid value '%s' for element <%s>", text, node->name);
+                return xml_fail(error, DOMUS_ERROR_XML, "Invalid value '%s' for element <%s>", text, node->name);
         if (value > UINT64_MAX / 2 / scale)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "value '%s' of element <%s> is too large", text,
-                                   node->name);
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "value '%s' of element <%s> is too large", text,
+                                node->name);
         *ret = (value * scale + 1023) / 1024;
         return true;
 }
@@ -109,14 +109,14 @@ static void put_memory(xmlNode *root, const char *name, uint64_t kib)
 static bool check_memory(uint64_t max, uint64_t current, GError **error)
 {
         if (max == 0)
-                return domain_fail(error, DOMUS_ERROR_XML, "Memory size must be specified via <memory>, and not be 0");
+                return xml_fail(error, DOMUS_ERROR_XML, "Memory size must be specified via <memory>, and not be 0");
         if (max > MEMORY_LIMIT_KIB)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                   "memory of %" G_GUINT64_FORMAT " KiB exceeds the limit of 1 TiB", max);
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                "memory of %" G_GUINT64_FORMAT " KiB exceeds the limit of 1 TiB", max);
         if (current > max)
-                return domain_fail(error, DOMUS_ERROR_XML,
-                                   "current memory '%" G_GUINT64_FORMAT "k' exceeds maximum '%" G_GUINT64_FORMAT "k'", current,
-                                   max);
+                return xml_fail(error, DOMUS_ERROR_XML,
+                                "current memory '%" G_GUINT64_FORMAT "k' exceeds maximum '%" G_GUINT64_FORMAT "k'", current,
+                                max);
         return true;
 }
 
@@ -136,15 +136,15 @@ bool domus_domain_def_set_memory(DomusDomainDef *def, uint64_t max_kib, uint64_t
 static bool check_vcpus(unsigned max, unsigned current, GError **error)
 {
         if (max == 0)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "domain config can't have 0 maximum vCPUs");
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "domain config can't have 0 maximum vCPUs");
         if (max > VCPUS_LIMIT)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                   "Maximum CPUs greater than specified machine type limit %u", VCPUS_LIMIT);
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                "Maximum CPUs greater than specified machine type limit %u", VCPUS_LIMIT);
         if (current == 0)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "domain config can't have 0 current vCPUs");
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "domain config can't have 0 current vCPUs");
         if (current > max)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                   "maxvcpus must not be less than current vcpus (%u < %u)", max, current);
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                "maxvcpus must not be less than current vcpus (%u < %u)", max, current);
         return true;
 }
 
@@ -161,17 +161,17 @@ static bool check_topology(xmlNode *root, unsigned max, GError **error)
                 g_autofree char *value = xml_attr(topology, parts[i]);
 
                 if (!value && strcmp(parts[i], "dies") != 0)
-                        return domain_fail(error, DOMUS_ERROR_XML, "missing attribute '%s' of element <topology>", parts[i]);
+                        return xml_fail(error, DOMUS_ERROR_XML, "missing attribute '%s' of element <topology>", parts[i]);
                 if (!xml_parse_uint(value ? value : "1", 4096, &n[i]) || n[i] == 0)
-                        return domain_fail(error, DOMUS_ERROR_XML, "Invalid value '%s' for attribute '%s' of element <topology>",
-                                           value, parts[i]);
+                        return xml_fail(error, DOMUS_ERROR_XML, "Invalid value '%s' for attribute '%s' of element <topology>",
+                                        value, parts[i]);
                 product *= n[i];
         }
         if (product != max)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "CPU topology doesn't match maximum vcpu count");
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "CPU topology doesn't match maximum vcpu count");
         if (n[2] != max)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                   "CPU topology other than sockets='1' dies='1' cores='%u' threads='1' is not supported", max);
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                "CPU topology other than sockets='1' dies='1' cores='%u' threads='1' is not supported", max);
         return true;
 }
 
@@ -214,10 +214,10 @@ static bool fill_vcpus(DomusDomainDef *def, xmlNode *root, GError **error)
         uint64_t max = 1, current;
 
         if (text && !xml_parse_uint(text, UINT32_MAX, &max))
-                return domain_fail(error, DOMUS_ERROR_XML, "maximum vcpus count must be an integer");
+                return xml_fail(error, DOMUS_ERROR_XML, "maximum vcpus count must be an integer");
         current = max;
         if (now && !xml_parse_uint(now, UINT32_MAX, &current))
-                return domain_fail(error, DOMUS_ERROR_XML, "current vcpus count must be an integer");
+                return xml_fail(error, DOMUS_ERROR_XML, "current vcpus count must be an integer");
         return domus_domain_def_set_vcpus(def, (unsigned)max, (unsigned)current, error);
 }
 
@@ -233,7 +233,7 @@ bool domain_fill_resources(DomusDomainDef *def, GError **error)
 static bool check_path(const char *path, const char *element, GError **error)
 {
         if (path && !g_path_is_absolute(path))
-                return domain_fail(error, DOMUS_ERROR_XML, "path '%s' of element <%s> must be absolute", path, element);
+                return xml_fail(error, DOMUS_ERROR_XML, "path '%s' of element <%s> must be absolute", path, element);
         return true;
 }
 
@@ -243,7 +243,7 @@ static bool fill_kernel(DomusDomainDef *def, xmlNode *os, bool needs_kernel, GEr
         def->initrd = xml_text_or_null(xml_child(os, "initrd"));
         def->cmdline = xml_text_or_null(xml_child(os, "cmdline"));
         if (!def->kernel && needs_kernel)
-                return domain_fail(error, DOMUS_ERROR_NO_KERNEL, "<os> of type linux needs <kernel>, or the domain <bootloader>");
+                return xml_fail(error, DOMUS_ERROR_NO_KERNEL, "<os> of type linux needs <kernel>, or the domain <bootloader>");
         return check_path(def->kernel, "kernel", error) && check_path(def->initrd, "initrd", error);
 }
 
@@ -253,7 +253,7 @@ static bool fill_os_type(DomusDomainDef *def, xmlNode *os, bool *ret_linux, GErr
         g_autofree char *text = xml_text(type);
 
         if (!text)
-                return domain_fail(error, DOMUS_ERROR_XML, "an os <type> must be specified");
+                return xml_fail(error, DOMUS_ERROR_XML, "an os <type> must be specified");
         *ret_linux = strcmp(text, "linux") == 0;
         xml_set_text(type, "hvm");
         xml_set_attr_default(type, "arch", "x86_64");
@@ -287,13 +287,13 @@ bool domus_domain_def_set_action(DomusDomainDef *def, const char *which, DomusAc
                         continue;
                 if ((unsigned)action > DOMUS_ACTION_PRESERVE ||
                     (action == DOMUS_ACTION_PRESERVE && slots[i].value == &def->on_reboot))
-                        return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "action '%s' for <%s> is not supported",
-                                           domus_action_to_string(action) ? domus_action_to_string(action) : "?", which);
+                        return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "action '%s' for <%s> is not supported",
+                                        domus_action_to_string(action) ? domus_action_to_string(action) : "?", which);
                 *slots[i].value = action;
                 xml_set_text(xml_ensure_child(root_of(def), which), actions[action]);
                 return true;
         }
-        return domain_fail(error, DOMUS_ERROR_INVALID_ARG, "unknown lifecycle event '%s'", which);
+        return xml_fail(error, DOMUS_ERROR_INVALID_ARG, "unknown lifecycle event '%s'", which);
 }
 
 /* A timer is accepted if it says what the machine does anyway. */
@@ -315,17 +315,17 @@ static bool check_timer(const xmlNode *timer, GError **error)
                 if (g_strcmp0(known[i].name, name) != 0)
                         continue;
                 if (strcmp(present ? present : "yes", known[i].present) != 0)
-                        return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                           "timer '%s' (line %ld) with present='%s' is not supported", name,
-                                           xmlGetLineNo(timer), present ? present : "yes");
+                        return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                        "timer '%s' (line %ld) with present='%s' is not supported", name,
+                                        xmlGetLineNo(timer), present ? present : "yes");
                 if (policy && !xml_value_listed(known[i].tickpolicy, policy))
-                        return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                           "timer '%s' (line %ld) with tickpolicy='%s' is not supported", name,
-                                           xmlGetLineNo(timer), policy);
+                        return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                        "timer '%s' (line %ld) with tickpolicy='%s' is not supported", name,
+                                        xmlGetLineNo(timer), policy);
                 return true;
         }
-        return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "timer '%s' (line %ld) is not supported", name ? name : "",
-                           xmlGetLineNo(timer));
+        return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "timer '%s' (line %ld) is not supported", name ? name : "",
+                        xmlGetLineNo(timer));
 }
 
 static bool fill_clock(DomusDomainDef *def, xmlNode *root, GError **error)
@@ -388,8 +388,8 @@ static bool count_serials(xmlNode *devices, GError **error)
         for (xmlNode *c = xml_child(devices, "console"); c; c = xml_next(c, "console"))
                 consoles += domain_console_is_serial(c);
         if (consoles > 1 || xml_count(devices, "serial") > 1)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                   "more than one element <serial>, or <console> of type serial, in <devices> is not supported");
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                "more than one element <serial>, or <console> of type serial, in <devices> is not supported");
         return true;
 }
 
@@ -398,7 +398,7 @@ static bool check_port(const xmlNode *console, GError **error)
         g_autofree char *port = xml_attr(xml_child(console, "target"), "port");
 
         return g_strcmp0(port, "0") == 0 ||
-               domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "port '%s' of a <console> of type serial is not supported, only 0", port);
+               xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "port '%s' of a <console> of type serial is not supported, only 0", port);
 }
 
 /* <console> is the other name of the first serial port: each brings the other along. */

@@ -24,11 +24,11 @@ bool domain_check_metadata(const xmlNode *metadata, GError **error)
 {
         for (xmlNode *n = xml_first_element(metadata); n; n = xml_next_element(n)) {
                 if (!uri_of(n))
-                        return domain_fail(error, DOMUS_ERROR_XML, "element <%s> in <metadata> (line %ld) has no namespace",
-                                           n->name, xmlGetLineNo(n));
+                        return xml_fail(error, DOMUS_ERROR_XML, "element <%s> in <metadata> (line %ld) has no namespace",
+                                        n->name, xmlGetLineNo(n));
                 if (find_by_uri(metadata, uri_of(n)) != n)
-                        return domain_fail(error, DOMUS_ERROR_XML, "two elements of namespace '%s' in <metadata> (line %ld)",
-                                           uri_of(n), xmlGetLineNo(n));
+                        return xml_fail(error, DOMUS_ERROR_XML, "two elements of namespace '%s' in <metadata> (line %ld)",
+                                        uri_of(n), xmlGetLineNo(n));
         }
         return true;
 }
@@ -59,7 +59,7 @@ static xmlNode *parse_element(xmlDoc *target, const char *xml, const char *key, 
         xmlNs *ns;
 
         if (!key || !*key || xmlValidateNCName((const xmlChar *)key, 0) != 0) {
-                domain_fail(error, DOMUS_ERROR_XML, "failed to validate prefix for a new XML namespace");
+                xml_fail(error, DOMUS_ERROR_XML, "failed to validate prefix for a new XML namespace");
                 return NULL;
         }
         doc = xml_parse(xml, "metadata_xml", error);
@@ -70,7 +70,7 @@ static xmlNode *parse_element(xmlDoc *target, const char *xml, const char *key, 
         if (!ns)
                 ns = xmlSearchNsByHref(doc, root, (const xmlChar *)uri); /* the document declares it already */
         if (!ns) {
-                domain_fail(error, DOMUS_ERROR_XML, "failed to create a new XML namespace");
+                xml_fail(error, DOMUS_ERROR_XML, "failed to create a new XML namespace");
                 return NULL;
         }
         inject(root, ns);
@@ -85,7 +85,7 @@ bool domus_domain_def_set_metadata(DomusDomainDef *def, const char *xml, const c
         xmlNode *metadata = xml_child(root, "metadata"), *fresh = NULL;
 
         if (!uri || !*uri)
-                return domain_fail(error, DOMUS_ERROR_INVALID_ARG, "metadata needs a namespace uri");
+                return xml_fail(error, DOMUS_ERROR_INVALID_ARG, "metadata needs a namespace uri");
         if (xml) {
                 fresh = parse_element(def->doc, xml, key, uri, error);
                 if (!fresh)
@@ -134,7 +134,7 @@ char *domus_domain_def_get_metadata(const DomusDomainDef *def, const char *uri, 
         char *ret;
 
         if (!found) {
-                domain_fail(error, DOMUS_ERROR_NO_METADATA, "Requested metadata element is not present");
+                xml_fail(error, DOMUS_ERROR_NO_METADATA, "Requested metadata element is not present");
                 return NULL;
         }
         copy = xmlDocCopyNode(found, def->doc, 1);

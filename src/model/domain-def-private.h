@@ -35,5 +35,3 @@ bool domain_check_metadata(const xmlNode *metadata, GError **error);
 
 /* Against libvirt's domain.rng, where installed. */
 bool domain_schema_check(xmlDoc *doc, GError **error);
-
-#define domain_fail xml_fail /* of a domain's document */

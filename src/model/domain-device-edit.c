@@ -19,7 +19,7 @@ static xmlDoc *read_element(const char *xml, GError **error)
         root = xmlDocGetRootElement(doc);
         kind = domain_device_kind_of(root);
         if (!kind || !kind->parse) {
-                domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "the device <%s> is not supported", root->name);
+                xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "the device <%s> is not supported", root->name);
                 return NULL;
         }
         return xml_rules_check(kind->rule, root, error) ? g_steal_pointer(&doc) : NULL;
@@ -46,7 +46,7 @@ static bool same_element_twice(const DomusDomainDef *def, const xmlNode *node, G
 
         if ((kind->rule->flags & RULE_MANY) || xml_count(devices_of(def), kind->rule->name) == 0)
                 return false;
-        domain_fail(error, DOMUS_ERROR_OPERATION_INVALID, "the domain has a <%s> already", kind->rule->name);
+        xml_fail(error, DOMUS_ERROR_OPERATION_INVALID, "the domain has a <%s> already", kind->rule->name);
         return true;
 }
 
@@ -69,7 +69,7 @@ static bool settle(DomusDomainDef *def, const xmlNode *node, GError **error)
         if (!domain_devices_fill(def, error))
                 return false;
         if (!device_of_node(def, node))
-                return domain_fail(error, DOMUS_ERROR_OPERATION_UNSUPPORTED, "a device <%s> of that kind cannot be attached", node->name);
+                return xml_fail(error, DOMUS_ERROR_OPERATION_UNSUPPORTED, "a device <%s> of that kind cannot be attached", node->name);
         domain_rules_sort(xmlDocGetRootElement(def->doc));
         domain_devices_reload(def);
         return true;
@@ -144,13 +144,13 @@ static DomusDevice *find_in(const DomusDomainDef *def, const DomusDevice *wanted
                 if (!matches(d, wanted))
                         continue;
                 if (found) {
-                        domain_fail(error, DOMUS_ERROR_OPERATION_FAILED, "more than one device <%s> matches", wanted->node->name);
+                        xml_fail(error, DOMUS_ERROR_OPERATION_FAILED, "more than one device <%s> matches", wanted->node->name);
                         return NULL;
                 }
                 found = d;
         }
         if (!found)
-                domain_fail(error, DOMUS_ERROR_DEVICE_MISSING, "no device <%s> matches", wanted->node->name);
+                xml_fail(error, DOMUS_ERROR_DEVICE_MISSING, "no device <%s> matches", wanted->node->name);
         return found;
 }
 
@@ -162,7 +162,7 @@ static DomusDevice *find(const DomusDomainDef *def, xmlNode *root, GError **erro
         if (!domain_device_parse(root, &wanted, error))
                 return NULL;
         if (!wanted) {
-                domain_fail(error, DOMUS_ERROR_OPERATION_UNSUPPORTED, "a device <%s> of that kind cannot be changed", root->name);
+                xml_fail(error, DOMUS_ERROR_OPERATION_UNSUPPORTED, "a device <%s> of that kind cannot be changed", root->name);
                 return NULL;
         }
         mark_missing_mac(wanted, had_mac);

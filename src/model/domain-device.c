@@ -56,8 +56,8 @@ bool device_uint(const xmlNode *node, const char *attr, uint64_t max, uint64_t *
 
         if (!value || xml_parse_uint(value, max, ret))
                 return true;
-        return domain_fail(error, DOMUS_ERROR_XML, "Invalid value '%s' for attribute '%s' of element <%s> (line %ld)", value, attr,
-                           node->name, xmlGetLineNo(node));
+        return xml_fail(error, DOMUS_ERROR_XML, "Invalid value '%s' for attribute '%s' of element <%s> (line %ld)", value, attr,
+                        node->name, xmlGetLineNo(node));
 }
 
 bool device_uint32(const xmlNode *node, const char *attr, uint32_t max, unsigned *ret, GError **error)
@@ -83,8 +83,8 @@ bool device_require(const DomusDevice *d, const xmlNode *node, const char *eleme
 
         if (value && *value)
                 return true;
-        return domain_fail(error, DOMUS_ERROR_XML, "missing attribute '%s' of element <%s> (line %ld)", attr, element,
-                           xmlGetLineNo(d->node));
+        return xml_fail(error, DOMUS_ERROR_XML, "missing attribute '%s' of element <%s> (line %ld)", attr, element,
+                        xmlGetLineNo(d->node));
 }
 
 /* --- Reading --- */
@@ -107,8 +107,8 @@ static bool parse_boot(DomusDevice *d, GError **error)
                 return true;
         if (!device_uint32(boot, "order", 1000, &d->boot_order, error))
                 return false;
-        return d->boot_order > 0 || domain_fail(error, DOMUS_ERROR_XML, "incorrect boot order in element <%s> (line %ld)",
-                                                d->node->name, xmlGetLineNo(d->node));
+        return d->boot_order > 0 || xml_fail(error, DOMUS_ERROR_XML, "incorrect boot order in element <%s> (line %ld)",
+                                             d->node->name, xmlGetLineNo(d->node));
 }
 
 bool domain_device_parse(xmlNode *node, DomusDevice **ret, GError **error)
@@ -165,7 +165,7 @@ void domain_devices_reload(DomusDomainDef *def)
 
 static bool fail_twice(GError **error, const char *what, const char *value)
 {
-        return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "%s '%s' is given to two devices", what, value);
+        return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "%s '%s' is given to two devices", what, value);
 }
 
 static bool check_pair(const DomusDevice *a, const DomusDevice *b, GError **error)
@@ -175,7 +175,7 @@ static bool check_pair(const DomusDevice *a, const DomusDevice *b, GError **erro
         if (a->alias && b->alias && strcmp(a->alias, b->alias) == 0)
                 return fail_twice(error, "the alias", a->alias);
         if (a->boot_order && a->boot_order == b->boot_order)
-                return domain_fail(error, DOMUS_ERROR_XML, "boot order '%u' used for more than one device", a->boot_order);
+                return xml_fail(error, DOMUS_ERROR_XML, "boot order '%u' used for more than one device", a->boot_order);
         if (a->kind != b->kind)
                 return true;
         if (a->kind == DOMUS_DEVICE_DISK && strcmp(a->disk.target, b->disk.target) == 0)
@@ -183,7 +183,7 @@ static bool check_pair(const DomusDevice *a, const DomusDevice *b, GError **erro
         if (a->kind == DOMUS_DEVICE_CHANNEL && strcmp(a->channel.name, b->channel.name) == 0)
                 return fail_twice(error, "the channel name", a->channel.name);
         if (a->kind == DOMUS_DEVICE_CONTROLLER && a->controller.type == b->controller.type && a->controller.index == b->controller.index)
-                return domain_fail(error, DOMUS_ERROR_XML, "Multiple controllers of the same type with index '%u'", a->controller.index);
+                return xml_fail(error, DOMUS_ERROR_XML, "Multiple controllers of the same type with index '%u'", a->controller.index);
         if (a->kind != DOMUS_DEVICE_INTERFACE)
                 return true;
         domus_mac_format(a->interface.mac, mac);
@@ -198,8 +198,8 @@ static bool check_pair(const DomusDevice *a, const DomusDevice *b, GError **erro
 static bool check_boot(const DomusDomainDef *def, const DomusDevice *d, GError **error)
 {
         if (d->boot_order && xml_child(xml_child(xmlDocGetRootElement(def->doc), "os"), "boot"))
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                   "per-device boot elements cannot be used together with os/boot elements");
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                "per-device boot elements cannot be used together with os/boot elements");
         return true;
 }
 

@@ -8,6 +8,7 @@
 
 #include "model/bandwidth.h"
 #include "model/domain-def.h"
+#include "model/inet.h"
 
 typedef enum {
         DOMUS_DEVICE_NONE, /* an element that means that something is not there */
@@ -140,8 +141,6 @@ struct DomusDevice {
         GStringChunk *strings; /* the strings above */
 };
 
-#define DOMUS_MAC_STRING_LEN 18
-
 /* --- Finding --- */
 
 /* The i-th device of that kind, or NULL. */
@@ -195,6 +194,3 @@ bool domus_disk_cache_is_direct(const char *cache);
 
 /* total excludes read and write, a burst needs its rate. DOMUS_ERROR_INVALID_ARG. */
 bool domus_iotune_check(const DomusIotune *iotune, GError **error);
-
-void domus_mac_format(const uint8_t mac[6], char s[DOMUS_MAC_STRING_LEN]);
-bool domus_mac_parse(const char *s, uint8_t mac[6]);

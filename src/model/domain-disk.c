@@ -101,10 +101,10 @@ static bool parse_protocol(DomusDevice *d, xmlNode *source, GError **error)
         g_autofree char *verify = xml_attr(xml_child(source, "ssl"), "verify");
 
         if (other)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "%s is not supported with protocol '%s' (line %ld)", other, disk->protocol,
-                                   xmlGetLineNo(d->node));
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "%s is not supported with protocol '%s' (line %ld)", other, disk->protocol,
+                                xmlGetLineNo(d->node));
         if (iscsi && (!disk->name || !*disk->name))
-                return domain_fail(error, DOMUS_ERROR_XML, "missing name of the iSCSI target (line %ld)", xmlGetLineNo(d->node));
+                return xml_fail(error, DOMUS_ERROR_XML, "missing name of the iSCSI target (line %ld)", xmlGetLineNo(d->node));
         disk->unverified = g_strcmp0(verify, "no") == 0;
         return true;
 }
@@ -122,11 +122,11 @@ static bool parse_network(DomusDevice *d, xmlNode *source, GError **error)
         disk->query = device_attr(d, source, "query");
         disk->initiator = device_attr(d, xml_child(xml_child(source, "initiator"), "iqn"), "name");
         if (!disk->protocol)
-                return domain_fail(error, DOMUS_ERROR_XML, "missing network source protocol type");
+                return xml_fail(error, DOMUS_ERROR_XML, "missing network source protocol type");
         if (!disk->host && !disk->socket)
-                return domain_fail(error, DOMUS_ERROR_XML, "missing <host> for the network disk (line %ld)", xmlGetLineNo(d->node));
+                return xml_fail(error, DOMUS_ERROR_XML, "missing <host> for the network disk (line %ld)", xmlGetLineNo(d->node));
         if (disk->socket && strcmp(disk->protocol, "nbd") != 0)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "transport 'unix' is supported only with protocol 'nbd'");
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "transport 'unix' is supported only with protocol 'nbd'");
         return parse_protocol(d, source, error);
 }
 
@@ -138,10 +138,10 @@ static bool parse_path(DomusDevice *d, xmlNode *source, GError **error)
         if (d->disk.path && !*d->disk.path) /* as virt-manager writes an empty drive */
                 d->disk.path = NULL;
         if (d->disk.path && !g_path_is_absolute(d->disk.path))
-                return domain_fail(error, DOMUS_ERROR_XML, "path '%s' of a disk's <source> must be absolute", d->disk.path);
+                return xml_fail(error, DOMUS_ERROR_XML, "path '%s' of a disk's <source> must be absolute", d->disk.path);
         if (!d->disk.path && !d->disk.cdrom)
-                return domain_fail(error, DOMUS_ERROR_XML, "missing attribute '%s' in the <source> of the disk (line %ld)", attr,
-                                   xmlGetLineNo(d->node));
+                return xml_fail(error, DOMUS_ERROR_XML, "missing attribute '%s' in the <source> of the disk (line %ld)", attr,
+                                xmlGetLineNo(d->node));
         return true;
 }
 
@@ -167,8 +167,8 @@ static bool parse_source(DomusDevice *d, GError **error)
         d->disk.pool = device_attr(d, source, "pool");
         d->disk.volume = device_attr(d, source, "volume");
         if (!d->disk.pool || !d->disk.volume)
-                return domain_fail(error, DOMUS_ERROR_XML, "missing attribute 'pool' or 'volume' in the <source> of the disk (line %ld)",
-                                   xmlGetLineNo(d->node));
+                return xml_fail(error, DOMUS_ERROR_XML, "missing attribute 'pool' or 'volume' in the <source> of the disk (line %ld)",
+                                xmlGetLineNo(d->node));
         return true;
 }
 
@@ -195,15 +195,15 @@ static bool parse_bus(DomusDevice *d, xmlNode *target, GError **error)
         xml_set_attr_default(target, "bus", default_bus(d->disk.target));
         bus = xml_attr(target, "bus");
         if (strcmp(bus, "virtio") == 0 && d->disk.cdrom)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                   "a CD-ROM drive ('%s') on bus 'virtio' is not supported: use bus='scsi'", d->disk.target);
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                "a CD-ROM drive ('%s') on bus 'virtio' is not supported: use bus='scsi'", d->disk.target);
         if (strcmp(bus, "virtio") == 0) {
                 d->disk.bus = DOMUS_DISK_BUS_VIRTIO;
                 return true;
         }
         if (strcmp(bus, "scsi") != 0 && !d->disk.cdrom)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                   "bus '%s' of disk '%s' is not supported: use bus='virtio' or bus='scsi'", bus, d->disk.target);
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                "bus '%s' of disk '%s' is not supported: use bus='virtio' or bus='scsi'", bus, d->disk.target);
         if (strcmp(bus, "scsi") != 0) {
                 xml_remove(xml_child(d->node, "address")); /* of a controller that is not there */
                 xml_set_attr(target, "bus", "scsi");
@@ -218,8 +218,8 @@ static bool parse_target(DomusDevice *d, GError **error)
 
         d->disk.target = device_attr(d, target, "dev");
         if (!d->disk.target || !*d->disk.target || strlen(d->disk.target) > 32 || strpbrk(d->disk.target, "/ \t\r\n"))
-                return domain_fail(error, DOMUS_ERROR_XML, "missing or malformed target device name of the disk (line %ld)",
-                                   xmlGetLineNo(d->node));
+                return xml_fail(error, DOMUS_ERROR_XML, "missing or malformed target device name of the disk (line %ld)",
+                                xmlGetLineNo(d->node));
         return parse_bus(d, target, error);
 }
 
@@ -230,7 +230,7 @@ static bool parse_number(const xmlNode *iotune, const char *name, uint64_t *ret,
         g_autofree char *text = xml_text(xml_child(iotune, name));
 
         if (text && !xml_parse_uint(text, INT64_MAX, ret))
-                return domain_fail(error, DOMUS_ERROR_XML, "Invalid value '%s' for element <%s>", text, name);
+                return xml_fail(error, DOMUS_ERROR_XML, "Invalid value '%s' for element <%s>", text, name);
         return true;
 }
 
@@ -251,15 +251,15 @@ bool domus_iotune_check(const DomusIotune *t, GError **error)
                 const DomusRate *r = &t->rates[i];
 
                 if (r->max && (!r->rate || r->max < r->rate))
-                        return domain_fail(error, DOMUS_ERROR_INVALID_ARG, "%s_max needs %s and must not be below it", rate_names[i],
-                                           rate_names[i]);
+                        return xml_fail(error, DOMUS_ERROR_INVALID_ARG, "%s_max needs %s and must not be below it", rate_names[i],
+                                        rate_names[i]);
                 if (r->max_length && !r->max)
-                        return domain_fail(error, DOMUS_ERROR_INVALID_ARG, "%s_max_length needs %s_max", rate_names[i], rate_names[i]);
+                        return xml_fail(error, DOMUS_ERROR_INVALID_ARG, "%s_max_length needs %s_max", rate_names[i], rate_names[i]);
         }
         for (unsigned i = 0; i < DOMUS_RATES; i += 3)
                 if (t->rates[i].rate && (t->rates[i + 1].rate || t->rates[i + 2].rate))
-                        return domain_fail(error, DOMUS_ERROR_INVALID_ARG, "total and read/write %s cannot be set at the same time",
-                                           i ? "iops_sec" : "bytes_sec");
+                        return xml_fail(error, DOMUS_ERROR_INVALID_ARG, "total and read/write %s cannot be set at the same time",
+                                        i ? "iops_sec" : "bytes_sec");
         return true;
 }
 
@@ -318,8 +318,8 @@ static bool parse_blockio(DomusDevice *d, GError **error)
             !device_uint32(blockio, "physical_block_size", 1 << 20, &d->disk.physical_block, error))
                 return false;
         if (!is_block_size(d->disk.logical_block) || !is_block_size(d->disk.physical_block))
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                   "the block sizes of disk '%s' must be powers of two from 512 to 32768", d->disk.target);
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                "the block sizes of disk '%s' must be powers of two from 512 to 32768", d->disk.target);
         return true;
 }
 
@@ -338,8 +338,8 @@ static bool parse_driver(DomusDevice *d, GError **error)
         if (!device_uint32(driver, "queues", 64, &disk->queues, error))
                 return false;
         if (disk->queues && disk->bus != DOMUS_DISK_BUS_VIRTIO)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                   "attribute 'queues' of disk '%s' is supported only with bus='virtio'", disk->target);
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                "attribute 'queues' of disk '%s' is supported only with bus='virtio'", disk->target);
         return true;
 }
 
@@ -350,10 +350,10 @@ static bool parse_serial(DomusDevice *d, GError **error)
         d->disk.serial = device_text(d, xml_child(d->node, "serial"));
         if (d->disk.serial && strspn(d->disk.serial, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_. +") !=
                                       strlen(d->disk.serial))
-                return domain_fail(error, DOMUS_ERROR_XML, "driver serial '%s' contains unsafe characters", d->disk.serial);
+                return xml_fail(error, DOMUS_ERROR_XML, "driver serial '%s' contains unsafe characters", d->disk.serial);
         if (d->disk.serial && strlen(d->disk.serial) > max)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "the serial of disk '%s' is longer than %zu bytes",
-                                   d->disk.target, max);
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "the serial of disk '%s' is longer than %zu bytes",
+                                d->disk.target, max);
         return true;
 }
 

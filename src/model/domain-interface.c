@@ -2,7 +2,6 @@
 
 /* <interface> (formatdomain.html#network-interfaces). */
 
-#include <stdio.h>
 #include <string.h>
 
 #include "model/domain-device-private.h"
@@ -52,20 +51,6 @@ static const struct element_rule rule = {
 
 /* --- MAC --- */
 
-void domus_mac_format(const uint8_t mac[6], char s[DOMUS_MAC_STRING_LEN])
-{
-        snprintf(s, DOMUS_MAC_STRING_LEN, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
-}
-
-bool domus_mac_parse(const char *s, uint8_t mac[6])
-{
-        int end = -1;
-
-        return s && strlen(s) == DOMUS_MAC_STRING_LEN - 1 &&
-               sscanf(s, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4], &mac[5], &end) == 6 &&
-               end == DOMUS_MAC_STRING_LEN - 1;
-}
-
 static void generate_mac(uint8_t mac[6])
 {
         uint32_t random = g_random_int();
@@ -82,9 +67,9 @@ static bool parse_mac(DomusDevice *d, GError **error)
         if (!text)
                 generate_mac(d->interface.mac);
         else if (!domus_mac_parse(text, d->interface.mac))
-                return domain_fail(error, DOMUS_ERROR_XML, "unable to parse mac address '%s'", text);
+                return xml_fail(error, DOMUS_ERROR_XML, "unable to parse mac address '%s'", text);
         if (d->interface.mac[0] & 1)
-                return domain_fail(error, DOMUS_ERROR_XML, "expected unicast mac address, found multicast '%s'", text);
+                return xml_fail(error, DOMUS_ERROR_XML, "expected unicast mac address, found multicast '%s'", text);
         domus_mac_format(d->interface.mac, canonical);
         xml_set_attr(node, "address", canonical);
         return true;
@@ -106,8 +91,8 @@ static bool parse_source(DomusDevice *d, GError **error)
         g_autofree char *type = xml_attr(d->node, "type");
 
         if (!type)
-                return domain_fail(error, DOMUS_ERROR_XML, "missing attribute 'type' of element <interface> (line %ld)",
-                                   xmlGetLineNo(d->node));
+                return xml_fail(error, DOMUS_ERROR_XML, "missing attribute 'type' of element <interface> (line %ld)",
+                                xmlGetLineNo(d->node));
         while (strcmp(types[i->type].name, type) != 0)
                 i->type++;
         i->network = device_attr(d, source, "network");
@@ -129,12 +114,12 @@ static bool parse_target(DomusDevice *d, GError **error)
         i->target = device_attr(d, target, "dev");
         i->managed = device_bool(target, "managed", true);
         if (i->target && (!*i->target || strlen(i->target) > TARGET_MAX || strpbrk(i->target, "/: \t\r\n") || i->target[0] == '.'))
-                return domain_fail(error, DOMUS_ERROR_XML, "'%s' cannot be the name of a network device", i->target);
+                return xml_fail(error, DOMUS_ERROR_XML, "'%s' cannot be the name of a network device", i->target);
         if (i->target && i->type == DOMUS_INTERFACE_USER)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                   "<target> is not supported with an interface of type 'user'");
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                "<target> is not supported with an interface of type 'user'");
         if (i->type == DOMUS_INTERFACE_ETHERNET && !i->managed && !i->target)
-                return domain_fail(error, DOMUS_ERROR_XML, "an unmanaged ethernet interface needs <target dev=…/>");
+                return xml_fail(error, DOMUS_ERROR_XML, "an unmanaged ethernet interface needs <target dev=…/>");
         return true;
 }
 
@@ -147,8 +132,8 @@ static bool parse_model(DomusDevice *d, GError **error)
         if (!device_uint32(driver, "queues", 8, &d->interface.queues, error))
                 return false;
         if (d->interface.queues > 1 && d->interface.type == DOMUS_INTERFACE_USER)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                   "more than one queue is not supported with an interface of type 'user'");
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                "more than one queue is not supported with an interface of type 'user'");
         return true;
 }
 
@@ -162,14 +147,14 @@ static bool parse(DomusDevice *d, GError **error)
             !domain_user_parse(d, error) || !device_uint32(mtu, "size", 65535, &i->mtu, error))
                 return false;
         if (mtu && i->mtu < 68)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "an MTU below 68 is not possible");
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "an MTU below 68 is not possible");
         i->link_down = g_strcmp0(state, "down") == 0;
         i->isolated = device_bool(xml_child(d->node, "port"), "isolated", false);
         if (!domus_bandwidth_parse(xml_child(d->node, "bandwidth"), true, &i->bandwidth, error))
                 return false;
         if (!domus_bandwidth_is_empty(&i->bandwidth) && i->type == DOMUS_INTERFACE_USER)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                   "<bandwidth> is not supported with an interface of type 'user'");
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                "<bandwidth> is not supported with an interface of type 'user'");
         return true;
 }
 

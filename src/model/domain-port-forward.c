@@ -25,14 +25,14 @@ static bool put_range(const DomusDevice *d, const xmlNode *range, GString *out, 
         if (!device_uint32(range, "end", PORT_MAX, &end, error) || !device_uint32(range, "to", PORT_MAX, &to, error))
                 return false;
         if (!start || end < start || !to || to + (end - start) > PORT_MAX)
-                return domain_fail(error, DOMUS_ERROR_XML, "<range> of <portForward> needs ports from 1 to %d, in order", PORT_MAX);
+                return xml_fail(error, DOMUS_ERROR_XML, "<range> of <portForward> needs ports from 1 to %d, in order", PORT_MAX);
         g_string_append_printf(out, exclude ? "~%u" : "%u", start);
         if (end > start)
                 g_string_append_printf(out, "-%u", end);
         if (to == start)
                 return true;
         if (exclude)
-                return domain_fail(error, DOMUS_ERROR_XML, "a <range> that is excluded has no 'to'");
+                return xml_fail(error, DOMUS_ERROR_XML, "a <range> that is excluded has no 'to'");
         g_string_append_printf(out, ":%u", to);
         if (end > start)
                 g_string_append_printf(out, "-%u", to + (end - start));
@@ -46,9 +46,9 @@ static bool put_place(const xmlNode *node, GString *out, GError **error)
         DomusInet inet;
 
         if (address && !domus_inet_parse(address, 0, &inet))
-                return domain_fail(error, DOMUS_ERROR_XML, "Invalid address '%s' in <portForward>", address);
+                return xml_fail(error, DOMUS_ERROR_XML, "Invalid address '%s' in <portForward>", address);
         if (device && (!*device || strlen(device) > DEVICE_MAX || strpbrk(device, "/:%, \t\r\n")))
-                return domain_fail(error, DOMUS_ERROR_XML, "'%s' cannot be the name of a network device", device);
+                return xml_fail(error, DOMUS_ERROR_XML, "'%s' cannot be the name of a network device", device);
         if (address)
                 g_string_append(out, address);
         if (device)
@@ -63,7 +63,7 @@ static bool put_forward(const DomusDevice *d, const xmlNode *node, GString *out,
         gsize before;
 
         if (!proto)
-                return domain_fail(error, DOMUS_ERROR_XML, "missing attribute 'proto' of element <portForward>");
+                return xml_fail(error, DOMUS_ERROR_XML, "missing attribute 'proto' of element <portForward>");
         g_string_append_printf(out, "%s ", proto);
         before = out->len;
         if (!put_place(node, out, error))
@@ -103,10 +103,10 @@ static bool parse_ip(DomusDevice *d, const xmlNode *node, GError **error)
         bool v6;
 
         if (!address || !domus_inet_parse(address, wanted, &inet))
-                return domain_fail(error, DOMUS_ERROR_XML, "Invalid address '%s' in <ip>", address ? address : "");
+                return xml_fail(error, DOMUS_ERROR_XML, "Invalid address '%s' in <ip>", address ? address : "");
         v6 = inet.family == AF_INET6;
         if (v6 ? i->ip6 != NULL : i->ip4 != NULL)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "only one %s address per interface is supported", v6 ? "IPv6" : "IPv4");
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "only one %s address per interface is supported", v6 ? "IPv6" : "IPv4");
         *(v6 ? &i->ip6 : &i->ip4) = device_string(d, address);
         return device_uint32(node, "prefix", v6 ? 128 : 32, v6 ? &i->ip6_prefix : &i->ip4_prefix, error);
 }
@@ -116,7 +116,7 @@ bool domain_user_parse(DomusDevice *d, GError **error)
         const char *element = xml_child(d->node, "portForward") ? "portForward" : xml_child(d->node, "ip") ? "ip" : NULL;
 
         if (element && d->interface.type != DOMUS_INTERFACE_USER)
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "<%s> is supported with an interface of type 'user' only", element);
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "<%s> is supported with an interface of type 'user' only", element);
         for (const xmlNode *n = xml_child(d->node, "ip"); n; n = xml_next(n, "ip"))
                 if (!parse_ip(d, n, error))
                         return false;

@@ -25,7 +25,7 @@ static bool parse_backend(DomusDevice *d, GError **error)
         g_autofree char *model = xml_attr(backend, "model");
 
         if (!model)
-                return domain_fail(error, DOMUS_ERROR_XML, "missing RNG backend model (line %ld)", xmlGetLineNo(d->node));
+                return xml_fail(error, DOMUS_ERROR_XML, "missing RNG backend model (line %ld)", xmlGetLineNo(d->node));
         if (strcmp(model, "builtin") == 0) {
                 d->rng.path = "/dev/urandom";
                 return true;
@@ -36,9 +36,9 @@ static bool parse_backend(DomusDevice *d, GError **error)
                 d->rng.path = "/dev/urandom";
         }
         if (!xml_value_listed("/dev/urandom|/dev/random|/dev/hwrng", d->rng.path))
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
-                                   "'%s' as the backend of <rng> is not supported, only /dev/urandom, /dev/random and /dev/hwrng",
-                                   d->rng.path);
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED,
+                                "'%s' as the backend of <rng> is not supported, only /dev/urandom, /dev/random and /dev/hwrng",
+                                d->rng.path);
         return true;
 }
 
@@ -51,7 +51,7 @@ static bool parse(DomusDevice *d, GError **error)
             !device_uint32(rate, "period", 3600000, &d->rng.rate_period, error))
                 return false;
         if (rate && (!d->rng.rate_bytes || !d->rng.rate_period))
-                return domain_fail(error, DOMUS_ERROR_XML, "invalid RNG rate: bytes and period must not be 0");
+                return xml_fail(error, DOMUS_ERROR_XML, "invalid RNG rate: bytes and period must not be 0");
         return device_require(d, d->node, "rng", "model", error) && parse_backend(d, error);
 }
 

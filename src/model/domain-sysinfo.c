@@ -23,9 +23,9 @@ static bool check_uuid(const DomusDomainDef *def, const char *text, GError **err
         uint8_t uuid[DOMUS_UUID_LEN];
 
         if (!domus_uuid_parse(text, uuid))
-                return domain_fail(error, DOMUS_ERROR_XML, "malformed <sysinfo> uuid element");
+                return xml_fail(error, DOMUS_ERROR_XML, "malformed <sysinfo> uuid element");
         return memcmp(uuid, def->uuid, sizeof(uuid)) == 0 ||
-               domain_fail(error, DOMUS_ERROR_XML, "UUID mismatch between <uuid> and <sysinfo>");
+               xml_fail(error, DOMUS_ERROR_XML, "UUID mismatch between <uuid> and <sysinfo>");
 }
 
 static bool is_plain(const char *text)
@@ -40,7 +40,7 @@ static bool add_entry(GPtrArray *list, char *name, const char *value, GError **e
 {
         g_ptr_array_add(list, name);
         g_ptr_array_add(list, g_strdup(value));
-        return is_plain(value) || domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "entry '%s' of <sysinfo> may have ASCII characters only", name);
+        return is_plain(value) || xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "entry '%s' of <sysinfo> may have ASCII characters only", name);
 }
 
 static bool read_entry(const DomusDomainDef *def, unsigned block, const xmlNode *entry, GPtrArray *list, GError **error)
@@ -48,8 +48,8 @@ static bool read_entry(const DomusDomainDef *def, unsigned block, const xmlNode 
         g_autofree char *name = xml_attr(entry, "name"), *value = xml_text(entry);
 
         if (!name || !xml_value_listed(blocks[block].entries, name))
-                return domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "entry '%s' in <%s> of <sysinfo> is not supported, only %s", name ? name : "",
-                                   blocks[block].block, blocks[block].entries);
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "entry '%s' in <%s> of <sysinfo> is not supported, only %s", name ? name : "",
+                                blocks[block].block, blocks[block].entries);
         if (strcmp(name, "uuid") == 0)
                 return check_uuid(def, value, error);
         return add_entry(list, g_strdup_printf("%s.%s", blocks[block].block, name), value, error);
@@ -77,7 +77,7 @@ static bool check_size(const GPtrArray *list, GError **error)
         for (unsigned i = 1; i < list->len; i += 2)
                 n += strlen(list->pdata[i]) + 1;
         return n <= BYTES_MAX ||
-               domain_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "the entries of <sysinfo> have more than %u bytes", BYTES_MAX);
+               xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "the entries of <sysinfo> have more than %u bytes", BYTES_MAX);
 }
 
 bool domain_fill_sysinfo(DomusDomainDef *def, GError **error)
@@ -88,8 +88,8 @@ bool domain_fill_sysinfo(DomusDomainDef *def, GError **error)
         g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func(g_free);
 
         if (wanted != (sysinfo != NULL))
-                return domain_fail(error, DOMUS_ERROR_XML, wanted ? "Domain '%s' sysinfo are not available" :
-                                                                    "<sysinfo> of domain '%s' needs <smbios mode='sysinfo'/> in <os>", def->name);
+                return xml_fail(error, DOMUS_ERROR_XML, wanted ? "Domain '%s' sysinfo are not available" :
+                                                                 "<sysinfo> of domain '%s' needs <smbios mode='sysinfo'/> in <os>", def->name);
         if (!read_blocks(def, sysinfo, list, error) || !check_size(list, error))
                 return false;
         g_ptr_array_add(list, NULL);

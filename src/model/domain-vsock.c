@@ -26,7 +26,7 @@ static bool parse(DomusDevice *d, GError **error)
                 xml_set_attr_default(cid, "auto", "yes");
         d->vsock.auto_cid = device_bool(cid, "auto", false);
         if (d->vsock.cid ? d->vsock.cid < 3 : !d->vsock.auto_cid)
-                return domain_fail(error, DOMUS_ERROR_XML, "guest CIDs must be >= 3");
+                return xml_fail(error, DOMUS_ERROR_XML, "guest CIDs must be >= 3");
         return true;
 }
 

@@ -2,6 +2,7 @@
 #include "model/inet.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
 unsigned domus_inet_bits(int family)
@@ -85,4 +86,19 @@ uint64_t domus_inet_range_size(const DomusInet *start, const DomusInet *end, uin
                         return max;
         }
         return MIN(size + 1, max);
+}
+
+void domus_mac_format(const uint8_t mac[6], char s[DOMUS_MAC_STRING_LEN])
+{
+        snprintf(s, DOMUS_MAC_STRING_LEN, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+}
+
+bool domus_mac_parse(const char *s, uint8_t mac[6])
+{
+        for (unsigned i = 0; s && i < 6; i++, s += 3) {
+                if (!g_ascii_isxdigit(s[0]) || !g_ascii_isxdigit(s[1]) || s[2] != (i < 5 ? ':' : '\0'))
+                        return false;
+                mac[i] = (uint8_t)(g_ascii_xdigit_value(s[0]) << 4 | g_ascii_xdigit_value(s[1]));
+        }
+        return s;
 }

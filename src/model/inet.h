@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* IP addresses as text and as bytes. */
+/* IP and MAC addresses as text and as bytes. */
 
 #include <glib.h>
 #include <stdbool.h>
@@ -28,3 +28,9 @@ int domus_inet_compare(const DomusInet *a, const DomusInet *b);
 bool domus_inet_is_multicast(const DomusInet *a);
 /* Addresses from start to end, at most max. */
 uint64_t domus_inet_range_size(const DomusInet *start, const DomusInet *end, uint64_t max);
+
+#define DOMUS_MAC_STRING_LEN 18
+
+void domus_mac_format(const uint8_t mac[6], char s[DOMUS_MAC_STRING_LEN]);
+/* Six times two digits, parted by colons. s may be NULL. */
+bool domus_mac_parse(const char *s, uint8_t mac[6]);

@@ -165,7 +165,7 @@ static bool check_dhcp_host(const DomusDhcpHost *h, const struct subnet *s, GErr
 
         if (h->mac && s->address.family == AF_INET6)
                 return xml_fail(error, DOMUS_ERROR_XML, "Invalid to specify MAC address '%s' in IPv6 static host definition", h->mac);
-        if (h->mac && !network_parse_mac(h->mac, mac))
+        if (h->mac && !domus_mac_parse(h->mac, mac))
                 return xml_fail(error, DOMUS_ERROR_XML, "Cannot parse MAC address '%s' in static host definition", h->mac);
         if (h->mac && (mac[0] & 1))
                 return xml_fail(error, DOMUS_ERROR_XML, "expected unicast mac address, found multicast '%s'", h->mac);

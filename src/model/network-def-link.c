@@ -168,7 +168,7 @@ static bool fill_mac(DomusNetworkDef *def, xmlNode *root, GError **error)
         g_autofree char *text = xml_attr(node, "address");
 
         if (node) {
-                if (!text || !network_parse_mac(text, def->mac))
+                if (!text || !domus_mac_parse(text, def->mac))
                         return xml_fail(error, DOMUS_ERROR_XML, "Invalid bridge mac address '%s' in network '%s'", text ? text : "", def->name);
                 if (def->mac[0] & 1)
                         return xml_fail(error, DOMUS_ERROR_XML, "Invalid multicast bridge mac address '%s' in network '%s'", text, def->name);

@@ -33,5 +33,4 @@ bool network_check_word(const char *text, const char *what, GError **error);
 /* Attribute yes|no (the rules have checked that); fallback if it is absent. */
 bool network_yes_no(const xmlNode *node, const char *name, bool fallback);
 bool network_uint_attr(const xmlNode *node, const char *name, uint64_t max, uint64_t fallback, uint64_t *ret, GError **error);
-bool network_parse_mac(const char *text, uint8_t mac[6]);
 bool network_check_device(const char *name, const char *what, GError **error);

@@ -33,16 +33,6 @@ bool network_uint_attr(const xmlNode *node, const char *name, uint64_t max, uint
         return xml_fail(error, DOMUS_ERROR_XML, "Invalid value '%s' for attribute '%s' of element <%s>", value, name, node->name);
 }
 
-bool network_parse_mac(const char *text, uint8_t mac[6])
-{
-        for (unsigned i = 0; i < 6; i++, text += 3) {
-                if (!g_ascii_isxdigit(text[0]) || !g_ascii_isxdigit(text[1]) || text[2] != (i < 5 ? ':' : '\0'))
-                        return false;
-                mac[i] = (uint8_t)(g_ascii_xdigit_value(text[0]) << 4 | g_ascii_xdigit_value(text[1]));
-        }
-        return true;
-}
-
 /* What libvirt's schema takes and the kernel does, too. It means nothing but itself in nftables' and dnsmasq's languages. */
 bool network_check_device(const char *name, const char *what, GError **error)
 {

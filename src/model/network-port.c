@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "model/domain-def.h"
+#include "model/inet.h"
 #include "model/network-def-private.h"
 
 static const struct element_rule owner_children[] = {
@@ -65,7 +66,7 @@ static bool fill(DomusNetworkPortDef *def, const xmlNode *root, GError **error)
         def->group = xml_text(xml_child(root, "group"));
         def->target = xml_attr(xml_child(root, "target"), "dev");
         def->isolated = network_yes_no(xml_child(root, "port"), "isolated", false);
-        if (!mac || !network_parse_mac(mac, def->mac))
+        if (!mac || !domus_mac_parse(mac, def->mac))
                 return xml_fail(error, DOMUS_ERROR_XML, "%s MAC address in network port", mac ? "Invalid" : "Missing");
         return fill_uuids(def, root, error) && domus_bandwidth_parse(xml_child(root, "bandwidth"), true, &def->bandwidth, error) &&
                fill_plug(def, xml_child(root, "plug"), error);

@@ -2,9 +2,7 @@
 
 /* A folder that is there. */
 
-#include <errno.h>
 #include <libvirt/libvirt.h>
-#include <unistd.h>
 
 #include "storage/file.h"
 
@@ -13,11 +11,6 @@ static bool build(const StorageCancel *c, const DomusPoolDef *def, unsigned flag
         if (flags & (VIR_STORAGE_POOL_BUILD_OVERWRITE | VIR_STORAGE_POOL_BUILD_NO_OVERWRITE))
                 return storage_fail(error, DOMUS_ERROR_INVALID_ARG, "overwriting is nothing that a pool of type 'dir' knows");
         return storage_dir_make(def, error);
-}
-
-static bool destroy(const StorageCancel *c, const DomusPoolDef *def, unsigned flags, GError **error)
-{
-        return rmdir(def->path) == 0 || storage_fail_errno(error, errno, "failed to remove pool '%s'", def->path);
 }
 
 static bool start(const StorageCancel *c, const DomusPoolDef *def, GError **error)
@@ -31,11 +24,6 @@ const DomusPoolBackend storage_backend_dir = {
         .type = DOMUS_POOL_DIR,
         .build = build,
         .start = start,
-        .destroy = destroy,
-        .scan = storage_dir_scan,
-        .measure = storage_dir_measure,
-        .create = storage_file_create,
-        .remove = storage_file_remove,
-        .resize = storage_file_resize,
-        .update = storage_file_update,
+        .destroy = storage_dir_remove,
+        STORAGE_DIR_VOLUMES,
 };

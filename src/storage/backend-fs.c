@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "storage/block.h"
 #include "storage/file.h"
@@ -122,11 +121,6 @@ static bool build(const StorageCancel *c, const DomusPoolDef *def, unsigned flag
         return (overwrite || storage_block_check_empty(c, def, def->devices->pdata[0], error)) && make_file_system(c, def, overwrite, error);
 }
 
-static bool destroy(const StorageCancel *c, const DomusPoolDef *def, unsigned flags, GError **error)
-{
-        return rmdir(def->path) == 0 || storage_fail_errno(error, errno, "failed to remove pool '%s'", def->path);
-}
-
 /* --- Finding exports --- */
 
 static bool find_exports(const StorageCancel *c, const char *host, GString *out, GError **error)
@@ -161,13 +155,8 @@ const DomusPoolBackend storage_backend_fs = {
         .build = build,
         .start = start,
         .stop = stop,
-        .destroy = destroy,
-        .scan = storage_dir_scan,
-        .measure = storage_dir_measure,
-        .create = storage_file_create,
-        .remove = storage_file_remove,
-        .resize = storage_file_resize,
-        .update = storage_file_update,
+        .destroy = storage_dir_remove,
+        STORAGE_DIR_VOLUMES,
 };
 
 const DomusPoolBackend storage_backend_netfs = {
@@ -178,12 +167,7 @@ const DomusPoolBackend storage_backend_netfs = {
         .build = build,
         .start = start,
         .stop = stop,
-        .destroy = destroy,
-        .scan = storage_dir_scan,
-        .measure = storage_dir_measure,
-        .create = storage_file_create,
-        .remove = storage_file_remove,
-        .resize = storage_file_resize,
-        .update = storage_file_update,
+        .destroy = storage_dir_remove,
+        STORAGE_DIR_VOLUMES,
         .find = find_exports,
 };

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/file.h"
@@ -199,4 +200,9 @@ bool storage_dir_make(const DomusPoolDef *def, GError **error)
         if ((p->uid >= 0 || p->gid >= 0) && chown(def->path, (uid_t)p->uid, (gid_t)p->gid) < 0)
                 return storage_fail_errno(error, errno, "cannot set the owner of '%s'", def->path);
         return true;
+}
+
+bool storage_dir_remove(const StorageCancel *c, const DomusPoolDef *def, unsigned flags, GError **error)
+{
+        return rmdir(def->path) == 0 || storage_fail_errno(error, errno, "failed to remove pool '%s'", def->path);
 }

@@ -17,11 +17,17 @@ bool storage_file_remove(const StorageCancel *c, const DomusPoolDef *def, const 
 bool storage_file_resize(const StorageCancel *c, const DomusPoolDef *def, const DomusVolumeDef *vol, uint64_t capacity, unsigned flags,
         GError **error);
 bool storage_file_update(const StorageCancel *c, const DomusPoolDef *def, DomusVolumeDef *vol, bool raw, GError **error);
+/* Of a DomusPoolBackend whose volumes are files. */
+#define STORAGE_DIR_VOLUMES \
+        .scan = storage_dir_scan, .measure = storage_dir_measure, .create = storage_file_create, .remove = storage_file_remove, \
+        .resize = storage_file_resize, .update = storage_file_update
 
 /* vol's name and path are set; the rest is filled in from what is at the path. ret_skip: it is nothing for a pool. */
 bool storage_volume_look(DomusVolumeDef *vol, bool raw, bool *ret_skip, GError **error);
 /* Makes the pool's folder. */
 bool storage_dir_make(const DomusPoolDef *def, GError **error);
+/* DomusPoolBackend.destroy: removes the pool's folder, which must be empty. */
+bool storage_dir_remove(const StorageCancel *c, const DomusPoolDef *def, unsigned flags, GError **error);
 
 /* File or block device; algorithm: virStorageVolWipeAlgorithm. */
 bool storage_wipe(const StorageCancel *c, const DomusVolumeDef *vol, unsigned algorithm, GError **error);

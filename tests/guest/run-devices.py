@@ -5,34 +5,14 @@
 Devices that are plugged into a Debian kernel's guest and out of it, through domus-vm's control socket. Exit 77: skipped."""
 import hashlib
 import os
-import pathlib
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 
-here = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(here))
-try:
-    from vm import VM, Error, Fd, U32
-except ImportError as e:
-    print(f'SKIP: {e} (package python3-gi)')
-    sys.exit(77)
+from devicetest import PROMPT, Error, Fd, U32, boot, main
 
-MODULES = ['virtio/virtio_ring', 'virtio/virtio', 'virtio/virtio_pci_legacy_dev', 'virtio/virtio_pci_modern_dev', 'virtio/virtio_pci',
-           'char/hw_random/virtio-rng', 'block/virtio_blk', 'scsi/scsi_common', 'scsi/scsi_mod', 'scsi/sd_mod', 'cdrom/cdrom',
-           'scsi/sr_mod', 'scsi/virtio_scsi']
-PROMPT = 'domus-guest# '
-
-
-def make_initrd(tree, out):
-    test = pathlib.Path(out).with_suffix('.sh')
-    names = ' '.join(pathlib.Path(m).name for m in MODULES)
-    test.write_text(f'#!/bin/sh\nfor m in {names}; do busybox insmod /lib/modules/$m.ko; done\nstty -F /dev/ttyS0 -onlcr\n')
-    test.chmod(0o755)
-    files = [f'{test}=/etc/domus-test'] + [f'{tree}/modules/kernel/drivers/{m}.ko=/lib/modules/{pathlib.Path(m).name}.ko' for m in MODULES]
-    subprocess.run([str(here / 'make-initramfs'), tree, out] + files, check=True)
+MODULES = [f'drivers/{m}' for m in (
+    'virtio/virtio_ring', 'virtio/virtio', 'virtio/virtio_pci_legacy_dev', 'virtio/virtio_pci_modern_dev', 'virtio/virtio_pci',
+    'char/hw_random/virtio-rng', 'block/virtio_blk', 'scsi/scsi_common', 'scsi/scsi_mod', 'scsi/sd_mod', 'cdrom/cdrom', 'scsi/sr_mod', 'scsi/virtio_scsi')]
 
 
 def refused(vm, text, method, *args):
@@ -62,8 +42,7 @@ def check_descriptors(vm, wanted):
 
 def test_hotplug(start):
     vm = start(devices=[rng('rng0', slot=U32(4))])
-    vm.call('Start', False)
-    vm.expect(PROMPT)
+    boot(vm)
     assert '/virtio0' in vm.shell('ls -l /sys/bus/virtio/devices')
     assert 'virtio_rng.0' in vm.shell('cat /sys/class/misc/hw_random/rng_current')
     assert vm.shell('dd if=/dev/hwrng bs=1000 count=10 2>/dev/null | wc -c') == '10000'
@@ -121,8 +100,7 @@ def test_hotplug(start):
 def test_many_times(start):
     """Each slot, again and again, while the guest reads."""
     vm = start(cpus=2)
-    vm.call('Start', False)
-    vm.expect(PROMPT)
+    boot(vm)
     vm.shell('(while :; do dd if=/dev/hwrng of=/dev/null bs=512 count=64 2>/dev/null || usleep 10000; done) & :')
     before = descriptors(vm)
     for i in range(3):
@@ -147,8 +125,7 @@ def disk(id, fd, **props):
 def test_disks(start):
     """Disks that come and go while the guest uses them."""
     vm = start(cpus=2)
-    vm.call('Start', False)
-    vm.expect(PROMPT)
+    boot(vm)
     before = descriptors(vm)
     with tempfile.TemporaryFile() as image:
         image.truncate(64 << 20)
@@ -184,8 +161,7 @@ def test_disks(start):
 def test_scsi(start):
     """What hangs below a controller comes and goes without ACPI; with the controller all of it goes."""
     vm = start(devices=[{'driver': 'virtio-scsi', 'id': 'scsi0', 'slot': U32(3)}, {'driver': 'scsi-cd', 'id': 'cd0', 'bus': 'scsi0', 'target': U32(0)}])
-    vm.call('Start', False)
-    vm.expect(PROMPT)
+    boot(vm)
     vm.shell('while [ ! -b /dev/sr0 ]; do usleep 50000; done')
     before = descriptors(vm)
     with tempfile.TemporaryFile() as image, tempfile.TemporaryFile() as medium:
@@ -237,28 +213,4 @@ def test_bad_configuration(start):
             raise AssertionError(f'{device} was taken')
 
 
-def main():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    domus_vm = sys.argv[1]
-    only = sys.argv[2:]
-    tree = subprocess.run([str(here / 'fetch-kernel')], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    with tempfile.TemporaryDirectory() as d:
-        initrd = f'{d}/initrd.img'
-        make_initrd(tree, initrd)
-        vms = []
-
-        def start(**more):
-            vms.append(VM(domus_vm, f'{tree}/vmlinuz', initrd, cmdline='console=ttyS0 quiet', **more))
-            return vms[-1]
-
-        try:
-            for name, test in list(globals().items()):
-                if name.startswith('test_') and (not only or name in only):
-                    test(start)
-                    print(f'{name}: passed', flush=True)
-        finally:
-            for vm in vms:
-                vm.process.kill()
-
-
-main()
+main(globals(), MODULES)

@@ -7,42 +7,18 @@ import contextlib
 import ctypes
 import fcntl
 import os
-import pathlib
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-import time
 
-here = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(here))
-try:
-    from vm import VM, Error, Fd, U32
-except ImportError as e:
-    print(f'SKIP: {e} (package python3-gi)')
-    sys.exit(77)
+from devicetest import Error, Fd, Skip, U32, boot, main
 
-DRIVERS = ['virtio/virtio_ring', 'virtio/virtio', 'virtio/virtio_pci_legacy_dev', 'virtio/virtio_pci_modern_dev', 'virtio/virtio_pci', 'block/virtio_blk',
-           'scsi/scsi_common', 'scsi/scsi_mod', 'scsi/virtio_scsi', 'scsi/sd_mod', 'cdrom/cdrom', 'scsi/sr_mod']
-PROMPT = 'domus-guest# '
+MODULES = [f'drivers/{m}' for m in (
+    'virtio/virtio_ring', 'virtio/virtio', 'virtio/virtio_pci_legacy_dev', 'virtio/virtio_pci_modern_dev', 'virtio/virtio_pci', 'block/virtio_blk',
+    'scsi/scsi_common', 'scsi/scsi_mod', 'scsi/virtio_scsi', 'scsi/sd_mod', 'cdrom/cdrom', 'scsi/sr_mod')] + ['fs/isofs/isofs']
 MiB = 1 << 20
-
-
-def make_initrd(tree, out):
-    test = pathlib.Path(out).with_suffix('.sh')
-    modules = [f'kernel/drivers/{d}' for d in DRIVERS] + ['kernel/fs/isofs/isofs']
-    names = ' '.join(pathlib.Path(m).name for m in modules)
-    test.write_text(f'#!/bin/sh\nfor m in {names}; do busybox insmod /lib/modules/$m.ko; done\nmkdir /mnt\nstty -F /dev/ttyS0 -onlcr\n')
-    test.chmod(0o755)
-    files = [f'{test}=/etc/domus-test', f'{shutil.which("mkfs.ext4", path="/usr/sbin:/sbin:/usr/bin")}=/opt/mkfs.ext4']
-    files += [f'{tree}/modules/{m}.ko=/lib/modules/{pathlib.Path(m).name}.ko' for m in modules]
-    subprocess.run([str(here / 'make-initramfs'), tree, out] + files, check=True)
-
-
-class Skip(Exception):
-    pass
 
 
 class Image:
@@ -90,11 +66,6 @@ def file_system(size):
 def work(vm, command):
     """For what takes seconds where nothing else runs."""
     return vm.shell(command, timeout=240)
-
-
-def boot(vm):
-    vm.call('Start', False)
-    vm.expect(PROMPT)
 
 
 # --- What was flushed survives
@@ -329,30 +300,5 @@ def test_hotplug(start):
         image.close()
 
 
-def main():
-    domus_vm = sys.argv[1]
-    only = sys.argv[2:]
-    tree = subprocess.run([str(here / 'fetch-kernel')], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    with tempfile.TemporaryDirectory() as d:
-        initrd = f'{d}/initrd.img'
-        make_initrd(tree, initrd)
-        for name, test in list(globals().items()):
-            if not name.startswith('test_') or (only and name not in only):
-                continue
-            begin, vms = time.monotonic(), []
-
-            def start(**more):
-                vms.append(VM(domus_vm, f'{tree}/vmlinuz', initrd, cmdline='console=ttyS0 quiet', **more))
-                return vms[-1]
-            try:
-                test(start)
-            except Skip as e:
-                print(f'{name}: skipped: {e}', flush=True)
-                continue
-            finally:
-                for vm in vms:
-                    vm.process.kill()
-            print(f'{name}: passed ({time.monotonic() - begin:.0f} s)', flush=True)
-
-
-main()
+main(globals(), MODULES, commands='mkdir /mnt\n',
+     files=[f'{shutil.which("mkfs.ext4", path="/usr/sbin:/sbin:/usr/bin")}=/opt/mkfs.ext4'])

@@ -7,7 +7,6 @@ import ctypes
 import fcntl
 import hashlib
 import os
-import pathlib
 import shutil
 import socket
 import struct
@@ -18,18 +17,11 @@ import threading
 import time
 import tty
 
-here = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(here))
-try:
-    from vm import VM, Error, Fd, U32
-except ImportError as e:
-    print(f'SKIP: {e} (package python3-gi)')
-    sys.exit(77)
+from devicetest import Error, Fd, U32, boot, main
 
 MODULES = ['drivers/virtio/virtio_ring', 'drivers/virtio/virtio', 'drivers/virtio/virtio_pci_legacy_dev', 'drivers/virtio/virtio_pci_modern_dev',
            'drivers/virtio/virtio_pci', 'net/core/failover', 'drivers/net/net_failover', 'drivers/net/virtio_net', 'drivers/virtio/virtio_balloon',
            'drivers/char/virtio_console']
-PROMPT = 'domus-guest# '
 MAC = '52:54:00:12:34:56'
 CLONE_NEWNET = 0x40000000
 TUNSETIFF = 0x400454ca
@@ -39,15 +31,6 @@ SIZE = 24 << 20
 
 def run(*command):
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-
-
-def make_initrd(tree, out):
-    test = pathlib.Path(out).with_suffix('.sh')
-    names = ' '.join(pathlib.Path(m).name for m in MODULES)
-    test.write_text(f'#!/bin/sh\nfor m in {names}; do busybox insmod /lib/modules/$m.ko; done\nstty -F /dev/ttyS0 -onlcr\n')
-    test.chmod(0o755)
-    files = [f'{test}=/etc/domus-test'] + [f'{tree}/modules/kernel/{m}.ko=/lib/modules/{pathlib.Path(m).name}.ko' for m in MODULES]
-    subprocess.run([str(here / 'make-initramfs'), tree, out] + files, check=True)
 
 
 def make_network():
@@ -148,8 +131,7 @@ def test_tap(start):
     fds = open_tap('t0', 2, 'br0')
     vm = start(cpus=2, memory=384 << 20, devices=[net('net0', fds, queues=U32(2), mtu=U32(1400))])
     close_all(fds)
-    vm.call('Start', False)
-    vm.expect(PROMPT)
+    boot(vm)
     assert MAC in vm.shell('cat /sys/class/net/eth0/address') and vm.shell('cat /sys/class/net/eth0/mtu') == '1400'
     address(vm)
     assert ping(vm)
@@ -191,8 +173,7 @@ def test_tap(start):
 def test_hotplug(start):
     """Cards come and go while the guest floods them; and a tap is deleted under one."""
     vm = start(cpus=2, memory=384 << 20)
-    vm.call('Start', False)
-    vm.expect(PROMPT)
+    boot(vm)
     for i in range(4):
         fds = open_tap(f't{i}', 1, 'br0')
         vm.add('virtio-net', f'net{i}', slot=U32(5), fds=fds, mac=MAC)
@@ -217,8 +198,7 @@ def test_plain_driver(start):
     fds = open_tap('t0', 1, 'br0')
     vm = start(memory=384 << 20, devices=[net('net0', fds, offloads=False)])
     close_all(fds)
-    vm.call('Start', False)
-    vm.expect(PROMPT)
+    boot(vm)
     address(vm)
     transfer(vm, streams=1)
     assert vm.close() == 0
@@ -240,8 +220,7 @@ def test_passt(start):
                 time.sleep(0.05)
         vm = start(memory=384 << 20, devices=[{'driver': 'virtio-net', 'id': 'net0', 'passt': Fd(client.fileno()), 'mac': MAC}])
         client.close()
-        vm.call('Start', False)
-        vm.expect(PROMPT)
+        boot(vm)
         vm.shell('ip link set eth0 up; udhcpc -q -n -i eth0 -s /bin/true; ip addr add 192.0.2.1/24 dev eth0; ip route add default via 192.0.2.254')
         # To the host only: connections that bring data to the guest stall at times with Debian 12's passt, which is not explained yet.
         taker = Peer(1)
@@ -273,8 +252,7 @@ def test_balloon(start):
     memory = 768 << 20
     half = memory // 2
     vm = start(memory=memory, cpus=2, devices=[{'driver': 'virtio-balloon', 'id': 'balloon0', 'free-page-reporting': True, 'stats-interval': U32(1)}])
-    vm.call('Start', False)
-    vm.expect(PROMPT)
+    boot(vm)
 
     def stats():
         return vm.call('GetDeviceStats', 'balloon0')
@@ -321,8 +299,7 @@ def test_serial(start):
                              'fd': Fd(listener.fileno())}])
         listener.close()
         os.close(master)
-        vm.call('Start', False)
-        vm.expect(PROMPT)
+        boot(vm)
         assert vm.shell('cat /sys/class/virtio-ports/vport0p1/name') == 'org.example.0'
         # An echo in the guest. It sees the end of the file when nobody is connected, and keeps the port open: Linux throws away what it has queued in a
         # port that is closed, so that a client which comes between the end of the file and the close would lose what it sent.
@@ -375,31 +352,7 @@ def test_serial(start):
         os.close(slave)
 
 
-def main():
-    domus_vm = sys.argv[1]
-    only = sys.argv[2:]
-    if os.geteuid() != 0 or not make_network():
-        print('SKIP: taps in a network namespace need root and /dev/net/tun')
-        return 77
-    tree = subprocess.run([str(here / 'fetch-kernel')], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    with tempfile.TemporaryDirectory() as d:
-        initrd = f'{d}/initrd.img'
-        make_initrd(tree, initrd)
-        vms = []
-
-        def start(**more):
-            vms.append(VM(domus_vm, f'{tree}/vmlinuz', initrd, cmdline='console=ttyS0 quiet', **more))
-            return vms[-1]
-
-        try:
-            for name, test in list(globals().items()):
-                if name.startswith('test_') and (not only or name in only):
-                    test(start)
-                    print(f'{name}: passed', flush=True)
-        finally:
-            for vm in vms:
-                vm.process.kill()
-    return 0
-
-
-sys.exit(main())
+if os.geteuid() != 0 or not make_network():
+    print('SKIP: taps in a network namespace need root and /dev/net/tun')
+    sys.exit(77)
+main(globals(), MODULES)
