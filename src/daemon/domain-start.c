@@ -86,7 +86,7 @@ static void on_configured(sd_bus_message *reply, const GError *error, gpointer o
 
         g_clear_pointer(&d->launch, domus_launch_free);
         if (error) {
-                g_autoptr(GError) own = domus_qsd_explain_any(d, d->log_start, error);
+                g_autoptr(GError) own = domus_qsd_explain_any(d, d->log_devices, error);
 
                 fail_late(job, own);
                 return;
@@ -205,6 +205,7 @@ static bool prepare(DomusDomain *d, DomusDomainDef *def, GError **error)
         log_fd = domus_log_open(d->manager->paths.log_dir, d->name, &d->log_path, error);
         if (log_fd < 0)
                 return false;
+        d->log_devices = domus_log_size(d->log_path);
         d->launch->devices = domus_devices_open_all(d, error);
         if (d->launch->devices && spawn(d, dir, log_fd, error))
                 return true;
