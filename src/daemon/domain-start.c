@@ -15,9 +15,11 @@
 #include "daemon/vmspawn.h"
 #include "vmproto/vmproto.h"
 
-/* Together the bound on a start, with that of the boot loader where there is one. Configure reads kernel and initrd, and waits for the servers of images. */
+/* Together the bound on a start, with that of the boot loader where there is one. Configure reads kernel and initrd; with servers of
+ * images it waits for those. */
 #define HELLO_SECONDS 8
-#define CONFIGURE_SECONDS 40
+#define CONFIGURE_SECONDS 15
+#define CONFIGURE_SERVED_SECONDS 40
 #define START_SECONDS 7
 #define QUIT_SECONDS 3
 
@@ -107,7 +109,7 @@ static void configure(DomusDomainJob *job)
         m = domus_vm_message(d->vm, VM_CONFIGURE);
         r = domus_launch_append(d->launch, d->live, m);
         if (r >= 0) {
-                domus_vm_call(d->vm, m, CONFIGURE_SECONDS, on_configured, job);
+                domus_vm_call(d->vm, m, domus_qsd_serves_any(d) ? CONFIGURE_SERVED_SECONDS : CONFIGURE_SECONDS, on_configured, job);
                 return;
         }
         sd_bus_message_unref(m);
