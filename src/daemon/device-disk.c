@@ -228,6 +228,54 @@ static bool lock_image(const DomusDomain *d, int fd, const DomusDisk *disk, cons
         return false;
 }
 
+/* --- Images on servers, which have no locks --- */
+
+static bool is_exclusive(const DomusDisk *disk)
+{
+        return !disk->readonly && !disk->shareable;
+}
+
+static bool same_remote(const DomusDisk *a, const DomusDisk *b)
+{
+        if (a->type != b->type)
+                return false;
+        if (a->type == DOMUS_DISK_VOLUME)
+                return g_strcmp0(a->pool, b->pool) == 0 && g_strcmp0(a->volume, b->volume) == 0;
+        return a->protocol && g_strcmp0(a->protocol, b->protocol) == 0 && g_strcmp0(a->name, b->name) == 0 && g_strcmp0(a->host, b->host) == 0 &&
+               g_strcmp0(a->port, b->port) == 0 && g_strcmp0(a->socket, b->socket) == 0;
+}
+
+/* Does the domain use the image, in a way that excludes this use? alias: the disk itself, in its own domain. */
+static bool excludes(const DomusDomain *other, const DomusDisk *disk, const char *alias)
+{
+        for (unsigned i = 0; other->live && i < other->live->devices->len; i++) {
+                const DomusDevice *device = other->live->devices->pdata[i];
+
+                if (device->kind == DOMUS_DEVICE_DISK && g_strcmp0(device->alias, alias) != 0 && same_remote(&device->disk, disk) &&
+                        (is_exclusive(&device->disk) || is_exclusive(disk)))
+                        return true;
+        }
+        return false;
+}
+
+/* As lock_image, among the domains of this daemon. */
+static bool check_remote(const DomusDomain *d, const char *alias, const DomusDisk *disk, GError **error)
+{
+        GHashTableIter iter;
+        gpointer p;
+
+        g_hash_table_iter_init(&iter, d->manager->by_uuid);
+        while (g_hash_table_iter_next(&iter, NULL, &p)) {
+                const DomusDomain *other = p;
+
+                if (!excludes(other, disk, other == d ? alias : NULL))
+                        continue;
+                g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_FAILED, "the image of disk '%s' is in use by domain '%s'", disk->target, other->name);
+                return false;
+        }
+        return true;
+}
+
 /* --- Properties --- */
 
 void domus_device_put_iotune(DomusVmDevice *to, const DomusIotune *t)
@@ -331,6 +379,8 @@ static bool open_located(DomusDomain *d, DomusDomainDef *def, const char *alias,
         if ((v->path || v->unit) && !settle_format(d, def, alias, v->path, v->format, error))
                 return false;
         device = domus_domain_def_device_by_alias(def, alias);
+        if (!v->path && !check_remote(d, alias, &device->disk, error))
+                return false;
         disk = place(&device->disk, v);
         ok = v->path && strcmp(disk.format, "raw") == 0 ? open_raw(d, &disk, v->path, to, error) : open_other(d, alias, &disk, to, error);
         if (ok && device->disk.type == DOMUS_DISK_VOLUME && v->path)

@@ -68,6 +68,16 @@ bool domus_qsd_serves(const DomusDomain *d, const char *alias)
         return access(path, F_OK) == 0;
 }
 
+bool domus_qsd_serves_any(const DomusDomain *d)
+{
+        const DomusDevice *disk;
+
+        for (unsigned i = 0; (disk = domus_domain_def_device(d->live, DOMUS_DEVICE_DISK, i)); i++)
+                if (domus_qsd_serves(d, disk->alias))
+                        return true;
+        return false;
+}
+
 void domus_qsd_stop(DomusDomain *d, const char *alias)
 {
         static const char *const suffixes[] = { ".pid", SOCKET, DOMUS_QSD_MONITOR, NBD };

@@ -63,6 +63,8 @@ int domus_qsd_connect_nbd(DomusDomain *d, const DomusDevice *disk, GError **erro
 void domus_qsd_stop(DomusDomain *d, const char *alias);
 /* Is the disk served by one? */
 bool domus_qsd_serves(const DomusDomain *d, const char *alias);
+/* Any of d->live's? */
+bool domus_qsd_serves_any(const DomusDomain *d);
 /* Of the disk's files in the domain's run folder, which end so: g_free. */
 char *domus_qsd_file(const DomusDomain *d, const char *alias, const char *suffix);
 #define DOMUS_QSD_PROGRAM "qemu-storage-daemon"

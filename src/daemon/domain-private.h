@@ -63,6 +63,7 @@ struct DomusDomain {
         GPtrArray *ttys;        /* char *: the ptys' slave paths */
         char *log_path;
         off_t log_start;        /* where this run's lines begin */
+        off_t log_devices;      /* where those of the servers of its images do */
         bool started;           /* STARTED was announced */
         bool guest_stopped;     /* the VM said that its guest stopped; its process is about to go */
         bool reboot_wanted;     /* the next power-off restarts the guest */

@@ -15,9 +15,11 @@
 #include "daemon/vmspawn.h"
 #include "vmproto/vmproto.h"
 
-/* Together the bound on a start, with that of the boot loader where there is one. Configure reads kernel and initrd, and waits for the servers of images. */
+/* Together the bound on a start, with that of the boot loader where there is one. Configure reads kernel and initrd; with servers of
+ * images it waits for those. */
 #define HELLO_SECONDS 8
-#define CONFIGURE_SECONDS 40
+#define CONFIGURE_SECONDS 15
+#define CONFIGURE_SERVED_SECONDS 40
 #define START_SECONDS 7
 #define QUIT_SECONDS 3
 
@@ -86,7 +88,7 @@ static void on_configured(sd_bus_message *reply, const GError *error, gpointer o
 
         g_clear_pointer(&d->launch, domus_launch_free);
         if (error) {
-                g_autoptr(GError) own = domus_qsd_explain_any(d, d->log_start, error);
+                g_autoptr(GError) own = domus_qsd_explain_any(d, d->log_devices, error);
 
                 fail_late(job, own);
                 return;
@@ -107,7 +109,7 @@ static void configure(DomusDomainJob *job)
         m = domus_vm_message(d->vm, VM_CONFIGURE);
         r = domus_launch_append(d->launch, d->live, m);
         if (r >= 0) {
-                domus_vm_call(d->vm, m, CONFIGURE_SECONDS, on_configured, job);
+                domus_vm_call(d->vm, m, domus_qsd_serves_any(d) ? CONFIGURE_SERVED_SECONDS : CONFIGURE_SECONDS, on_configured, job);
                 return;
         }
         sd_bus_message_unref(m);
@@ -205,6 +207,7 @@ static bool prepare(DomusDomain *d, DomusDomainDef *def, GError **error)
         log_fd = domus_log_open(d->manager->paths.log_dir, d->name, &d->log_path, error);
         if (log_fd < 0)
                 return false;
+        d->log_devices = domus_log_size(d->log_path);
         d->launch->devices = domus_devices_open_all(d, error);
         if (d->launch->devices && spawn(d, dir, log_fd, error))
                 return true;

@@ -407,6 +407,8 @@ def test_start_with_server(spawn, host, image, start, conn):
     disk = disk_xml("<source protocol='nbd'><host name='127.0.0.1' port='10811'/></source>")
     assert start('served', disk) is None
     assert conn.lookupByName('served').blockInfo('vda')[0] == 8 * MIB
+    assert "in use by domain 'served'" in start('second', disk)
+    assert "in use by domain 'twice'" in start('twice', disk.replace('10811', '10813') + disk.replace('10811', '10813').replace('vda', 'vdb'))
     message = start('unserved', disk.replace('10811', '10812'))
     assert 'Connection refused' in message and "'vda'" in message and '127.0.0.1:10812' in message
 
