@@ -101,6 +101,28 @@ static DomusVmDevice *open_user(DomusDomain *d, const DomusDevice *device, GErro
 
 /* --- Taps --- */
 
+/* The kernel lets several open a tap with many queues, or a macvtap, who would take each other's packets. */
+static bool check_unmanaged(const DomusDomain *d, const DomusInterface *i, GError **error)
+{
+        GHashTableIter iter;
+        gpointer p;
+
+        if (i->type != DOMUS_INTERFACE_ETHERNET || i->managed)
+                return true;
+        g_hash_table_iter_init(&iter, d->manager->by_uuid);
+        while (g_hash_table_iter_next(&iter, NULL, &p)) {
+                const DomusDomain *other = p;
+                const DomusDevice *user = other->live ? domus_domain_def_interface(other->live, i->target) : NULL;
+
+                /* Its own definition has it already. */
+                if (!user || (other == d && !g_hash_table_contains(d->taps, user->alias)))
+                        continue;
+                g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_FAILED, "network device '%s' is in use by domain '%s'", i->target, other->name);
+                return false;
+        }
+        return true;
+}
+
 static DomusVmDevice *open_tap(DomusDomain *d, DomusDomainDef *def, const char *alias, GError **error)
 {
         DomusDevice *device = domus_domain_def_device_by_alias(def, alias);
@@ -112,7 +134,7 @@ static DomusVmDevice *open_tap(DomusDomain *d, DomusDomainDef *def, const char *
                 g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_CONFIG_UNSUPPORTED, "there are no networks here: an interface must be of type 'user'");
                 return NULL;
         }
-        if (!hooks->open_tap(hooks->net_opaque, d->uuid, d->name, &device->interface, &tap, error))
+        if (!check_unmanaged(d, &device->interface, error) || !hooks->open_tap(hooks->net_opaque, d->uuid, d->name, &device->interface, &tap, error))
                 return NULL;
         vm = describe(device, tap.mtu);
         if (tap.n_fds > 1)

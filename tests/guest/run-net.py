@@ -222,12 +222,16 @@ def test_passt(start):
         client.close()
         boot(vm)
         vm.shell('ip link set eth0 up; udhcpc -q -n -i eth0 -s /bin/true; ip addr add 192.0.2.1/24 dev eth0; ip route add default via 192.0.2.254')
-        # To the host only: connections that bring data to the guest stall at times with Debian 12's passt, which is not explained yet.
-        taker = Peer(1)
-        digest = vm.shell('dd if=/dev/urandom of=/tmp/data bs=1000 count=20 2>/dev/null; sha256sum </tmp/data').split()[0]
+        # To the guest with an input that does not end: Debian 12's passt sends data twice, at wrong places of the stream, to a guest that has closed its
+        # half of the connection before they come.
+        data = os.urandom(2 << 20)
+        taker, giver = Peer(1), Peer(1, data)
+        digest = vm.shell('dd if=/dev/urandom of=/tmp/data bs=1000 count=2000 2>/dev/null; sha256sum </tmp/data').split()[0]
         vm.shell(f'nc 192.0.2.254 {taker.port} </tmp/data')
-        taker.join(10)
+        taker.join(60)
         assert taker.digests == [digest], taker.digests
+        got = vm.shell(f'mkfifo /tmp/never; sleep 100000 >/tmp/never & nc 192.0.2.254 {giver.port} </tmp/never | sha256sum').split()[0]
+        assert got == hashlib.sha256(data).hexdigest()
         passt.kill()
         passt.wait()
         vm.shell('while [ $(cat /sys/class/net/eth0/carrier) = 1 ]; do usleep 20000; done')
