@@ -129,6 +129,7 @@ static void check_poll(struct block *b)
 {
         uint8_t out[4096], in[4096];
         struct iovec iov[2] = { { out, sizeof(out) }, { in, sizeof(in) } };
+        unsigned n_polled = 0;
 
         for (unsigned i = 0; i < 64; i++) {
                 struct test_request t[] = {
@@ -140,10 +141,12 @@ static void check_poll(struct block *b)
                 fill(out, sizeof(out), i);
                 for (unsigned k = 0; k < ARRAY_SIZE(t); k++) {
                         submit_polled(b, &t[k]);
+                        n_polled += t[k].is_done;
                         CHECK(finish(&t[k]) == 0 && !b->pollers && !b->poll_begun);
                 }
                 CHECK(memcmp(in, out, sizeof(out)) == 0);
         }
+        CHECK(n_polled > 0);
         /* Who does not poll is told as before. */
         CHECK(do_io(b, BLOCK_WRITE, 0, out, sizeof(out)) == 0 && do_io(b, BLOCK_FLUSH, 0, NULL, 0) == 0);
 }
