@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A Debian guest on a disk of its own: its files, its console, and commands in it by ssh."""
 import pathlib
+import shlex
 import shutil
-import subprocess
+import sys
 
 import harness
 
@@ -11,6 +12,16 @@ MAC = '52:54:00:de:b1:a0'
 AGENT = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
 SSH = ['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null', '-o', 'LogLevel=ERROR', '-o', 'BatchMode=yes', '-o', 'ConnectTimeout=20',
        '-o', 'ServerAliveInterval=20', '-o', 'ServerAliveCountMax=10']
+
+
+# What the guest agent calls to end the system: the lean init has no systemd that would do it.
+SHUTDOWN = """cat >/sbin/shutdown.new <<'END'
+#!/bin/sh
+sync
+mount -o remount,ro /
+case "$*" in *-r*) busybox reboot -f ;; *) busybox poweroff -f ;; esac
+END
+chmod 755 /sbin/shutdown.new && mv /sbin/shutdown.new /sbin/shutdown && sync"""
 
 
 class Files:
@@ -65,9 +76,10 @@ class Debian:
         assert not ok or p.returncode == 0, f'{command}: {p.returncode}\n{p.stdout}\n{p.stderr}'
         return p.stdout.strip() if ok else p
 
-    def spawn(self, command):
-        """A command that goes on in the guest; its output is to be read."""
-        return self.host.spawn(*self.ssh_argv(command), stderr=subprocess.STDOUT)
+    def spawn(self, *argv, **kwargs):
+        """A program that goes on in the guest, as netns.Namespace.spawn does in a namespace."""
+        words = ['python3' if a == sys.executable else str(a) for a in argv]
+        return self.host.spawn(*self.ssh_argv(shlex.join(words)), **kwargs)
 
     def close(self):
         self.disconnect()

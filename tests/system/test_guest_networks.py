@@ -136,7 +136,7 @@ def daemon(site):
 
 
 @pytest.fixture
-def pair(site):
+def pair(site, daemon):
     """Both guests, without cards before and after."""
     yield site.guests
     for g in site.guests:
