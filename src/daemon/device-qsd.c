@@ -251,21 +251,27 @@ static bool has_reader(const DomusDomain *d)
         return !d->live->kernel;
 }
 
+/* A thread of its own takes requests quicker than the program's main loop. But QEMU 7.2 ends when an NBD client hangs up in one (blockdev-nbd.c), and its curl driver
+ * loses a read now and then that was moved there, and never answers it. */
+static bool has_thread(const DomusDomain *d, const DomusDisk *disk)
+{
+        return !has_reader(d) && !(disk->protocol && g_str_has_prefix(disk->protocol, "http"));
+}
+
 static GPtrArray *make_arguments(const DomusDomain *d, const DomusDisk *disk, char **backing)
 {
         GPtrArray *argv = g_ptr_array_new_with_free_func(g_free);
         g_autofree char *file = protocol_node(disk);
         g_autofree char *format = format_node(disk);
-        bool reader = has_reader(d);
-        /* A thread of its own takes requests quicker than the program's main loop, but QEMU 7.2 ends when an NBD client hangs up in one (blockdev-nbd.c). */
+        bool reader = has_reader(d), thread = has_thread(d, disk);
         g_autofree char *export = g_strdup_printf("vhost-user-blk,id=disk,node-name=" DOMUS_QSD_FORMAT_NODE "%s,addr.type=fd,addr.str=" SOCKET_FD
                                                   ",writable=%s,num-queues=%u,logical-block-size=%u",
-                reader ? "" : ",iothread=io", disk->readonly ? "off" : "on", disk->queues ? disk->queues : 1,
+                thread ? ",iothread=io" : "", disk->readonly ? "off" : "on", disk->queues ? disk->queues : 1,
                 disk->logical_block ? disk->logical_block : 512);
 
         add_sandbox(argv, d, disk, backing);
         add_words(argv, DOMUS_QSD_PROGRAM, NULL);
-        if (!reader)
+        if (thread)
                 add_words(argv, "--object", "iothread,id=io", NULL);
         add_words(argv, "--blockdev", file, "--blockdev", format, "--export", export, NULL);
         if (reader)
