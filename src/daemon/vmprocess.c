@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,6 +24,7 @@
 /* Far more than a guest's restarts can cause; what the daemon's own calls cause does not count. */
 #define SIGNALS_PER_SECOND_MAX 100
 #define SIGNALS_PER_CALL 4
+#define BACKLOG_MAX (16 << 10)
 
 static int connect_bus(DomusVm *vm);
 
@@ -195,6 +197,14 @@ static void misbehaves(DomusVm *vm, const char *how)
         domus_vm_kill(vm, SIGKILL);
 }
 
+/* What it sent and nobody has read yet, in bytes: more signals than a busy daemon gets round to in a second. */
+static bool has_backlog(DomusVm *vm)
+{
+        int waiting = 0;
+
+        return ioctl(sd_bus_get_fd(vm->bus), FIONREAD, &waiting) == 0 && waiting > BACKLOG_MAX;
+}
+
 /* Each signal costs the daemon a written file and its clients an event. */
 static bool too_many_signals(DomusVm *vm)
 {
@@ -204,7 +214,7 @@ static bool too_many_signals(DomusVm *vm)
                 vm->window_start = now;
                 vm->signals = 0;
         }
-        if (++vm->signals > SIGNALS_PER_SECOND_MAX)
+        if (++vm->signals > SIGNALS_PER_SECOND_MAX || has_backlog(vm))
                 misbehaves(vm, "floods the daemon with signals");
         return vm->killed;
 }
