@@ -314,10 +314,13 @@ void dbt_cache_keep_hot(struct dbt_vcpu *v, const struct dbt_block *hot)
                 dbt_native_retain(v, &hot->insn[i]);
 }
 
-static void ring_reset(struct dbt_ring *r)
+static void ring_reset(struct dbt_decode *d, struct dbt_ring *r)
 {
-        for (unsigned k = 0; k < DBT_SEGMENTS; k++)
+        for (unsigned k = 0; k < DBT_SEGMENTS; k++) {
+                FOREACH_BLOCK(b, r, k)
+                        dbt_block_retire(d, b);
                 r->used[k] = 0;
+        }
         r->current = 0;
         r->advances += DBT_SEGMENTS;
 }
@@ -327,16 +330,13 @@ void dbt_block_flush(struct dbt_vcpu *v)
         struct dbt_decode *d = v->decode;
 
         pthread_mutex_lock(&v->vm->code_lock);
-        for (unsigned i = 0; i < 1u << d->index_bits; i++)
-                for (unsigned k = 0; k < DBT_INDEX_WAYS; k++)
-                        d->index[i].way[k] = 0;
         for (unsigned i = 0; i < DBT_PAGE_HASH_SIZE; i++)
                 d->pages[i] = NULL;
         /* Marks of pages stay: the next write finds no block and clears them. */
         d->page_free = NULL;
         d->n_pages = 0;
-        ring_reset(&d->cold);
-        ring_reset(&d->hot);
+        ring_reset(d, &d->cold);
+        ring_reset(d, &d->hot);
         d->flushes++;
         d->dropped = NULL;
         dbt_decode_forget(v);
