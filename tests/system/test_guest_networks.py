@@ -13,7 +13,7 @@ import netns
 from harness import Console, raises, wait_until
 from netns import serve
 
-pytestmark = [pytest.mark.domus, pytest.mark.skipif(netns.missing() is not None, reason=str(netns.missing()))]
+pytestmark = [pytest.mark.domus, pytest.mark.debian, pytest.mark.skipif(netns.missing() is not None, reason=str(netns.missing()))]
 
 MODULES = ['drivers/virtio/virtio_ring', 'drivers/virtio/virtio', 'drivers/virtio/virtio_pci_legacy_dev', 'drivers/virtio/virtio_pci_modern_dev',
            'drivers/virtio/virtio_pci', 'net/core/failover', 'drivers/net/net_failover', 'drivers/net/virtio_net']

@@ -13,7 +13,7 @@
 /* Behind a call of t->missed[TR_MISS_TLB_*]. back: from here to where the check begins. */
 struct miss {
         uint16_t span, back;
-};
+} __attribute__((packed)); /* it lies in the code */
 
 /* Behind a call of t->out. to_entry, to_behind: from here back to the block's entry, to where to go on. */
 struct out {
