@@ -365,6 +365,8 @@ static bool open_other(DomusDomain *d, const char *alias, const DomusDisk *disk,
         if (fd < 0)
                 return false;
         domus_vm_device_fd(to, VM_PROP_VHOST_USER, fd);
+        if (domus_qsd_wants_one_request(disk))
+                domus_vm_device_u(to, VM_PROP_REQUESTS, 1);
         return true;
 }
 

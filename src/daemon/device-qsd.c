@@ -251,11 +251,17 @@ static bool has_reader(const DomusDomain *d)
         return !d->live->kernel;
 }
 
+/* QEMU 7.2's curl driver loses a read now and then that came while another one was under way, and never answers it. */
+bool domus_qsd_wants_one_request(const DomusDisk *disk)
+{
+        return disk->protocol && g_str_has_prefix(disk->protocol, "http");
+}
+
 /* A thread of its own takes requests quicker than the program's main loop. But QEMU 7.2 ends when an NBD client hangs up in one (blockdev-nbd.c), and its curl driver
  * loses a read now and then that was moved there, and never answers it. */
 static bool has_thread(const DomusDomain *d, const DomusDisk *disk)
 {
-        return !has_reader(d) && !(disk->protocol && g_str_has_prefix(disk->protocol, "http"));
+        return !has_reader(d) && !domus_qsd_wants_one_request(disk);
 }
 
 static GPtrArray *make_arguments(const DomusDomain *d, const DomusDisk *disk, char **backing)

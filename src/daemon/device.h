@@ -57,6 +57,8 @@ bool domus_device_settle_format(const DomusManager *m, DomusDomainDef *def, cons
 
 /* Starts one for the disk and connects; the socket, or -1. disk: with path or protocol, not a volume of a pool. */
 int domus_qsd_start(DomusDomain *d, const char *alias, const DomusDisk *disk, GError **error);
+/* Must it have one request at a time? */
+bool domus_qsd_wants_one_request(const DomusDisk *disk);
 /* A connection to its NBD server, which it has in domains without <kernel>. -1 on failure. */
 int domus_qsd_connect_nbd(DomusDomain *d, const DomusDevice *disk, GError **error);
 /* Harmless if there is none. */

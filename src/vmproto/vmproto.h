@@ -142,6 +142,7 @@
 /* An image: fd or vhost-user, not both. Of virtio-blk, scsi-disk and scsi-cd. SetDevice takes those marked with an asterisk. */
 #define VM_PROP_FD "fd"               /* h *(scsi-cd: another medium): the image, a file or a block device, opened with O_DIRECT where cache says so */
 #define VM_PROP_VHOST_USER "vhost-user" /* h: connected UNIX stream socket to a vhost-user-blk back end; with virtio-blk only */
+#define VM_PROP_REQUESTS "requests"   /* u *(with vhost-user): at most so many are given to the back end at a time [0: as many as there is room for] */
 #define VM_PROP_SIZE "size"           /* t *: bytes; 0 or absent: as large as the file. SetDevice with 0: look again after a resize */
 #define VM_PROP_EJECT "eject"         /* b *: scsi-cd, SetDevice only: true takes the medium out; with "force" even against the guest's lock */
 #define VM_PROP_FORCE "force"         /* b *: see eject and fd of scsi-cd [false] */

@@ -139,6 +139,36 @@ static void test_readonly(void)
         end_server(pid);
 }
 
+/* Others wait for the one that the server has. */
+static void test_one_request(void)
+{
+        pid_t pid = start_server("writable=on");
+        static uint8_t out[8][4096], in[8][4096];
+        struct props props = { 0 };
+        struct block *b;
+
+        props_add_number(&props, "requests", 1);
+        b = make_remote(&props);
+        for (unsigned op = BLOCK_WRITE;; op = BLOCK_READ) {
+                struct test_request t[8];
+                struct iovec iov[8];
+
+                for (unsigned i = 0; i < 8; i++) {
+                        iov[i] = (struct iovec){ op == BLOCK_WRITE ? out[i] : in[i], sizeof(out[i]) };
+                        t[i] = (struct test_request){ .request = { .op = op, .offset = i * 4096, .len = 4096, .iov = &iov[i], .n_iov = 1, .done = on_done } };
+                        fill(out[i], sizeof(out[i]), i);
+                        block_submit(b, &t[i].request);
+                }
+                for (unsigned i = 0; i < 8; i++)
+                        CHECK(finish(&t[i]) == 0);
+                if (op == BLOCK_READ)
+                        break;
+        }
+        CHECK(memcmp(in, out, sizeof(out)) == 0);
+        block_free(b);
+        end_server(pid);
+}
+
 static void *poll_in_thread(void *opaque)
 {
         struct block *b = opaque;
@@ -214,6 +244,7 @@ int main(void)
         start_loops();
         test_image(&ram);
         test_readonly();
+        test_one_request();
         test_free_polled();
         test_nonsense();
         end_loops();

@@ -593,9 +593,17 @@ static int connect_all(struct block *b, struct remote *remote, char **ret_error)
         return r < 0 ? plug_fail(ret_error, r, "the image's server does not take the ring: %s", strerror(-r)) : 0;
 }
 
+static int take_requests(struct props *props, unsigned *ret, char **ret_error)
+{
+        int r = props_take_unsigned(props, "requests", VRING_SLOTS, ret);
+
+        return r == 0 || r == -ENOENT ? 0 : plug_fail(ret_error, -EINVAL, "requests must be at most %u", VRING_SLOTS);
+}
+
 static int remote_open(struct block *b, struct props *props, char **ret_error)
 {
         struct remote *remote = calloc(1, sizeof(*remote));
+        unsigned requests = 0;
         int r;
 
         if (!remote)
@@ -606,11 +614,14 @@ static int remote_open(struct block *b, struct props *props, char **ret_error)
         if (r < 0)
                 plug_fail(ret_error, r, "vhost-user must be one descriptor");
         else
+                r = take_requests(props, &requests, ret_error);
+        if (r == 0)
                 r = connect_all(b, remote, ret_error);
         if (r < 0) {
                 close_all(remote);
                 return r;
         }
+        vring_limit(&remote->ring, requests);
         b->vague_errors = true;
         b->private = remote;
         return 0;

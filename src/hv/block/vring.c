@@ -85,6 +85,12 @@ int vring_init(struct vring *r, uint64_t gpa)
         return 0;
 }
 
+void vring_limit(struct vring *r, unsigned n)
+{
+        if (n && n < r->n_free)
+                r->n_free = n;
+}
+
 void vring_finish(struct vring *r)
 {
         if (r->memory)

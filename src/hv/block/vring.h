@@ -40,6 +40,8 @@ struct vring {
 /* gpa: page aligned. Negative errno. */
 int vring_init(struct vring *r, uint64_t gpa);
 void vring_finish(struct vring *r);
+/* Before the first request: at most n, and at least one, at a time. */
+void vring_limit(struct vring *r, unsigned n);
 uint8_t *vring_desc(const struct vring *r), *vring_avail(const struct vring *r), *vring_used(const struct vring *r);
 
 /* A slot, or -1. owner is what vring_next gives back for it. */
