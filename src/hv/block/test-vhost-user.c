@@ -139,31 +139,36 @@ static void test_readonly(void)
         end_server(pid);
 }
 
+#define SIDE_BY_SIDE 8
+
+static void do_side_by_side(struct block *b, enum block_op op, uint8_t buf[SIDE_BY_SIDE][4096])
+{
+        struct test_request t[SIDE_BY_SIDE];
+        struct iovec iov[SIDE_BY_SIDE];
+
+        for (unsigned i = 0; i < SIDE_BY_SIDE; i++) {
+                iov[i] = (struct iovec){ buf[i], sizeof(buf[i]) };
+                t[i] = (struct test_request){ .request = { .op = op, .offset = i * 4096, .len = 4096, .iov = &iov[i], .n_iov = 1, .done = on_done } };
+                block_submit(b, &t[i].request);
+        }
+        for (unsigned i = 0; i < SIDE_BY_SIDE; i++)
+                CHECK(finish(&t[i]) == 0);
+}
+
 /* Others wait for the one that the server has. */
 static void test_one_request(void)
 {
         pid_t pid = start_server("writable=on");
-        static uint8_t out[8][4096], in[8][4096];
+        static uint8_t out[SIDE_BY_SIDE][4096], in[SIDE_BY_SIDE][4096];
         struct props props = { 0 };
         struct block *b;
 
         props_add_number(&props, "requests", 1);
         b = make_remote(&props);
-        for (unsigned op = BLOCK_WRITE;; op = BLOCK_READ) {
-                struct test_request t[8];
-                struct iovec iov[8];
-
-                for (unsigned i = 0; i < 8; i++) {
-                        iov[i] = (struct iovec){ op == BLOCK_WRITE ? out[i] : in[i], sizeof(out[i]) };
-                        t[i] = (struct test_request){ .request = { .op = op, .offset = i * 4096, .len = 4096, .iov = &iov[i], .n_iov = 1, .done = on_done } };
-                        fill(out[i], sizeof(out[i]), i);
-                        block_submit(b, &t[i].request);
-                }
-                for (unsigned i = 0; i < 8; i++)
-                        CHECK(finish(&t[i]) == 0);
-                if (op == BLOCK_READ)
-                        break;
-        }
+        for (unsigned i = 0; i < SIDE_BY_SIDE; i++)
+                fill(out[i], sizeof(out[i]), i);
+        do_side_by_side(b, BLOCK_WRITE, out);
+        do_side_by_side(b, BLOCK_READ, in);
         CHECK(memcmp(in, out, sizeof(out)) == 0);
         block_free(b);
         end_server(pid);

@@ -8,18 +8,11 @@
 
 #include "base/bytes.h"
 #include "base/macros.h"
+#include "hv/bus/check.h"
 #include "hv/bus/memory.h"
 #include "hv/machine/acpi.h"
 #include "hv/machine/aml.h"
 #include "hv/machine/loader.h"
-
-#define CHECK(cond)                                                                                         \
-        do {                                                                                                \
-                if (!(cond)) {                                                                              \
-                        fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);                          \
-                        exit(1);                                                                            \
-                }                                                                                           \
-        } while (0)
 
 static const uint8_t *at(const struct guest_memory *mem, uint64_t gpa, uint64_t n)
 {

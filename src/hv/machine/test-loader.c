@@ -14,16 +14,9 @@
 
 #include "base/bytes.h"
 #include "base/macros.h"
+#include "hv/bus/check.h"
 #include "hv/bus/memory.h"
 #include "hv/machine/loader-private.h"
-
-#define CHECK(cond)                                                                                         \
-        do {                                                                                                \
-                if (!(cond)) {                                                                              \
-                        fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);                          \
-                        exit(1);                                                                            \
-                }                                                                                           \
-        } while (0)
 
 struct run {
         struct guest_memory mem;

@@ -8,15 +8,8 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "hv/bus/check.h"
 #include "hv/machine/smbios.h"
-
-#define CHECK(cond)                                                                                         \
-        do {                                                                                                \
-                if (!(cond)) {                                                                              \
-                        fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);                          \
-                        exit(1);                                                                            \
-                }                                                                                           \
-        } while (0)
 
 #define UUID "c7a5fdbd-edaf-9455-926a-d65c16db1809"
 
