@@ -213,7 +213,7 @@ static void block_drop(struct dbt_decode *d, struct dbt_block *b)
                 return;
         b->dropped_next = d->dropped;
         d->dropped = b;
-        atomic_fetch_or(&d->owner->request, DBT_REQ_CODE);
+        dbt_ask(d->owner, DBT_REQ_CODE);
 }
 
 bool dbt_insn_dropped(const struct dbt_insn *i)

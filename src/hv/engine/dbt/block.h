@@ -38,7 +38,7 @@ struct dbt_block {
                  * within the page, as another page may come to be mapped there */
                 struct dbt_block *next[2];
                 struct {
-                        uint16_t exits[2];     /* struct tr_link of the translation, as distances from code; 0: none */
+                        uint16_t exits[2];     /* struct tr_link of the translation, as distances from cold; 0: none */
                         uint32_t first_site;
                         uint64_t by_tlb;       /* memory operands, bit per instruction, for which the translation does without a site */
                 };
@@ -48,7 +48,10 @@ struct dbt_block {
         uint64_t second;           /* second page of a block of one instruction that crosses a page end, else DBT_NO_PAGE */
         const void *code;          /* translation, or NULL: the address that jumps to the block go to */
         unsigned runs;             /* by the executor, until translated */
-        unsigned chained;          /* value of the cold ring's advances from which on next is not valid any longer */
+        union {
+                unsigned chained;  /* without code: value of the cold ring's advances from which on next is not valid any longer */
+                uint32_t cold;     /* with it: offset in the code, of what is seldom run of the block; see TR_HEADER_* */
+        };
         uint8_t check;             /* enum dbt_check_kind */
         uint16_t n;                /* elements of insn that make up the block */
         uint16_t size;             /* bytes */

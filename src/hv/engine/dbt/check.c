@@ -291,7 +291,7 @@ static void hold_requests(struct dbt_vcpu *v)
 
 static void release_requests(struct dbt_vcpu *v)
 {
-        atomic_fetch_or(&v->request, v->check->requests);
+        dbt_ask(v, v->check->requests);
         v->check->requests = 0;
 }
 

@@ -116,7 +116,6 @@ static void mmio_write(struct dbt_vcpu *v, uint64_t gpa, uint64_t value, unsigne
         if (dbt_lapic_page(v, gpa)) {
                 if (size == 4 && !(gpa & 3)) /* others are undefined and do nothing here */
                         lapic_mmio_write(v->lapic, gpa & 0xfff, (uint32_t)value);
-                atomic_fetch_or(&v->request, DBT_REQ_INTR | DBT_REQ_TIMER);
                 dbt_end_block(v);
                 return;
         }

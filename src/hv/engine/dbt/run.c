@@ -28,14 +28,14 @@ static long futex(_Atomic uint32_t *word, int op, uint32_t value)
 /* The order of the two accesses here and of those in sleep_once makes sure that the sleeper sees the bits or this sees the sleeper. */
 void dbt_request(struct dbt_vcpu *v, uint32_t bits)
 {
-        atomic_fetch_or(&v->request, bits);
+        dbt_ask(v, bits);
         if (atomic_load(&v->sleeping))
                 futex(&v->request, FUTEX_WAKE, INT_MAX);
 }
 
 void dbt_end_block(struct dbt_vcpu *v)
 {
-        atomic_fetch_or_explicit(&v->request, DBT_REQ_INTR | DBT_REQ_TIMER, memory_order_relaxed);
+        dbt_ask(v, DBT_REQ_INTR | DBT_REQ_TIMER);
 }
 
 /* --- Sleeping ----------------------------------------------------------------------------------------------------------- */
@@ -148,14 +148,24 @@ static void link_exit(struct dbt_vcpu *v)
                 dbt_tr_link(v, b);
 }
 
+/* Translated code was left for what was asked: is it its turn to be sampled? Each entry of a block shall be sampled with about the same chance, however often
+ * the count is broken off. */
+static bool used_up(struct dbt_vcpu *v)
+{
+        int32_t left = atomic_load_explicit(&v->tr_budget, memory_order_relaxed);
+
+        if (left >= 0)
+                return false;
+        atomic_store_explicit(&v->tr_budget, left == -1 ? TR_BUDGET : 1 + (int32_t)(dbt_host_tsc() % (2 * TR_BUDGET)), memory_order_relaxed);
+        return left == -1;
+}
+
 /* Runs translated code from b on. Returns the block that comes next, NULL after one that ends what can be run at a stretch. */
 static struct dbt_block *run_translated(struct dbt_vcpu *v, struct dbt_block *b)
 {
         enum tr_exit exit = dbt_tr_run(v, b);
-        bool sample = exit == TR_EXIT_ASKED && v->tr_budget < 0;
+        bool sample = exit == TR_EXIT_ASKED && used_up(v);
 
-        if (exit == TR_EXIT_ASKED)
-                v->tr_budget = TR_BUDGET;
         if (v->tr_link) /* before what stops here every time, such as the shadow of sti */
                 link_exit(v);
         if (unlikely(dbt_must_stop(v)) || (exit == TR_EXIT_ASKED && atomic_load_explicit(&v->request, memory_order_relaxed)))

@@ -100,7 +100,7 @@ uint64_t dbt_tss64_rsp(struct dbt_vcpu *v, unsigned slot, uint32_t ext);
 /* Records that v should look for events again; for the vCPU's own thread. */
 static inline void dbt_self_request(struct dbt_vcpu *v, uint32_t bits)
 {
-        atomic_fetch_or(&v->request, bits);
+        dbt_ask(v, bits);
 }
 
 /* After IF or nmi_blocked changed so that a held-back interrupt may be due. */

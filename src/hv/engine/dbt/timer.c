@@ -35,7 +35,7 @@ static void on_timer(int sig)
         if (!v)
                 return;
         atomic_store(&v->timer.armed, UINT64_MAX);
-        atomic_fetch_or(&v->request, DBT_REQ_TIMER);
+        dbt_ask(v, DBT_REQ_TIMER);
 }
 
 int dbt_timer_install_signal(void)
@@ -82,7 +82,7 @@ int dbt_timer_enter(struct dbt_vcpu *v)
         }
         timer_self = v;
         atomic_store(&v->timer.armed, UINT64_MAX);
-        atomic_fetch_or(&v->request, DBT_REQ_TIMER);
+        dbt_ask(v, DBT_REQ_TIMER);
         return r;
 }
 

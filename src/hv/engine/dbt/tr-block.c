@@ -253,20 +253,20 @@ static void emit_body(struct gen *g)
                 gen_exit_to(g, last->offset + last->i->length);
 }
 
-/* Where the code's parts begin. */
-static void count(struct gen *g, const uint8_t *straight, const uint8_t *outs, const uint8_t *exits)
+/* The sizes of the code's parts. */
+static void count(struct gen *g, size_t straight, size_t outs, size_t exits)
 {
         struct tr_stats *s = &g->v->translator->stats;
 
         s->blocks++;
         s->often += g->b->stage == TR_OFTEN;
         s->insns += g->n;
-        s->straight += (uint64_t)(outs - straight);
-        s->outs += (uint64_t)(exits - outs);
-        s->exits += (uint64_t)(tr_here(g->e) - exits);
+        s->straight += straight;
+        s->outs += outs;
+        s->exits += exits;
 }
 
-/* What is in front of the entry: TR_HEADER_*. */
+/* What is in front of the seldom run code: TR_HEADER_*. */
 static void emit_header(struct gen *g)
 {
         const struct dbt_ring *hot = &g->v->decode->hot;
@@ -274,13 +274,31 @@ static void emit_header(struct gen *g)
         tr_put32(g->e, 0);
         tr_put32(g->e, (uint32_t)((size_t)((const uint8_t *)g->b - hot->base) / DBT_BLOCK_ALIGN));
         tr_call(g->e, g->v->translator->leave_asked);
-        g->entry = tr_here(g->e);
+        g->cold = tr_here(g->e);
+        g->b->cold = (uint32_t)(g->cold - g->v->translator->exec);
 }
 
-static void init(struct gen *g, struct dbt_vcpu *v, struct tr_emit *e, const struct dbt_block *source, struct dbt_block *b)
+static void emit_straight(struct gen *g)
+{
+        g->e = g->straight;
+        g->entry = tr_here(g->e);
+        gen_entry(g);
+        if (g->b->stage == TR_OFTEN) /* others are sampled, and so have to be counted */
+                g->b->skip = (uint8_t)(tr_here(g->e) - g->entry);
+        emit_body(g);
+}
+
+static void emit_exits(struct gen *g)
+{
+        for (unsigned k = 0; k < g->n_exits; k++)
+                gen_emit_exit(g, &g->exits[k]);
+}
+
+static void init(struct gen *g, struct dbt_vcpu *v, struct tr_emit *straight, struct tr_emit *seldom, const struct dbt_block *source, struct dbt_block *b)
 {
         g->v = v;
-        g->e = e;
+        g->e = g->seldom = seldom;
+        g->straight = straight;
         g->source = source;
         g->b = b;
         g->n_outs = g->n_exits = 0;
@@ -306,27 +324,26 @@ static void keep_bytes(struct dbt_block *b, const struct dbt_block *source)
         b->space = (uint16_t)(ALIGN_UP((size_t)(to + b->size - (uint8_t *)b), DBT_BLOCK_ALIGN) / DBT_BLOCK_ALIGN);
 }
 
-const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, const struct dbt_block *source, struct dbt_block *b)
+const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *straight, struct tr_emit *seldom, const struct dbt_block *source, struct dbt_block *b)
 {
-        const uint8_t *start = tr_here(e), *straight, *outs;
+        const uint8_t *outs, *exits;
         struct gen g;
 
-        init(&g, v, e, source, b);
+        init(&g, v, straight, seldom, source, b);
         look(&g);
         flags_liveness(&g);
         gen_plan_groups(&g);
         gen_plan_scratch(&g);
         emit_header(&g);
-        gen_entry(&g);
-        if (b->stage == TR_OFTEN) /* others are sampled, and so have to be counted */
-                b->skip = (uint8_t)(tr_here(e) - g.entry);
-        emit_body(&g);
-        straight = tr_here(e);
+        emit_straight(&g);
+        outs = tr_here(straight);
+        g.e = seldom;
         gen_emit_outs(&g);
-        outs = tr_here(e);
-        for (unsigned k = 0; k < g.n_exits; k++)
-                gen_emit_exit(&g, &g.exits[k]);
+        exits = tr_here(seldom);
+        emit_exits(&g);
         keep_bytes(b, source);
-        count(&g, start, straight, outs);
-        return e->overflow ? NULL : g.entry;
+        if (straight->overflow || seldom->overflow)
+                return NULL;
+        count(&g, (size_t)(outs - g.entry), (size_t)(exits - (straight == seldom ? outs : g.cold)), (size_t)(tr_here(seldom) - exits));
+        return g.entry;
 }

@@ -71,10 +71,33 @@ void gen_jump_rax(struct gen *g)
 
 /* --- Linked exits ---------------------------------------------------------------------------------------------------------- */
 
-/* A jump to the exit of the offset; its code comes behind the block's straight part. */
+/* What begins at the page's very end may go on in the next page: the jump cache leads there as long as that page is the one it was. */
+static bool is_within_page(int64_t offset)
+{
+        return offset >= 0 && offset <= (int64_t)DBT_PAGE_SIZE - ZYDIS_MAX_INSTRUCTION_LENGTH;
+}
+
+static void jump_far(struct gen *g, int64_t offset)
+{
+        if (g->b->stage == TR_SELDOM && g->jumps >= 0 && gen_64(g)) {
+                tr_mov_imm(g->e, TR_RAX, (uint32_t)offset);
+                jump_by_routine(g, g->v->translator->to_far[g->jumps]);
+                return;
+        }
+        page_plus(g, (int32_t)offset);
+        gen_jump_rax(g);
+}
+
+/* A jump to the exit of the offset, which is seldom run code once it is linked. One that cannot be linked needs no jump, if it is always taken. */
 static void jump_to_exit(struct gen *g, unsigned cond, int64_t offset)
 {
         gen_settle_rsp(g);
+        if (cond == TR_ALWAYS && !is_within_page(offset)) {
+                if (g->dirty)
+                        gen_flags_save(g);
+                jump_far(g, offset);
+                return;
+        }
         g->exits[g->n_exits++] = (struct gen_exit){ .jump = tr_jcc(g->e, cond), .offset = offset, .dirty = g->dirty };
 }
 
@@ -86,29 +109,22 @@ static void exit_within_page(struct gen *g, const struct gen_exit *x)
         if (x->dirty)
                 tr_call(g->e, g->v->translator->save_flags);
         tr_call(g->e, g->v->translator->exit);
-        link.to_jump = (uint16_t)(g->e->p - x->jump);
-        g->b->exits[x - g->exits] = (uint16_t)(tr_here(g->e) - g->entry);
+        link.to_jump = (int32_t)(g->e->p - x->jump);
+        g->b->exits[x - g->exits] = (uint16_t)(tr_here(g->e) - g->cold);
         for (unsigned k = 0; k < sizeof(link); k++)
                 tr_put(g->e, bytes[k]);
 }
 
-/* What begins at the page's very end may go on in the next page: the jump cache leads there as long as that page is the one it was. */
 void gen_emit_exit(struct gen *g, const struct gen_exit *x)
 {
         tr_set_jump(g->e, x->jump);
-        if (x->offset >= 0 && x->offset <= (int64_t)DBT_PAGE_SIZE - ZYDIS_MAX_INSTRUCTION_LENGTH) {
+        if (is_within_page(x->offset)) {
                 exit_within_page(g, x);
                 return;
         }
         if (x->dirty)
                 gen_flags_save(g);
-        if (g->b->stage == TR_SELDOM && g->jumps >= 0 && gen_64(g)) {
-                tr_mov_imm(g->e, TR_RAX, (uint32_t)x->offset);
-                jump_by_routine(g, g->v->translator->to_far[g->jumps]);
-                return;
-        }
-        page_plus(g, (int32_t)x->offset);
-        gen_jump_rax(g);
+        jump_far(g, x->offset);
 }
 
 void gen_exit_to(struct gen *g, int64_t offset)
@@ -231,14 +247,9 @@ void gen_entry(struct gen *g)
         static const struct tr_op op = { .opcode = 0x83 };
         struct tr_mem request = tr_field(offsetof(struct dbt_vcpu, request));
         struct tr_mem budget = tr_field(offsetof(struct dbt_vcpu, tr_budget));
-        const uint8_t *leave = g->entry - TR_HEADER_LEAVE;
+        bool counts = g->b->stage != TR_OFTEN;
 
-        tr_op_mem(g->e, &op, 7, &request); /* cmp */
-        tr_put(g->e, 0);
-        tr_jcc_near(g->e, TR_CC_NE, leave);
-        if (g->b->stage == TR_OFTEN)
-                return;
-        tr_op_mem(g->e, &op, 5, &budget); /* sub */
-        tr_put(g->e, 1);
-        tr_jcc_near(g->e, TR_CC_S, leave);
+        tr_op_mem(g->e, &op, counts ? 5 : 7, counts ? &budget : &request); /* sub, cmp */
+        tr_put(g->e, counts ? 1 : 0);
+        tr_jcc_to(g->e, counts ? TR_CC_S : TR_CC_NE, g->cold - TR_HEADER_LEAVE);
 }

@@ -94,10 +94,11 @@ struct gen_exit {
 
 struct gen {
         struct dbt_vcpu *v;
-        struct tr_emit *e;
+        struct tr_emit *e;     /* one of the next two, which may be the same */
+        struct tr_emit *straight, *seldom;
         const struct dbt_block *source; /* has the instructions */
         struct dbt_block *b;   /* the translated one */
-        const uint8_t *entry;
+        const uint8_t *entry, *cold; /* where straight and seldom run code begin */
         struct gen_insn insns[DBT_BLOCK_MAX + 1];
         unsigned n;
         int jumps;             /* tr_jump_mode of the block's mode */

@@ -12,16 +12,17 @@
 
 /* Behind a call of t->missed[TR_MISS_TLB_*]. back: from here to where the check begins. */
 struct miss {
-        uint16_t span, back;
+        uint16_t span;
+        int32_t back;
 } __attribute__((packed)); /* it lies in the code */
 
-/* Behind a call of t->out. to_entry, to_behind: from here back to the block's entry, to where to go on. */
+/* Behind a call of t->out. to_cold: from here back to where the block's seldom run code begins; behind: where to go on, from the block's entry. */
 struct out {
         uint16_t offset : 12;  /* in the page, of the first instruction */
         uint16_t fpu : 2;      /* enum gen_fpu: what must hold to go on */
         uint16_t moved : 1;    /* struct out_rsp follows */
         uint8_t n;             /* instructions */
-        uint16_t to_entry, to_behind;
+        uint16_t to_cold, behind;
 } __attribute__((packed));
 
 /* What is to be added to RSP before and behind the handlers. */
@@ -37,9 +38,9 @@ static void put_bytes(struct gen *g, const void *from, size_t n)
                 tr_put(g->e, *p++);
 }
 
-static uint16_t back_to(const struct gen *g, const uint8_t *to)
+static int32_t back_to(const struct gen *g, const uint8_t *to)
 {
-        return (uint16_t)(tr_here(g->e) - to);
+        return (int32_t)(tr_here(g->e) - to);
 }
 
 void gen_miss_tlb(struct gen *g, const struct gen_out *o)
@@ -60,8 +61,8 @@ static void put_out(struct gen *g, unsigned k)
 
         o.moved = rsp.before || rsp.behind;
         tr_call(g->e, g->v->translator->out);
-        o.to_entry = back_to(g, g->entry);
-        o.to_behind = back_to(g, last->behind);
+        o.to_cold = (uint16_t)back_to(g, g->cold);
+        o.behind = (uint16_t)(last->behind - g->entry);
         put_bytes(g, &o, sizeof(o));
         if (o.moved)
                 put_bytes(g, &rsp, sizeof(rsp));
@@ -282,7 +283,7 @@ static void count_closure(struct dbt_vcpu *v, struct dbt_block *b, uint64_t star
                 return;
         b->apart = true;
         sites->convert = b;
-        atomic_fetch_or_explicit(&v->request, DBT_REQ_CONVERT, memory_order_relaxed);
+        dbt_ask(v, DBT_REQ_CONVERT);
 }
 
 static bool is_fpu_ready(const struct dbt_vcpu *v, enum gen_fpu state)
@@ -304,14 +305,14 @@ static const uint8_t *behind_handlers(struct dbt_vcpu *v, const struct dbt_block
                 return t->leave_jump;
         if (o->moved)
                 v->gpr[X86_RSP] += (uint64_t)(int64_t)rsp->behind;
-        return at - o->to_behind;
+        return (const uint8_t *)b->code + o->behind;
 }
 
 const uint8_t *tr_out(struct dbt_vcpu *v, const uint8_t *at)
 {
         const struct out *o = (const struct out *)at;
         const struct out_rsp *rsp = (const struct out_rsp *)(o + 1);
-        struct dbt_block *b = tr_block_at(v, at - o->to_entry);
+        struct dbt_block *b = tr_block_at(v, at - o->to_cold);
         const struct dbt_insn *last;
         uint64_t start = o->n > 1 ? dbt_host_tsc() : 0;
 

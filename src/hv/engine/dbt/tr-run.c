@@ -224,7 +224,7 @@ static void emit_jump_in(struct tr_emit *e, const struct dbt_tr *t, unsigned mod
         CODE(e, 0xff, 0xe0);
 }
 
-/* Called by a block's header; leaves with v->rip at the block. */
+/* Called by the header of a block's seldom run code; leaves with v->rip at the block. */
 static void emit_leave_asked(struct tr_emit *e, const struct dbt_vcpu *v, const struct dbt_tr *t)
 {
         static const struct tr_op mov = { .opcode = 0x8b };
@@ -455,7 +455,7 @@ static dbt_guest32 *cell_at(const struct dbt_tr *t, uint32_t offset)
 /* The cell in which the list of the links to b begins. */
 static uint32_t list_of(const struct dbt_tr *t, const struct dbt_block *b)
 {
-        return code_offset(t, b->code) - TR_HEADER_LINKS;
+        return b->cold - TR_HEADER_LINKS;
 }
 
 /* The code as if the link had never been linked. */
@@ -463,7 +463,7 @@ static void unlink_one(struct dbt_tr *t, uint32_t at)
 {
         struct tr_link *link = link_at(t, at);
 
-        patch(t, at - link->to_jump, at - TR_CALL_SIZE * (link->saves + 1u));
+        patch(t, at - (uint32_t)link->to_jump, at - TR_CALL_SIZE * (link->saves + 1u));
         if (link->saves) {
                 t->write[at - TR_CALL_SIZE] = 0xe8;
                 patch(t, at - 4, code_offset(t, t->exit));
@@ -504,7 +504,7 @@ void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
         if (link->forward)
                 target += b->skip;
         if (!link->saves || !b->flags_in) {
-                patch(t, at - link->to_jump, target);
+                patch(t, at - (uint32_t)link->to_jump, target);
                 return;
         }
         t->write[at - TR_CALL_SIZE] = 0xe9;
@@ -527,7 +527,7 @@ void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b)
 
         dbt_tr_unlink(v, b);
         for (unsigned k = 0; k < ARRAY_SIZE(b->exits); k++) {
-                uint32_t at = code_offset(t, b->code) + b->exits[k];
+                uint32_t at = b->cold + b->exits[k];
 
                 if (b->exits[k] && link_at(t, at)->prev)
                         link_remove(t, at);
@@ -643,47 +643,115 @@ void dbt_tr_segment(struct dbt_vcpu *v)
 
         t->current = t->sites.current = v->decode->hot.current;
         t->used = 0;
+        t->cold = t->cold_end = NULL;
         /* The memory is in the executable view, too, and is not lost: it counts once. */
         madvise(t->write, TR_ROUTINES_SIZE + DBT_SEGMENTS * t->segment, MADV_DONTNEED);
 }
 
 /* --- Translating ------------------------------------------------------------------------------------------------------------- */
 
-/* The code of hot, NULL if there was no room in its piece of the segment; with it, the segment has *ret_used bytes. */
-static const uint8_t *make_code(struct dbt_vcpu *v, const struct dbt_block *source, struct dbt_block *hot, size_t *ret_used)
+/* What a block's seldom run code takes at most in nearly all cases. */
+static size_t cold_estimate(const struct dbt_block *source)
 {
-        struct dbt_tr *t = v->translator;
-        struct tr_emit e = { .to_exec = t->exec - t->write };
+        return 64 + 24 * (size_t)source->n;
+}
 
-        e.p = segment_code(t, t->current) + t->used;
-        e.end = e.p + TR_CODE_RESERVE;
-        hot->code = tr_emit_block(v, &e, source, hot);
-        *ret_used = ALIGN_UP((size_t)(e.p - segment_code(t, t->current)), 16);
-        return hot->code;
+static void reserve_cold(struct dbt_tr *t, const struct dbt_block *source)
+{
+        if (t->cold && (size_t)(t->cold_end - t->cold) >= cold_estimate(source))
+                return;
+        t->cold = segment_code(t, t->current) + t->used;
+        t->cold_end = t->cold + TR_COLD_SIZE;
+        t->used += TR_COLD_SIZE;
+}
+
+/* What a translation that is being made adds to. */
+struct made {
+        unsigned n_sites, n_faults;
+        size_t used;
+        uint8_t *cold;
+};
+
+static struct made made_so_far(const struct dbt_tr *t)
+{
+        return (struct made){ .n_sites = t->sites.n[t->current], .n_faults = t->n_faults[t->current], .used = t->used, .cold = t->cold };
+}
+
+static void forget_made(struct dbt_tr *t, const struct made *from)
+{
+        t->sites.n[t->current] = from->n_sites;
+        t->n_faults[t->current] = from->n_faults;
+        t->used = from->used;
+        t->cold = from->cold;
+}
+
+/* A block like b with the code of source, not kept yet; NULL if there was no room. apart: seldom run code in the piece for it. */
+static struct dbt_block *make(struct dbt_vcpu *v, const struct dbt_block *source, bool apart)
+{
+        struct dbt_block *hot = dbt_cache_new_hot(v, source);
+        struct dbt_tr *t = v->translator;
+        struct tr_emit straight = { .to_exec = t->exec - t->write }, seldom = straight;
+
+        hot->n_sites = 0;
+        hot->samples = hot->skip = 0;
+        if (v->vm->config.translate_hot)
+                hot->stage = TR_OFTEN;
+        straight.p = segment_code(t, t->current) + t->used;
+        straight.end = straight.p + TR_CODE_RESERVE;
+        seldom.p = t->cold;
+        seldom.end = t->cold_end;
+        hot->code = tr_emit_block(v, &straight, apart ? &seldom : &straight, source, hot);
+        if (!hot->code)
+                return NULL;
+        t->used = ALIGN_UP((size_t)(straight.p - segment_code(t, t->current)), TR_CODE_ALIGN);
+        if (apart)
+                t->cold = seldom.p;
+        return hot;
+}
+
+/* Those of a block's seldom run code lie before others. */
+static void sort_faults(struct dbt_tr *t, unsigned from)
+{
+        struct tr_fault *f = &t->faults[t->current * t->faults_max];
+
+        for (unsigned k = from; k < t->n_faults[t->current]; k++) {
+                struct tr_fault one = f[k];
+                unsigned to = k;
+
+                for (; to > 0 && f[to - 1].pc > one.pc; to--)
+                        f[to] = f[to - 1];
+                f[to] = one;
+        }
+}
+
+static void count_made(struct dbt_tr *t, const struct made *from, const struct dbt_block *hot)
+{
+        t->stats.sites += (t->sites.n[t->current] - from->n_sites) * sizeof(struct tr_site);
+        t->stats.faults += (t->n_faults[t->current] - from->n_faults) * sizeof(struct tr_fault);
+        t->stats.copies += (size_t)hot->space * DBT_BLOCK_ALIGN;
 }
 
 /* A translation takes the place of b, and is returned; NULL if there is none. source: b, or the same with its instructions. */
 static struct dbt_block *replace(struct dbt_vcpu *v, struct dbt_block *b, const struct dbt_block *source)
 {
         struct dbt_tr *t = v->translator;
-        struct dbt_block *hot = dbt_cache_new_hot(v, source);
-        unsigned n_sites = t->sites.n[t->current], n_faults = t->n_faults[t->current];
-        size_t used;
+        struct dbt_block *hot;
+        struct made from;
 
-        hot->n_sites = 0;
-        hot->samples = hot->skip = 0;
-        if (v->vm->config.translate_hot)
-                hot->stage = TR_OFTEN;
-        if (!make_code(v, source, hot, &used) || !dbt_block_replace(v, b, hot)) {
-                t->sites.n[t->current] = n_sites;
-                t->n_faults[t->current] = n_faults;
+        reserve_cold(t, source);
+        from = made_so_far(t);
+        hot = make(v, source, true);
+        if (!hot) {
+                forget_made(t, &from);
+                hot = make(v, source, false);
+        }
+        if (!hot || !dbt_block_replace(v, b, hot)) {
+                forget_made(t, &from);
                 return NULL;
         }
+        sort_faults(t, from.n_faults);
         dbt_cache_keep_hot(v, hot);
-        t->used = used;
-        t->stats.sites += (t->sites.n[t->current] - n_sites) * sizeof(struct tr_site);
-        t->stats.faults += (t->n_faults[t->current] - n_faults) * sizeof(struct tr_fault);
-        t->stats.copies += (size_t)hot->space * DBT_BLOCK_ALIGN;
+        count_made(t, &from, hot);
         return hot;
 }
 

@@ -60,7 +60,7 @@ static void count_miss(struct dbt_vcpu *v, struct tr_site *s)
                 return;
         s->block->by_tlb |= 1ULL << (s->k & TR_SITE_INSN);
         sites->convert = s->block;
-        atomic_fetch_or_explicit(&v->request, DBT_REQ_CONVERT, memory_order_relaxed);
+        dbt_ask(v, DBT_REQ_CONVERT);
 }
 
 void tr_sites_judge(struct dbt_vcpu *v, struct dbt_block *b, unsigned runs)

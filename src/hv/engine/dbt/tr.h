@@ -26,7 +26,10 @@
  * other pages, and those to the last bytes of a page, where an instruction may begin that goes on in the next page, go through the jump cache, which maps
  * linear addresses to code, a table for each mode.
  *
- * The entry of a block looks at v->request; links that lead forward in the page skip that, as no loop is made of them alone. A block that is dropped, by
+ * A block's straight code is in one place; its ways out to handlers and the exits that are not linked, which are run seldom, are in another, with those of
+ * other blocks, so that the host's caches and TLBs hold what runs.
+ *
+ * The entry of a block looks at v->request, or at v->tr_budget, which dbt_ask takes away; links that lead forward in the page skip that, as no loop is made of them alone. A block that is dropped, by
  * whichever vCPU, sets DBT_REQ_CODE, so that its owner leaves translated code, at the latest at the next look, and takes the links to it away. Only
  * the owner writes code and links. After each call of a handler the block looks whether it, or another one, has been dropped.
  *
@@ -41,13 +44,16 @@
 #define TR_CODE_RESERVE KiB(32)
 #define TR_SITE_RESERVE (2 * DBT_BLOCK_MAX)
 #define DBT_TR_RESERVE \
-        (TR_CODE_RESERVE + TR_SITE_RESERVE * sizeof(struct tr_site) + \
+        (TR_CODE_RESERVE + TR_COLD_SIZE + TR_SITE_RESERVE * sizeof(struct tr_site) + \
         4 * DBT_BLOCK_MAX * sizeof(struct tr_fault))
 /* For the common routines, in front of the first segment. */
 #define TR_ROUTINES_SIZE KiB(16)
 #define TR_NO_HOME 0xff
-/* In front of a block's entry: the exits linked to it, the block, in units of DBT_BLOCK_ALIGN from the hot ring's start (32 bits each), and the call that
- * leaves for what was asked. */
+#define TR_CODE_ALIGN 8
+/* Seldom run code of several blocks is in a piece of this size. */
+#define TR_COLD_SIZE KiB(4)
+/* In front of a block's seldom run code: the exits linked to it, the block, in units of DBT_BLOCK_ALIGN from the hot ring's start (32 bits each), and the call
+ * that leaves for what was asked. */
 #define TR_HEADER_LEAVE TR_CALL_SIZE
 #define TR_HEADER_BLOCK (TR_HEADER_LEAVE + 4)
 #define TR_HEADER_LINKS (TR_HEADER_BLOCK + 4)
@@ -63,15 +69,15 @@
 
 enum { TR_RAX, TR_RCX, TR_RDX, TR_RBX, TR_RSP, TR_RBP, TR_RSI, TR_RDI };
 
-/* A direct exit, of which a jump is patched when the successor is known. It lies in the code, behind the call of t->exit that the block's jump leads to
- * while it is not linked. In front of that is a call of t->save_flags if the block leaves with flags that are not stored; a successor that reads them is
+/* A direct exit, of which a jump is patched when the successor is known. It lies in the seldom run code, behind the call of t->exit that the block's jump
+ * leads to while it is not linked. In front of that is a call of t->save_flags if the block leaves with flags that are not stored; a successor that reads them is
  * jumped to from there, in the place of the other call.
  * The exits that lead to one block are in a list, which begins in its header. Cells of lists are named by their offsets in the code. */
 struct tr_link {
         uint16_t offset : 12;  /* in the page: where it leads */
         uint16_t forward : 1;  /* in the page: the successor need not look at v->request, as no loop is made of such exits alone */
         uint16_t saves : 1;    /* the flags */
-        uint16_t to_jump;      /* from here back to the 32-bit displacement of the block's jump or conditional jump */
+        int32_t to_jump;       /* from here back to the 32-bit displacement of the block's jump or conditional jump */
         uint32_t next, prev;   /* other link, or 0; the cell that has this one's offset, or 0: it is not linked */
 } __attribute__((packed));
 #define TR_CALL_SIZE 5
@@ -105,6 +111,7 @@ struct dbt_tr {
         size_t segment;           /* bytes of room for code; the same for each of the others */
         unsigned current;
         size_t used;              /* of the current one's code */
+        uint8_t *cold, *cold_end; /* the rest of the piece for seldom run code, in the writable view; NULL: there is none */
         struct tr_fault *faults;  /* behind the sites; in a segment in ascending order. Read by the signal handler */
         unsigned faults_max, n_faults[DBT_SEGMENTS];
         struct tr_stats stats;
@@ -271,8 +278,8 @@ const uint8_t *tr_check_missed(struct dbt_vcpu *v, uint64_t lin, uint32_t what, 
 
 extern const uint8_t tr_home[X86_NGPRS];
 
-/* Emits the code of b, which is to do what source does, and fills b; NULL if there was no room. */
-const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *e, const struct dbt_block *source, struct dbt_block *b);
+/* Emits the code of b, which is to do what source does, and fills b; NULL if there was no room. seldom: for what is seldom run, or straight. */
+const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *straight, struct tr_emit *seldom, const struct dbt_block *source, struct dbt_block *b);
 
 /* --- tr-out.c --- */
 
@@ -289,12 +296,12 @@ void dbt_tr_forget_decoded(struct dbt_vcpu *v);
 
 /* --- tr-run.c --- */
 
-/* The block whose code has its entry there. */
-static inline struct dbt_block *tr_block_at(const struct dbt_vcpu *v, const uint8_t *entry)
+/* The block whose seldom run code begins there. */
+static inline struct dbt_block *tr_block_at(const struct dbt_vcpu *v, const uint8_t *cold)
 {
-        return (struct dbt_block *)(v->decode->hot.base + *(const dbt_guest32 *)(entry - TR_HEADER_BLOCK) * (size_t)DBT_BLOCK_ALIGN);
+        return (struct dbt_block *)(v->decode->hot.base + *(const dbt_guest32 *)(cold - TR_HEADER_BLOCK) * (size_t)DBT_BLOCK_ALIGN);
 }
-/* Code is emitted in ascending order, and so are these. */
+/* For the code that is being made. */
 void tr_fault_new(struct dbt_tr *t, const uint8_t *pc, const uint8_t *exit);
 /* Index of the mode's jump cache, -1: it has none. Own vCPU only. */
 int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode);

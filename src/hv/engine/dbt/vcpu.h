@@ -226,7 +226,7 @@ struct dbt_vcpu {
         const uint8_t *tr_link;    /* the exit last taken, in the code, if it can be linked */
         uint32_t tr_flags;
         struct dbt_x87 x87;
-        int32_t tr_budget;
+        _Atomic int32_t tr_budget; /* entries of blocks that are not known to run often, until translated code is left; below 0 also after dbt_ask */
         uint64_t tr_addends[DBT_GROUPS];
         uint32_t tr_closures;      /* times that handlers ran a group, */
         uint64_t tr_closure_ticks, tr_closures_since; /* how long that took, and since when; TSC */
@@ -486,7 +486,15 @@ void dbt_timer_free(struct dbt_vcpu *v);
 /* --- run.c, block.c, vm.c ------------------------------------------------------------------------------------ */
 
 int dbt_vcpu_run(struct dbt_vcpu *v);
-/* Sets request bits and wakes the vCPU if it sleeps. Any thread, async-signal-safe. */
+/* Sets request bits of a vCPU that is known to be awake. Code that is not known to run often looks at tr_budget only: what another thread stores there is
+ * lost if the vCPU counts down just then, and it looks when the count is used up. Any thread, async-signal-safe. */
+#define DBT_BUDGET_ASKED (INT32_MIN / 2)
+static inline void dbt_ask(struct dbt_vcpu *v, uint32_t bits)
+{
+        atomic_fetch_or(&v->request, bits);
+        atomic_store_explicit(&v->tr_budget, DBT_BUDGET_ASKED, memory_order_relaxed);
+}
+/* The same, and wakes the vCPU if it sleeps. */
 void dbt_request(struct dbt_vcpu *v, uint32_t bits);
 /* The guest has written [gpa, gpa+n), in one page for which dbt_code_page_test holds: drops what overlaps in all vCPUs and, when no code of the page is left,
  * clears the page's mark. Call it after the bytes are in memory. The running block ends after this instruction if it was hit. */

@@ -62,7 +62,7 @@ void dbt_exclusive_begin(struct dbt_vcpu *v)
         vm->exclusive_active = true;
         for (unsigned i = 0; i < vm->n_vcpus && vm->exclusive_running; i++)
                 if (vm->vcpus[i] != v)
-                        atomic_fetch_or(&vm->vcpus[i]->request, DBT_REQ_EXCLUSIVE);
+                        dbt_ask(vm->vcpus[i], DBT_REQ_EXCLUSIVE);
         while (vm->exclusive_running)
                 pthread_cond_wait(&vm->exclusive_cond, &vm->exclusive_lock);
         v->exclusive = true;
@@ -289,7 +289,7 @@ static void hold_all(struct dbt_vm *vm)
                 pthread_cond_wait(&vm->exclusive_cond, &vm->exclusive_lock);
         vm->exclusive_active = true;
         for (unsigned i = 0; i < vm->n_vcpus; i++)
-                atomic_fetch_or(&vm->vcpus[i]->request, DBT_REQ_EXCLUSIVE);
+                dbt_ask(vm->vcpus[i], DBT_REQ_EXCLUSIVE);
         while (vm->exclusive_running)
                 pthread_cond_wait(&vm->exclusive_cond, &vm->exclusive_lock);
         pthread_mutex_unlock(&vm->exclusive_lock);
