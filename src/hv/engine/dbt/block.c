@@ -199,7 +199,7 @@ void dbt_block_retire(struct dbt_decode *d, struct dbt_block *b)
         index_remove(d, b);
 }
 
-static void kill(struct dbt_decode *d, struct dbt_block *b)
+static void bury(struct dbt_decode *d, struct dbt_block *b)
 {
         dbt_block_retire(d, b);
         for (unsigned i = 0; i < b->n + (b->fused ? 2u : 0u); i++)
@@ -208,7 +208,7 @@ static void kill(struct dbt_decode *d, struct dbt_block *b)
 
 static void block_drop(struct dbt_decode *d, struct dbt_block *b)
 {
-        kill(d, b);
+        bury(d, b);
         if (!b->code)
                 return;
         b->dropped_next = d->dropped;
@@ -539,7 +539,7 @@ bool dbt_block_replace(struct dbt_vcpu *v, struct dbt_block *b, struct dbt_block
                 struct dbt_code_page *page[2] = { page_find(d, block_gpa(b) & DBT_PAGE_MASK),
                                                   b->second == DBT_NO_PAGE ? NULL : page_find(d, b->second) };
 
-                kill(d, b);
+                bury(d, b);
                 block_publish(d, hot, page);
         }
         pthread_mutex_unlock(&v->vm->code_lock);

@@ -41,7 +41,12 @@ static void on_signal(int sig, siginfo_t *info, void *context)
         ucontext_t *uc = context;
         greg_t *regs = uc->uc_mcontext.gregs;
         const void *to = NULL;
+        uint64_t rsp;
 
+        if (native_self && regs[REG_TRAPNO] == X86_PF && (rsp = dbt_tr_calls_full(native_self, (uintptr_t)info->si_addr))) {
+                regs[REG_RSP] = (greg_t)rsp;
+                return;
+        }
         if (native_self && regs[REG_TRAPNO] != X86_PF)
                 to = fault_exit(native_self, (uint64_t)regs[REG_RIP], (unsigned)regs[REG_TRAPNO]);
         if (!to) {
@@ -57,7 +62,7 @@ int native_install_signals(void)
 
         memset(&sa, 0, sizeof(sa));
         sa.sa_sigaction = on_signal;
-        sa.sa_flags = SA_SIGINFO | SA_RESTART;
+        sa.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
         sigemptyset(&sa.sa_mask);
         if (sigaction(SIGFPE, &sa, NULL) < 0 || sigaction(SIGILL, &sa, NULL) < 0 || sigaction(SIGSEGV, &sa, NULL) < 0)
                 return -errno;

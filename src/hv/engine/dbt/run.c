@@ -320,7 +320,12 @@ static int enter(struct dbt_vcpu *v)
                 log_error("vCPU %u: no timer: %s", v->index, strerror(-r));
                 return r;
         }
-        dbt_tr_thread(v);
+        r = dbt_tr_begin(v);
+        if (r < 0) {
+                log_error("vCPU %u: no stack for signals: %s", v->index, strerror(-r));
+                dbt_timer_leave();
+                return r;
+        }
         dbt_enter_guest(v);
         return 0;
 }
@@ -339,6 +344,7 @@ int dbt_vcpu_run(struct dbt_vcpu *v)
                 r = run(v);
         dbt_fpu_save(v);
         dbt_leave_guest(v);
+        dbt_tr_end(v);
         dbt_timer_leave();
         return r;
 }

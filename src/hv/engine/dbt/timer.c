@@ -44,7 +44,7 @@ int dbt_timer_install_signal(void)
 
         memset(&sa, 0, sizeof(sa));
         sa.sa_handler = on_timer;
-        sa.sa_flags = SA_RESTART;
+        sa.sa_flags = SA_RESTART | SA_ONSTACK; /* translated code uses RSP for something else */
         sigemptyset(&sa.sa_mask);
         return sigaction(TIMER_SIGNAL, &sa, NULL) < 0 ? -errno : 0;
 }

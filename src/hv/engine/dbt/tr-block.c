@@ -32,6 +32,12 @@ static bool fits(int64_t value)
         return value == (int32_t)value;
 }
 
+/* Is the stack of calls one of those that code can change between? */
+static bool has_calls_beyond(const struct gen *g, bool ac)
+{
+        return g->jumps >= 0 && tr_jump_mode(g->v, gen_mode_with_ac(g, ac)) >= 0;
+}
+
 /* Can the other files do it? */
 static bool supported(const struct gen *g, const struct gen_insn *n)
 {
@@ -53,7 +59,7 @@ static bool supported(const struct gen *g, const struct gen_insn *n)
                 return t->mem || !t->op.op16 || tr_home[t->rm] != TR_NO_HOME;
         case TR_STAC:
         case TR_CLAC:
-                return !(gen_mode(g) & DBT_MODE_CPL3) && n->offset + i->length < DBT_PAGE_SIZE;
+                return !(gen_mode(g) & DBT_MODE_CPL3) && n->offset + i->length < DBT_PAGE_SIZE && has_calls_beyond(g, t->kind == TR_STAC);
         case TR_CLI:
         case TR_STI:
         case TR_SWAPGS:

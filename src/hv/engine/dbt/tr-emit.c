@@ -180,6 +180,13 @@ uint8_t *tr_jcc(struct tr_emit *e, unsigned cond)
         return e->p - 4;
 }
 
+uint8_t *tr_call_later(struct tr_emit *e)
+{
+        tr_put(e, 0xe8);
+        tr_put32(e, 0);
+        return e->p - 4;
+}
+
 void tr_set_jump(struct tr_emit *e, uint8_t *jump)
 {
         uint32_t distance = (uint32_t)(e->p - (jump + 4));

@@ -41,10 +41,19 @@ static void jump_by_routine(struct gen *g, const uint8_t *routine)
         with_slot(g, &op_jmp, 4, cached_code(g));
 }
 
+/* To v->tr_page: that of the address in RAX. */
+static void take_page(struct gen *g)
+{
+        static const struct tr_op and = { .opcode = 0x81, .w = true };
+
+        tr_op_reg(g->e, &and, 4, TR_RAX);
+        tr_put32(g->e, (uint32_t)DBT_PAGE_MASK);
+        gen_store_field(g, offsetof(struct dbt_vcpu, tr_page), TR_RAX);
+}
+
 void gen_jump_rax(struct gen *g)
 {
-        static const struct tr_op imul = { .opcode = 0x69 }, shr = { .opcode = 0xc1 }, cmp = { .opcode = 0x3b, .w = true },
-                                  and = { .opcode = 0x81, .w = true }, and8 = { .opcode = 0x83 };
+        static const struct tr_op imul = { .opcode = 0x69 }, shr = { .opcode = 0xc1 }, cmp = { .opcode = 0x3b, .w = true }, and8 = { .opcode = 0x83 };
 
         gen_settle_rsp(g);
         if (g->jumps < 0) {
@@ -63,9 +72,7 @@ void gen_jump_rax(struct gen *g)
         tr_put(g->e, 0x100 - (1 << DBT_JUMP_SHIFT));
         with_slot(g, &cmp, TR_RAX, cached_code(g) - offsetof(struct dbt_jump, code) + offsetof(struct dbt_jump, rip));
         tr_jcc_to(g->e, TR_CC_NE, g->v->translator->jump_in[g->jumps]);
-        tr_op_reg(g->e, &and, 4, TR_RAX);
-        tr_put32(g->e, (uint32_t)DBT_PAGE_MASK);
-        gen_store_field(g, offsetof(struct dbt_vcpu, tr_page), TR_RAX);
+        take_page(g);
         with_slot(g, &op_jmp, 4, cached_code(g));
 }
 
@@ -164,10 +171,80 @@ static void push_return(struct gen *g, const struct dbt_insn *i)
         gen_move_rsp(g, -(int32_t)gen_word(g));
 }
 
+/* --- Calls and returns, with the stack of calls: see tr-call.c ------------------------------------------------------------------------------------------- */
+
+static bool has_calls(const struct gen *g)
+{
+        return g->jumps >= 0;
+}
+
+/* Where the call's ret comes back to: RAX is the address that the guest goes back to. */
+static void come_back(struct gen *g, const struct dbt_insn *i)
+{
+        static const struct tr_op cmp = { .opcode = 0x3b, .w = true }, add = { .opcode = 0x83, .w = true };
+        struct tr_mem told = gen_at(TR_RSP, 0);
+
+        tr_op_mem(g->e, &cmp, TR_RAX, &told);
+        tr_jcc_to(g->e, TR_CC_NE, g->v->translator->returned[g->jumps]);
+        tr_op_reg(g->e, &add, 0, TR_RSP);
+        tr_put(g->e, 8);
+        g->valid = 0;
+        g->dirty = false;
+        if (!is_within_page(g->offset + i->length)) {
+                gen_jump_rax(g);
+                return;
+        }
+        take_page(g);
+        gen_exit_to(g, g->offset + i->length);
+}
+
+void gen_calls_of(struct gen *g, int jumps)
+{
+        static const struct tr_op mov_byte = { .opcode = 0xc6 };
+        struct tr_mem of = tr_field(offsetof(struct dbt_vcpu, tr_calls_of));
+
+        gen_store_field(g, offsetof(struct dbt_vcpu, calls) + (size_t)g->jumps * sizeof(struct dbt_calls) + offsetof(struct dbt_calls, top), TR_RSP);
+        gen_load_field(g, TR_RSP, offsetof(struct dbt_vcpu, calls) + (size_t)jumps * sizeof(struct dbt_calls) + offsetof(struct dbt_calls, top));
+        tr_op_mem(g->e, &mov_byte, 0, &of);
+        tr_put(g->e, (unsigned)jumps);
+}
+
+/* In: RAX the address behind the call. Returns the call's displacement. */
+static uint8_t *begin_call(struct gen *g)
+{
+        gen_settle_rsp(g);
+        tr_put(g->e, 0x50); /* push rax */
+        return tr_call_later(g->e);
+}
+
+static void call_near(struct gen *g, const struct dbt_insn *i)
+{
+        bool dirty = g->dirty;
+
+        g->exits[g->n_exits++] = (struct gen_exit){ .jump = begin_call(g), .offset = gen_branch_target(g, i), .dirty = dirty };
+        come_back(g, i);
+}
+
 static void emit_call(struct gen *g, const struct dbt_insn *i)
 {
+        int64_t target = gen_branch_target(g, i);
+        uint8_t *call;
+
+        if (has_calls(g) && !is_within_page(target))
+                gen_flags_clobber(g);
         push_return(g, i);
-        gen_exit_to(g, gen_branch_target(g, i));
+        if (!has_calls(g)) {
+                gen_exit_to(g, target);
+                return;
+        }
+        if (is_within_page(target)) {
+                call_near(g, i);
+                return;
+        }
+        call = begin_call(g);
+        come_back(g, i);
+        tr_set_jump(g->e, call);
+        jump_far(g, target);
 }
 
 static void emit_ret(struct gen *g, const struct dbt_insn *i)
@@ -178,7 +255,12 @@ static void emit_ret(struct gen *g, const struct dbt_insn *i)
         m = gen_stack(g, 0, false);
         gen_load_word(g, TR_RAX, &m);
         gen_move_rsp(g, (int32_t)gen_word(g) + (int32_t)i->imm);
-        gen_jump_rax(g);
+        if (!has_calls(g)) {
+                gen_jump_rax(g);
+                return;
+        }
+        gen_settle_rsp(g);
+        tr_put(g->e, 0xc3);
 }
 
 /* The target of an indirect jump or call to RAX. */
@@ -207,9 +289,16 @@ static void emit_jmp_rm(struct gen *g, const struct dbt_insn *i, const struct tr
 
 static void emit_call_rm(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
 {
+        uint8_t *call;
+
         load_target(g, i, t);
         gen_store_field(g, offsetof(struct dbt_vcpu, tr_target), TR_RAX);
         push_return(g, i);
+        if (has_calls(g)) {
+                call = begin_call(g);
+                come_back(g, i);
+                tr_set_jump(g->e, call);
+        }
         gen_load_field(g, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
         gen_jump_rax(g);
 }

@@ -139,6 +139,12 @@ static inline unsigned gen_view(const struct gen *g)
         return gen_mode(g) & DBT_MODE_SMAP ? DBT_MMU_KERNEL_SMAP : DBT_MMU_KERNEL;
 }
 
+/* The mode that stac, clac lead to. */
+static inline uint32_t gen_mode_with_ac(const struct gen *g, bool ac)
+{
+        return ac ? gen_mode(g) & ~(unsigned)DBT_MODE_SMAP : gen_mode(g) | DBT_MODE_SMAP;
+}
+
 static inline bool gen_64(const struct gen *g)
 {
         return gen_mode(g) & DBT_MODE_CS64;
@@ -273,6 +279,8 @@ void gen_exit_to(struct gen *g, int64_t offset);
 void gen_emit_exit(struct gen *g, const struct gen_exit *x);
 /* Goes on at the linear address in RAX, in the same mode. The flags are stored. */
 void gen_jump_rax(struct gen *g);
+/* Goes on with the stack of calls of the mode with that jump cache. */
+void gen_calls_of(struct gen *g, int jumps);
 int64_t gen_branch_target(const struct gen *g, const struct dbt_insn *i);
 /* Instructions of the kinds TR_JCC to TR_CALL_RM. */
 void gen_branch(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t);

@@ -46,9 +46,10 @@ static void emit_check(struct tr_emit *e, unsigned view, bool write, unsigned sp
 /* In: RAX the address, ECX tr_check_missed's what; the return address is that of the check. Keeps RAX and all registers of the guest. */
 static void emit_missed(struct tr_emit *e)
 {
-        struct tr_mem back = { .base = TR_RSP, .index = TR_NO_HOME, .disp = 9 * 8 }, self = tr_field(offsetof(struct dbt_vcpu, self));
+        struct tr_mem back = tr_field(offsetof(struct dbt_vcpu, tr_return)), self = tr_field(offsetof(struct dbt_vcpu, self));
 
-        CODE(e, 0x50, 0x51, 0x52, 0x56, 0x57, 0x41, 0x50, 0x41, 0x51, 0x41, 0x52, 0x41, 0x53); /* push rax, rcx, rdx, rsi, rdi, r8..r11 */
+        tr_save(e, TR_VOLATILE | 1u << TR_RAX);
+        tr_c_begin(e);
         tr_load(e, TR_RDI, &self);
         tr_mov(e, TR_RSI, TR_RAX);
         CODE(e, 0x89, 0xca); /* mov edx, ecx */
@@ -56,7 +57,9 @@ static void emit_missed(struct tr_emit *e)
         tr_mov_imm(e, TR_RAX, (uintptr_t)tr_check_missed);
         CODE(e, 0xff, 0xd0); /* call rax */
         tr_store(e, &back, TR_RAX);
-        CODE(e, 0x41, 0x5b, 0x41, 0x5a, 0x41, 0x59, 0x41, 0x58, 0x5f, 0x5e, 0x5a, 0x59, 0x58, 0xc3); /* pop them; ret */
+        tr_restore(e, TR_VOLATILE | 1u << TR_RAX);
+        tr_c_end(e);
+        CODE(e, 0xc3);
 }
 
 /* Each begins a line of the host's cache. */

@@ -131,7 +131,7 @@ static bool is_worth_apart(const struct gen *g, const struct gen_out *o)
         if (o->apart || g->b->stage != TR_OFTEN || !group || group->members < 2 || group->first != o->k)
                 return false;
         for (unsigned k = o->k; k <= n->last; k++)
-                if (g->insns[k].t.kind == TR_CALL || g->insns[k].t.kind == TR_HANDLER || touches_x87(&g->insns[k]))
+                if (g->insns[k].t.kind == TR_CALL || g->insns[k].t.kind == TR_CALL_RM || g->insns[k].t.kind == TR_HANDLER || touches_x87(&g->insns[k]))
                         return false;
         return has_room(g, n->last - o->k + 1u);
 }
@@ -322,6 +322,7 @@ const uint8_t *tr_out(struct dbt_vcpu *v, const uint8_t *at)
                 v->gpr[X86_RSP] += (uint64_t)(int64_t)rsp->before;
         last = run_handlers(v, b, o->offset - (unsigned)(b->key & ~DBT_PAGE_MASK), o->n);
         v->tr_flags = dbt_flags_ax(v);
+        tr_calls_follow(v);
         if (o->n > 1)
                 count_closure(v, b, start);
         return behind_handlers(v, b, last, at);

@@ -67,6 +67,8 @@ static void emit_enter(struct tr_emit *e)
 {
         CODE(e, 0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57); /* push rbx, rbp, r12..r15 */
         CODE(e, 0x48, 0x83, 0xec, 0x08);                                     /* sub rsp, 8 */
+        with_field(e, 0x89, true, TR_RSP, offsetof(struct dbt_vcpu, tr_c_stack));
+        with_field(e, 0x8b, true, TR_RSP, offsetof(struct dbt_vcpu, tr_calls_top));
         tr_mov(e, TR_RAX, TR_RSI);
         reload(e);
         CODE(e, 0xff, 0xe0); /* jmp rax */
@@ -76,6 +78,8 @@ static void emit_enter(struct tr_emit *e)
 static void emit_leave(struct tr_emit *e)
 {
         spill(e);
+        with_field(e, 0x89, true, TR_RSP, offsetof(struct dbt_vcpu, tr_calls_top));
+        with_field(e, 0x8b, true, TR_RSP, offsetof(struct dbt_vcpu, tr_c_stack));
         CODE(e, 0x48, 0x83, 0xc4, 0x08);
         CODE(e, 0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3);
 }
@@ -109,7 +113,7 @@ static void emit_index(struct tr_emit *e, const struct dbt_tr *t)
         uint8_t *found[DBT_INDEX_WAYS];
 
         _Static_assert(sizeof(struct dbt_index_set) == 64 && DBT_BLOCK_ALIGN == 16, "shifted");
-        CODE(e, 0x52); /* push rdx */
+        tr_save(e, 1u << TR_RDX);
         tr_mov_imm(e, TR_RAX, DBT_HASH_FACTOR);
         CODE(e, 0x48, 0x0f, 0xaf, 0xc1);                       /* imul rax, rcx */
         CODE(e, 0x48, 0x89, 0xc2);                             /* mov rdx, rax */
@@ -123,14 +127,14 @@ static void emit_index(struct tr_emit *e, const struct dbt_tr *t)
                 CODE(e, 0x3b, 0x50, 4);               /* cmp edx, [rax + 4] */
                 found[k] = tr_jcc(e, TR_CC_E);
         }
-        CODE(e, 0x5a); /* pop rdx */
+        tr_restore(e, 1u << TR_RDX);
         tr_jmp(e, t->leave_jump);
         for (unsigned k = 0; k < DBT_INDEX_WAYS; k++)
                 tr_set_jump(e, found[k]);
         CODE(e, 0x8b, 0x00, 0x48, 0xc1, 0xe0, 4); /* mov eax, [rax]; shl rax, 4 */
         with_field(e, 0x8b, true, TR_RDX, offsetof(struct dbt_vcpu, decode));
         with_base(e, 0x03, TR_RAX, TR_RDX, offsetof(struct dbt_decode, arena));
-        CODE(e, 0x5a);
+        tr_restore(e, 1u << TR_RDX);
         with_base(e, 0x3b, TR_RCX, TR_RAX, offsetof(struct dbt_block, key));
         tr_jcc_to(e, TR_CC_NE, t->leave_jump); /* no mode of translated code has the key 0 of where there is none */
         CODE(e, 0x48, 0x83, 0x78, offsetof(struct dbt_block, second), 0xff); /* cmp qword [rax + second], -1 */
@@ -262,27 +266,24 @@ static void emit_save_flags(struct tr_emit *e)
 /* Called, with a record behind the call. */
 static void emit_out(struct tr_emit *e)
 {
-        struct tr_mem target = tr_field(offsetof(struct dbt_vcpu, tr_target));
-        static const struct tr_op push = { .opcode = 0xff };
-
-        CODE(e, 0x58); /* pop rax */
+        tr_c_begin(e);
         spill(e);
         with_field(e, 0x8b, true, TR_RDI, offsetof(struct dbt_vcpu, self));
-        tr_mov(e, TR_RSI, TR_RAX);
+        with_field(e, 0x8b, true, TR_RSI, offsetof(struct dbt_vcpu, tr_return));
         tr_mov_imm(e, TR_RAX, (uintptr_t)tr_out);
         CODE(e, 0xff, 0xd0); /* call rax */
-        tr_store(e, &target, TR_RAX);
+        with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_return));
         reload(e);
         with_field(e, 0x8b, false, TR_RAX, offsetof(struct dbt_vcpu, tr_flags));
         CODE(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
-        tr_op_mem(e, &push, 6, &target);
+        tr_c_end(e);
         CODE(e, 0xc3); /* ret: see ret_to */
 }
 
 /* In: RAX the instruction, ECX its offset in the page and, from bit 16, how many. Out: NZ if translated code is to be left. */
 static void emit_call(struct tr_emit *e)
 {
-        CODE(e, 0x48, 0x83, 0xec, 0x08);
+        tr_c_begin(e);
         spill(e);
         with_field(e, 0x8b, true, TR_RDI, offsetof(struct dbt_vcpu, self));
         tr_mov(e, TR_RSI, TR_RAX);
@@ -291,10 +292,13 @@ static void emit_call(struct tr_emit *e)
         CODE(e, 0xff, 0xd0); /* call rax */
         CODE(e, 0x84, 0xc0); /* test al, al */
         reload(e);
-        CODE(e, 0x48, 0x8d, 0x64, 0x24, 0x08, 0xc3); /* lea rsp, [rsp + 8]; ret */
+        tr_c_end(e);
+        CODE(e, 0xc3);
 }
 
-/* For a roaming site and a page that the TLB has: what tr_site_missed does then. Pushes RDX, RSI and RDI, and leaves them there for the slow path. */
+#define ROAM_SAVED (1u << TR_RDX | 1u << TR_RSI | 1u << TR_RDI)
+
+/* For a roaming site and a page that the TLB has: what tr_site_missed does then. The registers that it uses are saved. */
 static void emit_roam(struct tr_emit *e, enum tr_miss how)
 {
         size_t match = how == TR_MISS_WRITE ? offsetof(struct dbt_tlb_entry, match_write) : offsetof(struct dbt_tlb_entry, match_read);
@@ -326,7 +330,8 @@ static void emit_roam(struct tr_emit *e, enum tr_miss how)
         with_base(e, 0x89, TR_RAX, TR_RCX, offsetof(struct tr_site, match));
         with_base(e, 0x8b, TR_RAX, TR_RDX, offsetof(struct dbt_tlb_entry, addend));
         with_base(e, 0x89, TR_RAX, TR_RCX, offsetof(struct tr_site, addend));
-        CODE(e, 0x5f, 0x5e, 0x5a, 0x85, 0xe4, 0xc3); /* pop rdi, rsi, rdx; test esp, esp; ret */
+        tr_restore(e, ROAM_SAVED);
+        CODE(e, 0x85, 0xe4, 0xc3); /* test esp, esp, which is not aligned to 16; ret */
         for (unsigned n = 0; n < ARRAY_SIZE(slow); n++)
                 tr_set_jump(e, slow[n]);
 }
@@ -334,9 +339,10 @@ static void emit_roam(struct tr_emit *e, enum tr_miss how)
 /* In: RAX the address, RCX the site. Keeps all registers of the guest. Out: NE: the access may be tried again. */
 static void emit_missed(struct tr_emit *e, enum tr_miss how)
 {
-        CODE(e, 0x52, 0x56, 0x57); /* push rdx, rsi, rdi */
+        tr_save(e, ROAM_SAVED);
         emit_roam(e, how);
-        CODE(e, 0x41, 0x50, 0x41, 0x51, 0x41, 0x52, 0x41, 0x53); /* push r8..r11 */
+        tr_save(e, TR_VOLATILE & ~ROAM_SAVED);
+        tr_c_begin(e);
         with_field(e, 0x8b, true, TR_RDI, offsetof(struct dbt_vcpu, self));
         tr_mov(e, TR_RSI, TR_RCX);
         tr_mov(e, TR_RDX, TR_RAX);
@@ -344,15 +350,18 @@ static void emit_missed(struct tr_emit *e, enum tr_miss how)
         tr_mov_imm(e, TR_RAX, (uintptr_t)tr_site_missed);
         CODE(e, 0xff, 0xd0); /* call rax */
         CODE(e, 0x84, 0xc0); /* test al, al */
-        CODE(e, 0x41, 0x5b, 0x41, 0x5a, 0x41, 0x59, 0x41, 0x58, 0x5f, 0x5e, 0x5a, 0xc3); /* pop them; ret */
+        tr_restore(e, TR_VOLATILE);
+        tr_c_end(e);
+        CODE(e, 0xc3);
 }
 
 /* In: RAX what the address and the match in the TLB entry differ by, RCX the entry's offset; a record is behind the call. Keeps all registers of the guest. */
 static void emit_missed_tlb(struct tr_emit *e, enum tr_miss how)
 {
-        struct tr_mem back = { .base = TR_RSP, .index = TR_NO_HOME, .disp = 7 * 8 };
+        struct tr_mem back = tr_field(offsetof(struct dbt_vcpu, tr_return));
 
-        CODE(e, 0x52, 0x56, 0x57, 0x41, 0x50, 0x41, 0x51, 0x41, 0x52, 0x41, 0x53); /* push rdx, rsi, rdi, r8..r11 */
+        tr_save(e, TR_VOLATILE);
+        tr_c_begin(e);
         with_field(e, 0x8b, true, TR_RDI, offsetof(struct dbt_vcpu, self));
         tr_mov(e, TR_RSI, TR_RAX);
         tr_mov(e, TR_RDX, TR_RCX);
@@ -361,7 +370,9 @@ static void emit_missed_tlb(struct tr_emit *e, enum tr_miss how)
         tr_mov_imm(e, TR_RAX, (uintptr_t)tr_tlb_missed);
         CODE(e, 0xff, 0xd0); /* call rax */
         tr_store(e, &back, TR_RAX);
-        CODE(e, 0x41, 0x5b, 0x41, 0x5a, 0x41, 0x59, 0x41, 0x58, 0x5f, 0x5e, 0x5a, 0xc3); /* pop them; ret */
+        tr_restore(e, TR_VOLATILE);
+        tr_c_end(e);
+        CODE(e, 0xc3);
 }
 
 static void emit_routines(struct dbt_vcpu *v, struct tr_emit *e)
@@ -406,6 +417,7 @@ static void emit_routines(struct dbt_vcpu *v, struct tr_emit *e)
         emit_out(e);
         t->call = tr_here(e);
         emit_call(e);
+        tr_emit_call_routines(v, e);
         tr_emit_string_routines(t, e);
         tr_emit_lookups(t, e);
 }
@@ -426,6 +438,7 @@ bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, 
         if (!(i->flags & DBT_INSN_TRANSFER))
                 v->rip = rip + i->length;
         v->tr_flags = dbt_flags_ax(v);
+        tr_calls_follow(v);
         return dbt_insn_dropped(i) || (atomic_load_explicit(&v->request, memory_order_relaxed) & DBT_REQ_CODE) || ((i->flags & DBT_INSN_ENDS_BLOCK) && dbt_must_stop(v));
 }
 
@@ -581,6 +594,8 @@ void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel)
         for (int k = 0; k < DBT_JUMP_MODES && v->jumps[k].mode; k++)
                 if (kernel || (v->jumps[k].mode & DBT_MODE_CPL3))
                         clear_jumps(&v->jumps[k]);
+        if (v->translator)
+                tr_calls_forget(v, kernel);
 }
 
 /* --- Faults of the host ------------------------------------------------------------------------------------------------------- */
@@ -874,6 +889,7 @@ enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b)
         v->tr_flags = dbt_flags_ax(v);
         v->tr_link = NULL;
         v->tr_shadow = ~0ULL;
+        tr_calls_follow(v);
         exit = ((tr_enter)(uintptr_t)v->translator->enter)(v, b->code);
         dbt_set_flags(v, v->tr_flags);
         if (unlikely(v->rip == v->tr_shadow))
@@ -881,11 +897,19 @@ enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b)
         return exit;
 }
 
-void dbt_tr_thread(struct dbt_vcpu *v)
+int dbt_tr_begin(struct dbt_vcpu *v)
 {
         dbt_native_thread(v);
+        if (!v->translator)
+                return 0;
+        __asm__ volatile("wrgsbase %0" : : "r"(v));
+        return tr_signals_enter(v);
+}
+
+void dbt_tr_end(struct dbt_vcpu *v)
+{
         if (v->translator)
-                __asm__ volatile("wrgsbase %0" : : "r"(v));
+                tr_signals_leave(v);
 }
 
 /* --- Buffers ------------------------------------------------------------------------------------------------------------------- */
@@ -951,6 +975,8 @@ int dbt_tr_init(struct dbt_vcpu *v)
         if (fd >= 0)
                 close(fd);
         if (r >= 0)
+                r = tr_calls_init(v);
+        if (r >= 0)
                 r = make_routines(v);
         if (r < 0)
                 dbt_tr_finish(v);
@@ -983,6 +1009,7 @@ void dbt_tr_finish(struct dbt_vcpu *v)
         if (!t)
                 return;
         log_stats(v);
+        tr_calls_free(v);
         if (t->write != MAP_FAILED)
                 munmap(t->write, code_size(t));
         if (t->exec != MAP_FAILED)

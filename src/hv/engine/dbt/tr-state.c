@@ -99,6 +99,7 @@ void gen_set_ac(struct gen *g, const struct tr_insn *t)
         struct tr_mem cr4 = tr_field(offsetof(struct dbt_vcpu, cr4)), mmu = tr_field(offsetof(struct dbt_vcpu, mmu));
         struct tr_mem mode = tr_field(offsetof(struct dbt_vcpu, mode));
         bool on = t->kind == TR_STAC;
+        uint32_t to = gen_mode_with_ac(g, on);
         unsigned view = on ? DBT_MMU_KERNEL : DBT_MMU_KERNEL_SMAP;
 
         gen_flags_clobber(g);
@@ -111,7 +112,8 @@ void gen_set_ac(struct gen *g, const struct tr_insn *t)
         store_address(g, offsetof(struct dbt_vcpu, tlb_now), g->v->tlb[view]);
         store_address(g, offsetof(struct dbt_vcpu, tlb_info_now), g->v->tlb_info[view]);
         tr_op_mem(g->e, &mov, 0, &mode);
-        tr_put32(g->e, on ? gen_mode(g) & ~(unsigned)DBT_MODE_SMAP : gen_mode(g) | DBT_MODE_SMAP);
+        tr_put32(g->e, to);
+        gen_calls_of(g, tr_jump_mode(g->v, to));
 }
 
 void gen_swapgs(struct gen *g)

@@ -212,21 +212,13 @@ void gen_rep_string(struct gen *g, const struct dbt_insn *i, const struct tr_ins
 
 /* --- Common routines -------------------------------------------------------------------------------------------------------------- */
 
-static void push_pop(struct tr_emit *e, unsigned opcode, unsigned reg)
-{
-        if (reg >= 8)
-                tr_put(e, 0x41);
-        tr_put(e, opcode | (reg & 7));
-}
-
 /* In: EAX the size. Calls fn(v, RDI, source, RCX, size). Out: Z if it returned false. Only what C may change is saved. */
 static void emit_rep(struct tr_emit *e, bool (*fn)(struct dbt_vcpu *, uint64_t, uint64_t, uint64_t, uint64_t), unsigned source)
 {
-        static const uint8_t saved[] = { TR_RDX, TR_RSI, TR_RDI, 8, 9, 10, 11 }; /* an odd number: the stack stays aligned */
         struct tr_mem self = tr_field(offsetof(struct dbt_vcpu, self));
 
-        for (unsigned k = 0; k < ARRAY_SIZE(saved); k++)
-                push_pop(e, 0x50, saved[k]);
+        tr_save(e, TR_VOLATILE);
+        tr_c_begin(e);
         tr_mov(e, TR_RDX, source);
         tr_mov(e, TR_RSI, TR_RDI);
         tr_load(e, TR_RDI, &self);
@@ -237,8 +229,8 @@ static void emit_rep(struct tr_emit *e, bool (*fn)(struct dbt_vcpu *, uint64_t, 
         tr_put(e, 0xd0);
         tr_put(e, 0x84); /* test al, al */
         tr_put(e, 0xc0);
-        for (unsigned k = ARRAY_SIZE(saved); k-- > 0;)
-                push_pop(e, 0x58, saved[k]);
+        tr_restore(e, TR_VOLATILE);
+        tr_c_end(e);
         tr_put(e, 0xc3);
 }
 

@@ -8,7 +8,7 @@
  * Convention inside translated code:
  *   gs base      the vCPU
  *   RAX, RCX     scratch
- *   RSP          the C stack, 16-byte aligned
+ *   RSP          the stack of the mode's calls, see tr-call.c
  *   the others   hold the guest registers of tr_home[]; those without a home are in v->gpr, but within straight code RAX and RCX may have
  *                newer values of theirs, see tr-scratch.c
  *   vector registers are the guest's while v->fpu_live, as everywhere in the engine
@@ -36,6 +36,8 @@
  * Blocks are translated in stages (enum tr_stage). At first all memory operands are looked up in the TLB and the entry counts down v->tr_budget, to
  * find out what runs often: blocks that are met when it is used up. Their second translation has memory sites, and their third only those sites that
  * proved right. */
+
+#include <signal.h>
 
 #include "hv/engine/dbt/block.h"
 #include "hv/engine/dbt/tr-site.h"
@@ -111,6 +113,8 @@ struct dbt_tr {
         size_t segment;           /* bytes of room for code; the same for each of the others */
         unsigned current;
         size_t used;              /* of the current one's code */
+        uint8_t *stacks;          /* of calls, and one for signals */
+        stack_t signals;          /* the thread's while v does not run */
         uint8_t *cold, *cold_end; /* the rest of the piece for seldom run code, in the writable view; NULL: there is none */
         struct tr_fault *faults;  /* behind the sites; in a segment in ascending order. Read by the signal handler */
         unsigned faults_max, n_faults[DBT_SEGMENTS];
@@ -121,6 +125,7 @@ struct dbt_tr {
         const uint8_t *missed[TR_MISSES];     /* RAX: address, RCX: site; NE: try again. TR_MISS_TLB_*: see tr-out.c */
         const uint8_t *check[DBT_NMMUS][2][TR_SPANS]; /* [1] writes. RAX: address of 1 << n bytes, which is kept. To RCX the addend; or goes to the fault's exit */
         const uint8_t *out, *exit, *save_flags;
+        const uint8_t *returned[DBT_JUMP_MODES]; /* from a call to the address in RAX, which is not the one that the stack of calls tells */
         const uint8_t *jump;                  /* to the address in RAX, any mode */
         const uint8_t *jump_rip;              /* to v->rip */
         const uint8_t *to_cached[DBT_JUMP_MODES]; /* called: RCX is the slot in the jump cache of the address in RAX, or goes on there */
@@ -186,6 +191,8 @@ void tr_jcc_to(struct tr_emit *e, unsigned cond, const void *target);
 void tr_jcc_near(struct tr_emit *e, unsigned cond, const void *target);
 /* A conditional jump forward, to be set later. */
 uint8_t *tr_jcc(struct tr_emit *e, unsigned cond);
+/* The same for a call. */
+uint8_t *tr_call_later(struct tr_emit *e);
 void tr_set_jump(struct tr_emit *e, uint8_t *jump);
 const uint8_t *tr_here(const struct tr_emit *e);
 
@@ -294,6 +301,26 @@ void tr_decode_known(struct dbt_vcpu *v, const struct dbt_block *b, unsigned at,
 /* Blocks are about to be evicted. */
 void dbt_tr_forget_decoded(struct dbt_vcpu *v);
 
+/* --- tr-call.c --- */
+
+/* In a routine that was called: leave and come back to translated code's stack, around a call of C. Keep the flags; tr_c_end's is followed by ret. */
+void tr_c_begin(struct tr_emit *e);
+void tr_c_end(struct tr_emit *e);
+/* Registers to v->tr_saved and back, a bit for each. Keep the flags. */
+void tr_save(struct tr_emit *e, unsigned regs);
+void tr_restore(struct tr_emit *e, unsigned regs);
+#define TR_VOLATILE (1u << TR_RDX | 1u << TR_RSI | 1u << TR_RDI | 1u << 8 | 1u << 9 | 1u << 10 | 1u << 11)
+void tr_emit_call_routines(struct dbt_vcpu *v, struct tr_emit *e);
+int tr_calls_init(struct dbt_vcpu *v);
+void tr_calls_free(struct dbt_vcpu *v);
+/* The calling thread runs v: signals have a stack of their own. */
+int tr_signals_enter(struct dbt_vcpu *v);
+void tr_signals_leave(struct dbt_vcpu *v);
+/* The mode has changed: translated code goes on with its stack of calls. */
+void tr_calls_follow(struct dbt_vcpu *v);
+/* The addresses that calls go back to may have changed, those in supervisor modes only if kernel. */
+void tr_calls_forget(struct dbt_vcpu *v, bool kernel);
+
 /* --- tr-run.c --- */
 
 /* The block whose seldom run code begins there. */
@@ -312,8 +339,9 @@ bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, 
 /* 0, or negative errno. The vCPU runs without translator if the host lacks something: v->translator is NULL then. */
 int dbt_tr_init(struct dbt_vcpu *v);
 void dbt_tr_finish(struct dbt_vcpu *v);
-/* On the vCPU's thread, before any dbt_tr_run. */
-void dbt_tr_thread(struct dbt_vcpu *v);
+/* On the vCPU's thread, around all dbt_tr_run. 0, or negative errno. */
+int dbt_tr_begin(struct dbt_vcpu *v);
+void dbt_tr_end(struct dbt_vcpu *v);
 /* Is code of the mode translated? 64-bit code, and 32-bit code with flat segments. */
 static inline bool dbt_tr_can(uint32_t mode)
 {
@@ -338,6 +366,9 @@ enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b);
 void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b);
 /* Takes away the links to b, which was dropped. */
 void dbt_tr_unlink(struct dbt_vcpu *v, const struct dbt_block *b);
+/* The host found no memory at address while it ran translated code: the RSP with which it may try again, 0 if that is not the end of a stack of calls.
+ * Called by the signal handler. */
+uint64_t dbt_tr_calls_full(const struct dbt_vcpu *v, uint64_t address);
 /* Where to go on when the host faults at pc, or NULL. Called by the signal handler. */
 const void *dbt_tr_fault_exit(const struct dbt_tr *t, uint64_t pc);
 /* What linear addresses in the jump caches stand for may have changed; kernel: also those of supervisor modes. Without a translator nothing happens. */

@@ -228,6 +228,14 @@ struct dbt_vcpu {
         struct dbt_x87 x87;
         _Atomic int32_t tr_budget; /* entries of blocks that are not known to run often, until translated code is left; below 0 also after dbt_ask */
         uint64_t tr_addends[DBT_GROUPS];
+        uint64_t tr_saved[16];     /* host registers while a routine calls C */
+        uint64_t tr_return;        /* where the routine that calls C goes on */
+        uint64_t tr_c_stack;       /* RSP of who entered translated code */
+        uint64_t tr_calls_top;     /* RSP of translated code while C runs: the top of calls[tr_calls_of] */
+        struct dbt_calls {
+                uint64_t top, base;
+        } calls[DBT_JUMP_MODES + 1]; /* of each mode with a jump cache, and of all others */
+        uint8_t tr_calls_of;
         uint32_t tr_closures;      /* times that handlers ran a group, */
         uint64_t tr_closure_ticks, tr_closures_since; /* how long that took, and since when; TSC */
         struct dbt_jumps jumps[DBT_JUMP_MODES];
