@@ -711,14 +711,14 @@ static struct dbt_block *make(struct dbt_vcpu *v, const struct dbt_block *source
         hot->samples = hot->skip = 0;
         if (v->vm->config.translate_hot)
                 hot->stage = TR_OFTEN;
-        straight.p = segment_code(t, t->current) + t->used;
+        straight.p = segment_code(t, t->current) + ALIGN_UP(t->used, hot->stage == TR_SELDOM ? TR_SELDOM_ALIGN : TR_CODE_ALIGN);
         straight.end = straight.p + TR_CODE_RESERVE;
         seldom.p = t->cold;
         seldom.end = t->cold_end;
         hot->code = tr_emit_block(v, &straight, apart ? &seldom : &straight, source, hot);
         if (!hot->code)
                 return NULL;
-        t->used = ALIGN_UP((size_t)(straight.p - segment_code(t, t->current)), TR_CODE_ALIGN);
+        t->used = (size_t)(straight.p - segment_code(t, t->current));
         if (apart)
                 t->cold = seldom.p;
         return hot;

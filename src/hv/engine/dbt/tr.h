@@ -51,7 +51,9 @@
 /* For the common routines, in front of the first segment. */
 #define TR_ROUTINES_SIZE KiB(16)
 #define TR_NO_HOME 0xff
-#define TR_CODE_ALIGN 8
+/* Where blocks begin; those that seldom run are packed. */
+#define TR_CODE_ALIGN 16
+#define TR_SELDOM_ALIGN 4
 /* Seldom run code of several blocks is in a piece of this size. */
 #define TR_COLD_SIZE KiB(4)
 /* In front of a block's seldom run code: the exits linked to it, the block, in units of DBT_BLOCK_ALIGN from the hot ring's start (32 bits each), and the call
