@@ -285,6 +285,8 @@ static int append_values(sd_bus_message *m, const DomusLaunch *l, const DomusDom
                 VM_CFG_NAME, "s", def->name, VM_CFG_UUID, "s", uuid, VM_CFG_ENGINE, "s", l->engine, VM_CFG_CPUS, "u",
                 (uint32_t)def->vcpus_current, VM_CFG_MEMORY, "t", boot_memory(def), VM_CFG_CMDLINE,
                 "s", cmdline ? cmdline : "");
+        if (r >= 0 && def->code_cache)
+                r = sd_bus_message_append(m, "{sv}", VM_CFG_CODE_CACHE, "t", def->code_cache * 1024);
         if (r < 0)
                 return r;
         return sd_bus_message_append(m, "{sv}{sv}{sv}{sv}{sv}{sv}", VM_CFG_ACPI, "b", (int)def->acpi,

@@ -5,6 +5,9 @@
 
 #include <string.h>
 
+/* Of the software engine's caches; each vCPU has at most 512 MiB. */
+#define CODE_CACHE_MIN_KIB (1u << 10)
+#define CODE_CACHE_MAX_KIB (32u << 20)
 #define MEMORY_LIMIT_KIB (UINT64_C(1) << 30) /* 1 TiB */
 #define VCPUS_LIMIT 64
 
@@ -342,6 +345,22 @@ static bool fill_clock(DomusDomainDef *def, xmlNode *root, GError **error)
         return true;
 }
 
+/* libvirt's element for the like of QEMU. */
+static bool fill_code_cache(DomusDomainDef *def, xmlNode *features, GError **error)
+{
+        xmlNode *tcg = xml_child(features, "tcg"), *cache = xml_child(tcg, "tb-cache");
+
+        if (!cache)
+                return true;
+        if (!parse_memory(cache, &def->code_cache, error))
+                return false;
+        if (def->code_cache < CODE_CACHE_MIN_KIB || def->code_cache > CODE_CACHE_MAX_KIB)
+                return xml_fail(error, DOMUS_ERROR_CONFIG_UNSUPPORTED, "a tb-cache of %" G_GUINT64_FORMAT " KiB is not supported: it has %u to %u MiB",
+                                def->code_cache, CODE_CACHE_MIN_KIB / 1024, CODE_CACHE_MAX_KIB / 1024);
+        put_memory(tcg, "tb-cache", def->code_cache);
+        return true;
+}
+
 bool domain_fill_os(DomusDomainDef *def, GError **error)
 {
         xmlNode *root = root_of(def), *os = xml_child(root, "os"), *features = xml_child(root, "features");
@@ -352,6 +371,8 @@ bool domain_fill_os(DomusDomainDef *def, GError **error)
                 xml_set_text(xml_ensure_child(os = xml_ensure_child(root, "os"), "type"), "linux");
         if (!fill_os_type(def, os, &linux_type, error) || !fill_kernel(def, os, linux_type && !loader, error) ||
             !domain_fill_boot_loader(def, error))
+                return false;
+        if (!fill_code_cache(def, features, error))
                 return false;
         def->acpi = xml_child(features, "acpi");
         def->apic = xml_child(features, "apic");

@@ -48,11 +48,17 @@ static const struct element_rule sysinfo_children[] = {
         {},
 };
 
+static const struct element_rule tcg_children[] = {
+        { "tb-cache", RULE_TEXT, UNIT },
+        {},
+};
+
 static const struct element_rule feature_children[] = {
         { "acpi" },
         { "apic" },
         { "pae" },
         { "vmport", 0, RULE_ATTRS{ { "state", "off" }, {} } },
+        { "tcg", 0, NULL, tcg_children },
         {},
 };
 

@@ -36,6 +36,7 @@ typedef struct {
         char **bootloader_options; /* domus-bootloader's, one word each; {NULL} if there are none */
         char **smbios;            /* name, value, ..., NULL: "system.serial" and the like, "oem" */
         char *emulator;           /* NULL if absent */
+        uint64_t code_cache;      /* KiB: <features><tcg><tb-cache>, of all vCPUs; 0: the engine's choice. For the software engine */
         bool acpi, apic;
         bool rtc_localtime;
         DomusAction on_poweroff, on_reboot, on_crash;

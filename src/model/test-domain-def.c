@@ -78,6 +78,10 @@ static const struct bad_xml bad[] = {
         { SYSINFO("<system><entry name='uuid'>c7a5fdbd-edaf-9455-926a-d65c16db1800</entry></system>"), DOMUS_ERROR_XML, "UUID mismatch" },
         { SYSINFO("<bios><entry name='vendor'>\303\274</entry></bios>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "ASCII characters only" },
         { SYSINFO("<memory_device/>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "<memory_device>" },
+        { DOC("<features><tcg><tb-cache unit='KiB'>1023</tb-cache></tcg></features>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "a tb-cache of 1023 KiB" },
+        { DOC("<features><tcg><tb-cache unit='GiB'>33</tb-cache></tcg></features>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "it has 1 to 32768 MiB" },
+        { DOC("<features><tcg><tb-cache>some</tb-cache></tcg></features>"), DOMUS_ERROR_XML, "Invalid value 'some' for element <tb-cache>" },
+        { DOC("<features><hyperv/></features>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "<hyperv>" },
         { DOC("<on_crash>coredump-destroy</on_crash>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "coredump-destroy" },
         { DOC("<on_reboot>preserve</on_reboot>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "preserve" },
         { DOC("<clock offset='variable'/>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "variable" },
@@ -311,6 +315,15 @@ static void test_sysinfo(void)
         g_assert_nonnull(strstr(xml, "    <smbios mode='sysinfo'/>\n  </os>\n"));
 }
 
+static void test_code_cache(void)
+{
+        g_autoptr(DomusDomainDef) def = test_parse_domain(DOC("<features><acpi/><tcg><tb-cache unit='MiB'>64</tb-cache></tcg></features>"));
+        g_autofree char *xml = domus_domain_def_format(def, -1, 0);
+
+        g_assert_cmpuint(def->code_cache, ==, 65536);
+        g_assert_nonnull(strstr(xml, "    <tcg>\n      <tb-cache unit='KiB'>65536</tb-cache>\n    </tcg>\n"));
+}
+
 static void test_units(void)
 {
         static const struct {
@@ -341,6 +354,7 @@ int main(int argc, char **argv)
         g_test_add_func("/domain-def/metadata", test_metadata);
         g_test_add_func("/domain-def/edit", test_edit);
         g_test_add_func("/domain-def/units", test_units);
+        g_test_add_func("/domain-def/code-cache", test_code_cache);
         g_test_add_func("/domain-def/boot-loader", test_boot_loader);
         g_test_add_func("/domain-def/sysinfo", test_sysinfo);
         g_test_add_func("/domain-def/validate", test_validate);

@@ -100,6 +100,7 @@
 #define VM_CFG_KVM "kvm"              /* h: /dev/kvm, with engine kvm */
 #define VM_CFG_CPUS "cpus"            /* u */
 #define VM_CFG_MEMORY "memory"        /* t: bytes */
+#define VM_CFG_CODE_CACHE "code-cache" /* t, optional: bytes of the software engine's caches of code, of all vCPUs */
 #define VM_CFG_KERNEL "kernel"        /* h */
 #define VM_CFG_INITRD "initrd"        /* h, optional */
 #define VM_CFG_CMDLINE "cmdline"      /* s */

@@ -139,6 +139,7 @@ static const struct field {
         FIELD(VM_CFG_KVM, "h", kvm_fd, read_fd),
         FIELD(VM_CFG_CPUS, "u", cpus, read_u32),
         FIELD(VM_CFG_MEMORY, "t", memory, read_u64),
+        FIELD(VM_CFG_CODE_CACHE, "t", code_cache, read_u64),
         FIELD(VM_CFG_KERNEL, "h", kernel_fd, read_fd),
         FIELD(VM_CFG_INITRD, "h", initrd_fd, read_fd),
         FIELD(VM_CFG_CMDLINE, "s", cmdline, read_string),

@@ -187,7 +187,7 @@ static int make_machine(struct server *s, const struct engine_ops *engine, const
         struct machine_config config = {
                 .engine = engine, .kvm_fd = c->kvm_fd, .cpus = c->cpus, .memory = c->memory,
                 .kernel_fd = c->kernel_fd, .initrd_fd = c->initrd_fd, .cmdline = c->cmdline, .uuid = c->uuid, .smbios = (const char *const *)c->smbios,
-                .rtc_localtime = c->rtc_localtime, .debug_exit = c->debug_exit, .acpi = c->acpi, .ring = s->ring,
+                .code_cache = c->code_cache, .rtc_localtime = c->rtc_localtime, .debug_exit = c->debug_exit, .acpi = c->acpi, .ring = s->ring,
                 .event = on_machine_event, .plug_event = serve_plug_event, .serial_output = on_serial_output, .serial_ready = on_serial_ready,
                 .opaque = s,
         };

@@ -20,7 +20,7 @@ struct serve_config {
         char **smbios; /* NULL, or name, value, ..., NULL */
         int kvm_fd, kernel_fd, initrd_fd;
         unsigned cpus;
-        uint64_t memory;
+        uint64_t memory, code_cache; /* bytes; code_cache 0: the engine's choice */
         bool acpi, rtc_localtime, debug_exit, boot_loader;
         struct serve_devices devices; /* until they are plugged in */
         unsigned n_serials;
