@@ -108,27 +108,37 @@ static void jump_to_exit(struct gen *g, unsigned cond, int64_t offset)
         g->exits[g->n_exits++] = (struct gen_exit){ .jump = tr_jcc(g->e, cond), .offset = offset, .dirty = g->dirty };
 }
 
+void gen_emit_tail(struct gen *g, struct gen_exit *x)
+{
+        if (!x->dirty || x->tail || !is_within_page(x->offset))
+                return;
+        tr_set_jump(g->e, x->jump);
+        tr_call(g->e, g->v->translator->save_flags);
+        x->tail = tr_jcc(g->e, TR_ALWAYS);
+}
+
 static void exit_within_page(struct gen *g, const struct gen_exit *x)
 {
-        struct tr_link link = { .offset = (uint16_t)x->offset, .forward = x->offset > g->insns[g->n - 1].offset, .saves = x->dirty };
+        struct tr_link link = { .offset = (uint16_t)x->offset, .forward = x->offset > g->insns[g->n - 1].offset };
         const uint8_t *bytes = (const uint8_t *)&link;
 
-        if (x->dirty)
-                tr_call(g->e, g->v->translator->save_flags);
+        tr_set_jump(g->e, x->tail ? x->tail : x->jump);
         tr_call(g->e, g->v->translator->exit);
         link.to_jump = (int32_t)(g->e->p - x->jump);
+        link.to_tail = x->tail ? (int32_t)(g->e->p - x->tail) : 0;
         g->b->exits[x - g->exits] = (uint16_t)(tr_here(g->e) - g->cold);
         for (unsigned k = 0; k < sizeof(link); k++)
                 tr_put(g->e, bytes[k]);
 }
 
-void gen_emit_exit(struct gen *g, const struct gen_exit *x)
+void gen_emit_exit(struct gen *g, struct gen_exit *x)
 {
-        tr_set_jump(g->e, x->jump);
+        gen_emit_tail(g, x); /* of a group apart: not yet there */
         if (is_within_page(x->offset)) {
                 exit_within_page(g, x);
                 return;
         }
+        tr_set_jump(g->e, x->jump);
         if (x->dirty)
                 gen_flags_save(g);
         jump_far(g, x->offset);

@@ -88,6 +88,7 @@ struct gen_out {
 /* An exit to an address that is known relative to the page. */
 struct gen_exit {
         uint8_t *jump;         /* that leads to it */
+        uint8_t *tail;         /* the jump of its tail, or NULL */
         int64_t offset;        /* from the page's start */
         bool dirty;            /* the flags have to be stored */
 };
@@ -275,8 +276,10 @@ void gen_emit_insn(struct gen *g, unsigned k);
 void gen_entry(struct gen *g);
 /* Goes on at an offset from the page's start: in the block's mode if that is in another page. */
 void gen_exit_to(struct gen *g, int64_t offset);
-/* The code for it, which comes last. */
-void gen_emit_exit(struct gen *g, const struct gen_exit *x);
+/* Its tail, if it has one, which comes behind the straight code. */
+void gen_emit_tail(struct gen *g, struct gen_exit *x);
+/* The rest of the code for it, which comes last. */
+void gen_emit_exit(struct gen *g, struct gen_exit *x);
 /* Goes on at the linear address in RAX, in the same mode. The flags are stored. */
 void gen_jump_rax(struct gen *g);
 /* Goes on with the stack of calls of the mode with that jump cache. */

@@ -475,12 +475,11 @@ static uint32_t list_of(const struct dbt_tr *t, const struct dbt_block *b)
 static void unlink_one(struct dbt_tr *t, uint32_t at)
 {
         struct tr_link *link = link_at(t, at);
+        uint32_t stub = at - TR_CALL_SIZE, tail = at - (uint32_t)link->to_tail;
 
-        patch(t, at - (uint32_t)link->to_jump, at - TR_CALL_SIZE * (link->saves + 1u));
-        if (link->saves) {
-                t->write[at - TR_CALL_SIZE] = 0xe8;
-                patch(t, at - 4, code_offset(t, t->exit));
-        }
+        if (link->to_tail)
+                patch(t, tail, stub);
+        patch(t, at - (uint32_t)link->to_jump, link->to_tail ? tail - TR_TAIL_SIZE : stub);
         link->prev = 0;
 }
 
@@ -516,12 +515,7 @@ void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
         link_insert(t, list_of(t, b), at);
         if (link->forward)
                 target += b->skip;
-        if (!link->saves || !b->flags_in) {
-                patch(t, at - (uint32_t)link->to_jump, target);
-                return;
-        }
-        t->write[at - TR_CALL_SIZE] = 0xe9;
-        patch(t, at - 4, target);
+        patch(t, at - (uint32_t)(link->to_tail && b->flags_in ? link->to_tail : link->to_jump), target);
 }
 
 void dbt_tr_unlink(struct dbt_vcpu *v, const struct dbt_block *b)

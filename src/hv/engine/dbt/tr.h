@@ -74,17 +74,19 @@
 enum { TR_RAX, TR_RCX, TR_RDX, TR_RBX, TR_RSP, TR_RBP, TR_RSI, TR_RDI };
 
 /* A direct exit, of which a jump is patched when the successor is known. It lies in the seldom run code, behind the call of t->exit that the block's jump
- * leads to while it is not linked. In front of that is a call of t->save_flags if the block leaves with flags that are not stored; a successor that reads them is
- * jumped to from there, in the place of the other call.
+ * leads to while it is not linked. If the block leaves with flags that are not stored, there is a tail behind its straight code: a call of t->save_flags and a
+ * jump, which is on the way to a successor that reads them.
  * The exits that lead to one block are in a list, which begins in its header. Cells of lists are named by their offsets in the code. */
 struct tr_link {
         uint16_t offset : 12;  /* in the page: where it leads */
         uint16_t forward : 1;  /* in the page: the successor need not look at v->request, as no loop is made of such exits alone */
-        uint16_t saves : 1;    /* the flags */
         int32_t to_jump;       /* from here back to the 32-bit displacement of the block's jump or conditional jump */
+        int32_t to_tail;       /* to that of the tail's jump, 0: there is none */
         uint32_t next, prev;   /* other link, or 0; the cell that has this one's offset, or 0: it is not linked */
 } __attribute__((packed));
 #define TR_CALL_SIZE 5
+/* Of a tail, to the displacement. */
+#define TR_TAIL_SIZE (TR_CALL_SIZE + 1)
 
 /* A host instruction that may fault, or the return address of a call of t->check, and where to go on then: the exit that runs the guest's instruction by
  * its handler. Offsets in the code. */
