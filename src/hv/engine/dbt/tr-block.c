@@ -309,7 +309,7 @@ static void init(struct gen *g, struct dbt_vcpu *v, struct tr_emit *straight, st
         g->straight = straight;
         g->source = source;
         g->b = b;
-        g->n_outs = g->n_exits = 0;
+        g->n_outs = g->n_exits = g->n_links = 0;
         g->apart = false;
         g->held = -1;
         g->scratch[0].used = g->scratch[1].used = false;

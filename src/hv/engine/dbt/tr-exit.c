@@ -84,15 +84,25 @@ static bool is_within_page(int64_t offset)
         return offset >= 0 && offset <= (int64_t)DBT_PAGE_SIZE - ZYDIS_MAX_INSTRUCTION_LENGTH;
 }
 
-static void jump_far(struct gen *g, int64_t offset)
+static void jump_cached(struct gen *g, int64_t offset)
 {
-        if (g->b->stage == TR_SELDOM && g->jumps >= 0 && gen_64(g)) {
+        if ((g->b->stage == TR_SELDOM || g->e == g->seldom) && g->jumps >= 0 && gen_64(g)) {
                 tr_mov_imm(g->e, TR_RAX, (uint32_t)offset);
                 jump_by_routine(g, g->v->translator->to_far[g->jumps]);
                 return;
         }
         page_plus(g, (int32_t)offset);
         gen_jump_rax(g);
+}
+
+static void jump_far(struct gen *g, int64_t offset)
+{
+        uint8_t *slow = gen_jump_far(g, offset);
+
+        if (slow)
+                g->exits[g->n_exits++] = (struct gen_exit){ .jump = slow, .offset = offset, .cached = true };
+        else
+                jump_cached(g, offset);
 }
 
 /* A jump to the exit of the offset, which is seldom run code once it is linked. One that cannot be linked needs no jump, if it is always taken. */
@@ -126,7 +136,7 @@ static void exit_within_page(struct gen *g, const struct gen_exit *x)
         tr_call(g->e, g->v->translator->exit);
         link.to_jump = (int32_t)(g->e->p - x->jump);
         link.to_tail = x->tail ? (int32_t)(g->e->p - x->tail) : 0;
-        g->b->exits[x - g->exits] = (uint16_t)(tr_here(g->e) - g->cold);
+        g->b->exits[g->n_links++] = (uint16_t)(tr_here(g->e) - g->cold);
         for (unsigned k = 0; k < sizeof(link); k++)
                 tr_put(g->e, bytes[k]);
 }
@@ -141,7 +151,10 @@ void gen_emit_exit(struct gen *g, struct gen_exit *x)
         tr_set_jump(g->e, x->jump);
         if (x->dirty)
                 gen_flags_save(g);
-        jump_far(g, x->offset);
+        if (x->cached)
+                jump_cached(g, x->offset);
+        else
+                jump_far(g, x->offset);
 }
 
 void gen_exit_to(struct gen *g, int64_t offset)

@@ -91,6 +91,7 @@ struct gen_exit {
         uint8_t *tail;         /* the jump of its tail, or NULL */
         int64_t offset;        /* from the page's start */
         bool dirty;            /* the flags have to be stored */
+        bool cached;           /* leads to another page, by the jump cache */
 };
 
 struct gen {
@@ -121,8 +122,8 @@ struct gen {
         struct gen_group groups[GEN_GROUPS];
         unsigned n_groups;
         struct gen_out outs[4 * DBT_BLOCK_MAX];
-        struct gen_exit exits[2];
-        unsigned n_outs, n_exits;
+        struct gen_exit exits[4];
+        unsigned n_outs, n_exits, n_links;
 };
 
 /* The block's mode: enum dbt_mode_bits. */
@@ -270,6 +271,12 @@ void gen_x87_ran(struct gen *g, const struct dbt_insn *i);
 
 /* Code for instruction k of gen->insns, which is none for handlers. */
 void gen_emit_insn(struct gen *g, unsigned k);
+
+/* --- tr-far.c --- */
+
+/* A jump to the offset from the page's start, without the jump cache. The flags are stored. Returns the jump to where that has to be done with it, NULL if no code
+ * was made. */
+uint8_t *gen_jump_far(struct gen *g, int64_t offset);
 
 /* --- tr-exit.c --- */
 

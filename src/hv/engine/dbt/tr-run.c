@@ -588,8 +588,11 @@ void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel)
         for (int k = 0; k < DBT_JUMP_MODES && v->jumps[k].mode; k++)
                 if (kernel || (v->jumps[k].mode & DBT_MODE_CPL3))
                         clear_jumps(&v->jumps[k]);
-        if (v->translator)
-                tr_calls_forget(v, kernel);
+        if (!v->translator)
+                return;
+        tr_calls_forget(v, kernel);
+        if (kernel)
+                tr_far_forget(v);
 }
 
 /* --- Faults of the host ------------------------------------------------------------------------------------------------------- */
@@ -641,7 +644,11 @@ size_t dbt_tr_used(const struct dbt_vcpu *v)
 
 void dbt_tr_evict(struct dbt_vcpu *v, unsigned segment)
 {
-        v->translator->n_faults[segment] = 0;
+        struct dbt_tr *t = v->translator;
+        uint32_t start = (uint32_t)(segment_code(t, segment) - t->write);
+
+        t->n_faults[segment] = 0;
+        tr_far_evict(v, start, start + (uint32_t)t->segment);
         v->tr_link = NULL;
         tr_sites_evict(v, segment);
 }
@@ -676,20 +683,21 @@ static void reserve_cold(struct dbt_tr *t, const struct dbt_block *source)
 
 /* What a translation that is being made adds to. */
 struct made {
-        unsigned n_sites, n_faults;
+        unsigned n_sites, n_faults, n_far;
         size_t used;
         uint8_t *cold;
 };
 
 static struct made made_so_far(const struct dbt_tr *t)
 {
-        return (struct made){ .n_sites = t->sites.n[t->current], .n_faults = t->n_faults[t->current], .used = t->used, .cold = t->cold };
+        return (struct made){ .n_sites = t->sites.n[t->current], .n_faults = t->n_faults[t->current], .n_far = t->n_far, .used = t->used, .cold = t->cold };
 }
 
 static void forget_made(struct dbt_tr *t, const struct made *from)
 {
         t->sites.n[t->current] = from->n_sites;
         t->n_faults[t->current] = from->n_faults;
+        t->n_far = from->n_far;
         t->used = from->used;
         t->cold = from->cold;
 }
@@ -884,6 +892,8 @@ enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b)
         v->tr_link = NULL;
         v->tr_shadow = ~0ULL;
         tr_calls_follow(v);
+        if (unlikely(!v->translator->far_linked) && !(v->mode & DBT_MODE_CPL3))
+                tr_far_again(v);
         exit = ((tr_enter)(uintptr_t)v->translator->enter)(v, b->code);
         dbt_set_flags(v, v->tr_flags);
         if (unlikely(v->rip == v->tr_shadow))
@@ -971,6 +981,8 @@ int dbt_tr_init(struct dbt_vcpu *v)
         if (r >= 0)
                 r = tr_calls_init(v);
         if (r >= 0)
+                r = tr_far_init(t);
+        if (r >= 0)
                 r = make_routines(v);
         if (r < 0)
                 dbt_tr_finish(v);
@@ -1004,6 +1016,7 @@ void dbt_tr_finish(struct dbt_vcpu *v)
                 return;
         log_stats(v);
         tr_calls_free(v);
+        tr_far_free(t);
         if (t->write != MAP_FAILED)
                 munmap(t->write, code_size(t));
         if (t->exec != MAP_FAILED)
@@ -1020,6 +1033,7 @@ void dbt_tr_flush(struct dbt_vcpu *v)
                 return;
         for (unsigned k = 0; k < DBT_SEGMENTS; k++)
                 t->n_faults[k] = 0;
+        t->n_far = 0;
         dbt_tr_segment(v);
         tr_sites_flush(v);
         v->tr_link = NULL;

@@ -117,6 +117,10 @@ struct dbt_tr {
         size_t segment;           /* bytes of room for code; the same for each of the others */
         unsigned current;
         size_t used;              /* of the current one's code */
+        struct tr_far *far;       /* see tr-far.c; n_far of them */
+        unsigned n_far;
+        bool far_linked;          /* those that can be are */
+        uint64_t far_since;       /* host TSC when they were linked again */
         uint8_t *stacks;          /* of calls, and one for signals */
         stack_t signals;          /* the thread's while v does not run */
         uint8_t *cold, *cold_end; /* the rest of the piece for seldom run code, in the writable view; NULL: there is none */
@@ -324,6 +328,17 @@ void tr_signals_leave(struct dbt_vcpu *v);
 void tr_calls_follow(struct dbt_vcpu *v);
 /* The addresses that calls go back to may have changed, those in supervisor modes only if kernel. */
 void tr_calls_forget(struct dbt_vcpu *v, bool kernel);
+
+/* --- tr-far.c --- */
+
+int tr_far_init(struct dbt_tr *t);
+void tr_far_free(struct dbt_tr *t);
+/* Where supervisor code lies may have changed, or its blocks. */
+void tr_far_forget(struct dbt_vcpu *v);
+/* The code from start to end, offsets, is evicted. */
+void tr_far_evict(struct dbt_vcpu *v, uint32_t start, uint32_t end);
+/* Before code of a supervisor mode is entered while they are not linked. */
+void tr_far_again(struct dbt_vcpu *v);
 
 /* --- tr-run.c --- */
 
