@@ -18,6 +18,7 @@ CASES = {
     'smoke-multiboot': ('smoke-multiboot', 1, 'smoke', 20, None),
     'exceptions': ('exceptions', 1, '', 20, 'it lacks icebp and some checks'),
     'paging': ('paging', 1, '', 20, 'it lacks stac and clac'),
+    'calls': ('calls', 1, '', 20, 'it lacks stac and clac'),
     'string': ('string', 1, '', 20, None),
     'vector': ('vector', 1, '', 20, 'it cannot emulate all of its instructions'),
     'realmode': ('realmode', 1, '', 20, 'it lacks decimal arithmetic'),

@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'guest'))
 from guestvm import Cpio, Failed, libraries, module, qemu_argv  # noqa: E402
 
 GUESTS = [  # name, CPUs, words
-    ('smoke', 1, 'smoke'), ('smoke-multiboot', 1, 'smoke'), ('exceptions', 1, 'lenient'), ('paging', 1, 'lenient'), ('string', 1, ''),
+    ('smoke', 1, 'smoke'), ('smoke-multiboot', 1, 'smoke'), ('exceptions', 1, 'lenient'), ('paging', 1, 'lenient'), ('calls', 1, ''), ('string', 1, ''),
     ('realmode', 1, ''), ('smc', 1, ''), ('timer', 1, 'lenient'), ('irq', 1, 'lenient'), ('smp', 2, ''), ('hostile', 1, ''),
 ]
 LIMIT = 300

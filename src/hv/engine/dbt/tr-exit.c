@@ -197,10 +197,10 @@ static void push_return(struct gen *g, const struct dbt_insn *i)
 /* --- Calls and returns, with the stack of calls: see tr-call.c ------------------------------------------------------------------------------------------- */
 
 /* Kernels call their way through so much code that the host forgets where indirect jumps lead. Programs loop in less, and there the further jumps of this make
- * the host's guesses at other ones worse: up to 1.6 times as slow. */
+ * the host's guesses at other ones worse: up to 1.6 times as slow. In tests programs have them, too. */
 static bool has_calls(const struct gen *g)
 {
-        return g->jumps >= 0 && !(gen_mode(g) & DBT_MODE_CPL3);
+        return g->jumps >= 0 && (!(gen_mode(g) & DBT_MODE_CPL3) || g->v->vm->config.translate_hot);
 }
 
 /* Where the call's ret comes back to: RAX is the address that the guest goes back to. */
