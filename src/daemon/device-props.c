@@ -188,3 +188,22 @@ int domus_vm_device_append(const DomusVmDevice *device, sd_bus_message *m)
                 r = append_prop(device->props->pdata[i], m);
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
+
+static void device_free(gpointer device)
+{
+        domus_vm_device_free(device);
+}
+
+GPtrArray *domus_vm_devices_new(void)
+{
+        return g_ptr_array_new_with_free_func(device_free);
+}
+
+int domus_vm_devices_append(const GPtrArray *devices, sd_bus_message *m)
+{
+        int r = sd_bus_message_open_container(m, 'a', "a{sv}");
+
+        for (unsigned i = 0; r >= 0 && i < devices->len; i++)
+                r = domus_vm_device_append(devices->pdata[i], m);
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}

@@ -32,3 +32,8 @@ void domus_vm_device_number(DomusVmDevice *device, const char *key, uint64_t val
 
 /* Appends an a{sv}; the message has its own descriptors. Negative errno. */
 int domus_vm_device_append(const DomusVmDevice *device, sd_bus_message *m);
+
+/* An empty array that owns its devices. */
+GPtrArray *domus_vm_devices_new(void);
+/* Appends an aa{sv}. */
+int domus_vm_devices_append(const GPtrArray *devices, sd_bus_message *m);

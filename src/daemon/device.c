@@ -201,15 +201,10 @@ static bool open_one(DomusDomain *d, const char *alias, GPtrArray *to, GError **
         return false;
 }
 
-static void device_free(gpointer device)
-{
-        domus_vm_device_free(device);
-}
-
 GPtrArray *domus_devices_open_all(DomusDomain *d, GError **error)
 {
         g_autoptr(GPtrArray) aliases = list_aliases(d->live);
-        g_autoptr(GPtrArray) opened = g_ptr_array_new_with_free_func(device_free);
+        g_autoptr(GPtrArray) opened = domus_vm_devices_new();
 
         for (unsigned i = 0; i < aliases->len; i++) {
                 if (open_one(d, aliases->pdata[i], opened, error))

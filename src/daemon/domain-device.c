@@ -20,9 +20,9 @@ typedef struct {
         bool live, config;
         DomusDomainDef *changed; /* what the persistent definition will be */
         GPtrArray *sent;    /* attach: char *: aliases of the devices to plug in, buses first */
-        unsigned next;      /* the next of them */
-        DomusVmDevice *device; /* that one, opened, until the VM has it */
-        off_t log_start;    /* of the domain's log, when it was opened */
+        unsigned next;      /* the next of them to be opened */
+        GPtrArray *devices; /* DomusVmDevice *: those before it, until the VM has them */
+        off_t log_start;    /* of the domain's log, when the first was opened */
 } Change;
 
 static void change_free(gpointer p)
@@ -34,8 +34,8 @@ static void change_free(gpointer p)
         domus_domain_def_free(c->changed);
         if (c->sent)
                 g_ptr_array_unref(c->sent);
-        if (c->device)
-                domus_vm_device_free(c->device);
+        if (c->devices)
+                g_ptr_array_unref(c->devices);
         g_free(c);
 }
 
@@ -103,69 +103,81 @@ static void take_back(DomusDomain *d, const char *alias)
         domus_domain_def_detach(d->live, device);
 }
 
-static void plug_next(DomusDomainJob *job);
+static void fail_attach(DomusDomainJob *job, const GError *error)
+{
+        DomusDomain *d = job->domain;
+        Change *c = job->data;
+
+        for (unsigned i = c->sent->len; i-- > 0;)
+                take_back(d, c->sent->pdata[i]);
+        domus_domain_save_status(d);
+        domus_domain_job_finish_call(job, error);
+}
 
 static void on_plugged(sd_bus_message *reply, const GError *error, gpointer opaque)
 {
         DomusDomainJob *job = opaque;
         DomusDomain *d = job->domain;
         Change *c = job->data;
-        const char *alias = c->sent->pdata[c->next];
 
         if (error) {
-                g_autoptr(GError) own = domus_qsd_explain(d, alias, c->log_start, error);
+                g_autoptr(GError) own = domus_qsd_explain(d, c->sent->pdata[c->sent->len - 1], c->log_start, error);
 
-                take_back(d, alias);
-                for (unsigned i = c->next + 1; i < c->sent->len; i++)
-                        take_back(d, c->sent->pdata[i]);
-                domus_domain_save_status(d);
-                domus_domain_job_finish_call(job, own);
+                fail_attach(job, own);
                 return;
         }
         domus_domain_save_status(d);
-        domus_domain_emit(d, DOMUS_EVENT_DEVICE_ADDED, 0, alias);
-        c->next++;
-        plug_next(job);
+        for (unsigned i = 0; i < c->sent->len; i++)
+                domus_domain_emit(d, DOMUS_EVENT_DEVICE_ADDED, 0, c->sent->pdata[i]);
+        finish_change(job);
 }
 
-/* Only now: the VM, and with it the guest, would wait for a server that is not there. */
-static void on_ready(const GError *error, gpointer opaque)
+/* All or none: the guest sees nothing of a bus whose device is refused. */
+static void plug(DomusDomainJob *job)
 {
-        DomusDomainJob *job = opaque;
         Change *c = job->data;
-        g_autoptr(DomusVmDevice) device = g_steal_pointer(&c->device);
-        sd_bus_message *m;
+        g_autoptr(GPtrArray) devices = g_steal_pointer(&c->devices);
+        sd_bus_message *m = domus_vm_message(job->domain->vm, VM_ADD_DEVICES);
 
-        if (error) {
-                on_plugged(NULL, error, job);
-                return;
-        }
-        m = domus_vm_message(job->domain->vm, VM_ADD_DEVICE);
-        if (m && domus_vm_device_append(device, m) < 0)
+        if (m && domus_vm_devices_append(devices, m) < 0)
                 m = sd_bus_message_unref(m);
         domus_vm_call(job->domain->vm, m, PLUG_SECONDS, on_plugged, job);
 }
 
-static void plug_next(DomusDomainJob *job)
+static void open_next(DomusDomainJob *job);
+
+static void on_ready(const GError *error, gpointer opaque)
+{
+        DomusDomainJob *job = opaque;
+        Change *c = job->data;
+
+        if (error) {
+                fail_attach(job, error);
+                return;
+        }
+        c->next++;
+        open_next(job);
+}
+
+/* The VM, and with it the guest, would wait for a server that is not there: so all of them are waited for before. */
+static void open_next(DomusDomainJob *job)
 {
         Change *c = job->data;
         DomusDomain *d = job->domain;
-        const char *alias;
-        GError *error = NULL;
+        g_autoptr(GError) error = NULL;
+        DomusVmDevice *device;
 
         if (c->next == c->sent->len) {
-                finish_change(job);
+                plug(job);
                 return;
         }
-        alias = c->sent->pdata[c->next];
-        c->log_start = d->log_path ? domus_log_size(d->log_path) : 0;
-        c->device = domus_device_open(d, d->live, alias, &error);
-        if (c->device) {
-                domus_qsd_when_ready(d, alias, c->log_start, on_ready, job);
+        device = domus_device_open(d, d->live, c->sent->pdata[c->next], &error);
+        if (!device) {
+                fail_attach(job, error);
                 return;
         }
-        on_plugged(NULL, error, job);
-        g_error_free(error);
+        g_ptr_array_add(c->devices, device);
+        domus_qsd_when_ready(d, c->sent->pdata[c->next], c->log_start, on_ready, job);
 }
 
 static void attach_live(DomusDomainJob *job)
@@ -181,7 +193,9 @@ static void attach_live(DomusDomainJob *job)
         }
         domus_domain_def_assign_aliases(d->live);
         c->sent = list_new(d->live, known);
-        plug_next(job);
+        c->devices = domus_vm_devices_new();
+        c->log_start = d->log_path ? domus_log_size(d->log_path) : 0;
+        open_next(job);
 }
 
 static void run_attach(DomusJob *j)

@@ -163,16 +163,21 @@ static int add_device(struct vm *vm, sd_bus_message *m)
         return r;
 }
 
+static int add_devices(struct vm *vm, sd_bus_message *m)
+{
+        int r = sd_bus_message_enter_container(m, 'a', "a{sv}");
+
+        while (r >= 0 && sd_bus_message_at_end(m, false) == 0)
+                r = add_device(vm, m);
+        return r < 0 ? r : sd_bus_message_exit_container(m);
+}
+
 static int read_devices(struct vm *vm, sd_bus_message *m)
 {
         int r = sd_bus_message_enter_container(m, 'v', "aa{sv}");
 
         if (r >= 0)
-                r = sd_bus_message_enter_container(m, 'a', "a{sv}");
-        while (r >= 0 && sd_bus_message_at_end(m, false) == 0)
-                r = add_device(vm, m);
-        if (r >= 0)
-                r = sd_bus_message_exit_container(m);
+                r = add_devices(vm, m);
         return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
@@ -327,13 +332,13 @@ static int on_set_action(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return sd_bus_reply_method_return(m, "");
 }
 
-static int on_add_device(sd_bus_message *m, void *userdata, sd_bus_error *error)
+static int on_add_devices(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         struct vm *vm = userdata;
 
         if (behaves(vm, "refuse-device"))
                 return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, "slot: the guest is full");
-        if (add_device(vm, m) < 0)
+        if (add_devices(vm, m) < 0)
                 return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, "id: taken or missing");
         return sd_bus_reply_method_return(m, "");
 }
@@ -410,7 +415,7 @@ static const sd_bus_vtable vtable[] = {
         SD_BUS_METHOD(VM_POWER_BUTTON, "", "", on_power_button, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD(VM_QUIT, "", "", on_quit, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD(VM_SET_ACTION, "ss", "", on_set_action, SD_BUS_VTABLE_UNPRIVILEGED),
-        SD_BUS_METHOD(VM_ADD_DEVICE, "a{sv}", "", on_add_device, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD(VM_ADD_DEVICES, "aa{sv}", "", on_add_devices, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD(VM_REMOVE_DEVICE, "s", "", on_remove_device, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD(VM_SET_DEVICE, "sa{sv}", "", on_set_device, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD(VM_GET_DEVICE_STATS, "s", "a{sv}", on_get_device_stats, SD_BUS_VTABLE_UNPRIVILEGED),

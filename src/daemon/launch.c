@@ -245,10 +245,8 @@ static int append_devices(sd_bus_message *m, const GPtrArray *devices)
         if (r >= 0)
                 r = sd_bus_message_open_container(m, 'v', "aa{sv}");
         if (r >= 0)
-                r = sd_bus_message_open_container(m, 'a', "a{sv}");
-        for (unsigned i = 0; r >= 0 && i < devices->len; i++)
-                r = domus_vm_device_append(devices->pdata[i], m);
-        for (unsigned i = 0; r >= 0 && i < 3; i++)
+                r = domus_vm_devices_append(devices, m);
+        for (unsigned i = 0; r >= 0 && i < 2; i++)
                 r = sd_bus_message_close_container(m);
         return r;
 }

@@ -207,6 +207,22 @@ static void test_refused_attach(Fixture *f, gconstpointer unused)
         assert_events(f, "");
 }
 
+/* What was added for a device goes with it: here the controller, which the VM is not told of. */
+static void test_failed_attach(Fixture *f, gconstpointer unused)
+{
+        DomusDomain *d = define(f, "a", "x", "");
+        g_autofree char *dir = disk(f->dir, "sda", "<shareable/>"), *good = disk(f->image, "sda", ""), *before = NULL, *after = NULL;
+
+        OK(f, domus_domain_start, d, 0);
+        before = domus_domain_xml(d, 0, NULL);
+        FAILS(f, DOMUS_ERROR_SYSTEM, "Is a directory", domus_domain_attach_device, d, dir, VIR_DOMAIN_AFFECT_LIVE);
+        after = domus_domain_xml(d, 0, NULL);
+        g_assert_cmpstr(after, ==, before);
+        assert_events(f, "");
+        OK(f, domus_domain_attach_device, d, good, VIR_DOMAIN_AFFECT_LIVE); /* the VM would refuse a second controller of that name */
+        assert_events(f, "added:scsi0 added:scsi0-0-0-0 ");
+}
+
 /* The guest does not let go: the call ends all the same, and the device stays. */
 static void test_kept(Fixture *f, gconstpointer unused)
 {
@@ -298,6 +314,7 @@ int main(int argc, char **argv)
         TEST("locks", test_locks);
         TEST("attach", test_attach);
         TEST("refused-attach", test_refused_attach);
+        TEST("failed-attach", test_failed_attach);
         TEST("kept", test_kept);
         TEST("media", test_media);
         TEST("io-error", test_io_error);

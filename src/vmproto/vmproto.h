@@ -38,7 +38,7 @@
  * GetStats  ""      -> "a{sv}" VM_STATS_*
  *
  * Devices (see below for what a device is):
- * AddDevice "a{sv}" -> ""      plugs one in; a running guest is told
+ * AddDevices "aa{sv}" -> ""    plugs them in, buses before what is plugged into them; a running guest is told when all are there. If one is refused, none is
  * RemoveDevice "s"  -> ""      by id: asks the guest to let go of it, or, where no guest runs or the device has no guest-visible plug, removes it
  *                              at once. The end of the removal is the signal DeviceRemoved; a guest may never get there
  * SetDevice "sa{sv}" -> ""     by id: changes some properties while the VM runs; the others stay. VM_ERROR_NO_DEVICE, VM_ERROR_NO_PROPERTY
@@ -63,7 +63,7 @@
 #define VM_SET_ACTION "SetAction"
 #define VM_GET_STATUS "GetStatus"
 #define VM_GET_STATS "GetStats"
-#define VM_ADD_DEVICE "AddDevice"
+#define VM_ADD_DEVICES "AddDevices"
 #define VM_REMOVE_DEVICE "RemoveDevice"
 #define VM_SET_DEVICE "SetDevice"
 #define VM_GET_DEVICE_STATS "GetDeviceStats"

@@ -61,14 +61,19 @@ def test_hotplug(start):
     assert 0.6 < took < 2, took
 
     # What is wrong is named, nothing is left behind.
-    refused(vm, "device 'rng0': there is a device with this id already", 'AddDevice', rng('rng0', slot=U32(9)))
-    refused(vm, "device 'x': PCI slot 4 is taken", 'AddDevice', rng('x', slot=U32(4)))
-    refused(vm, "device 'x': there is no PCI slot 32", 'AddDevice', rng('x', slot=U32(32)))
+    refused(vm, "device 'rng0': there is a device with this id already", 'AddDevices', [rng('rng0', slot=U32(9))])
+    refused(vm, "device 'x': PCI slot 4 is taken", 'AddDevices', [rng('x', slot=U32(4))])
+    refused(vm, "device 'x': there is no PCI slot 32", 'AddDevices', [rng('x', slot=U32(32))])
     with open('/dev/urandom', 'rb') as source:
-        assert refused(vm, "device 'x': unknown property 'colour'", 'AddDevice', rng('x', fd=Fd(source.fileno()), colour='red')).endswith('NoProperty')
-        refused(vm, "device 'x': there is no driver 'virtio-hamster'", 'AddDevice', {'driver': 'virtio-hamster', 'id': 'x', 'fd': Fd(source.fileno())})
-    refused(vm, "'rate-period'", 'AddDevice', rng('x', rate_period=U32(0)))
-    refused(vm, "needs a 'driver'", 'AddDevice', {'id': 'x'})
+        assert refused(vm, "device 'x': unknown property 'colour'", 'AddDevices', [rng('x', fd=Fd(source.fileno()), colour='red')]).endswith('NoProperty')
+        refused(vm, "device 'x': there is no driver 'virtio-hamster'", 'AddDevices', [{'driver': 'virtio-hamster', 'id': 'x', 'fd': Fd(source.fileno())}])
+    refused(vm, "'rate-period'", 'AddDevices', [rng('x', rate_period=U32(0))])
+    refused(vm, "needs a 'driver'", 'AddDevices', [{'id': 'x'}])
+    # Of several, none comes when one is refused, and the guest hears of none.
+    bus = {'driver': 'virtio-scsi', 'id': 'scsi0', 'slot': U32(9)}
+    refused(vm, "device 'disk0': ", 'AddDevices', [bus, {'driver': 'scsi-disk', 'id': 'disk0', 'bus': 'scsi0'}])
+    assert refused(vm, "'scsi0'", 'GetDeviceStats', 'scsi0').endswith('NoDevice')
+    vm.shell('echo 1 >/sys/bus/pci/rescan; [ ! -e /sys/bus/pci/devices/0000:00:09.0 ]')
     assert refused(vm, "device 'y': there is no such device", 'RemoveDevice', 'y').endswith('NoDevice')
     assert refused(vm, "'y'", 'GetDeviceStats', 'y').endswith('NoDevice')
     assert refused(vm, "device 'rng0'", 'SetDevice', 'rng0', {'rate-bytes': 1}).endswith('NoProperty')
@@ -131,7 +136,7 @@ def test_disks(start):
         image.truncate(64 << 20)
         image.write(b'first sector')
         image.flush()
-        vm.call('AddDevice', disk('disk0', image.fileno(), slot=U32(6), serial='domus-disk-0'))
+        vm.call('AddDevices', [disk('disk0', image.fileno(), slot=U32(6), serial='domus-disk-0')])
         vm.shell('while [ ! -b /dev/vda ]; do usleep 50000; done')
         assert vm.shell('cat /sys/block/vda/size /sys/block/vda/serial').split() == ['131072', 'domus-disk-0']
         assert vm.shell('head -c 12 /dev/vda') == 'first sector'
@@ -149,7 +154,7 @@ def test_disks(start):
             vm.wait_signal('DeviceRemoved', 'disk0')
             vm.shell('while [ -b /dev/vda ]; do usleep 50000; done; wait')
             check_descriptors(vm, before)
-            vm.call('AddDevice', disk('disk0', image.fileno(), slot=U32(6 + i)))
+            vm.call('AddDevices', [disk('disk0', image.fileno(), slot=U32(6 + i))])
             vm.shell('while [ ! -b /dev/vda ]; do usleep 50000; done')
         # The image grows.
         image.truncate(80 << 20)
@@ -168,8 +173,8 @@ def test_scsi(start):
         image.truncate(32 << 20)
         medium.write(b'a medium' + bytes((1 << 20) - 8))
         medium.flush()
-        refused(vm, "there is no SCSI controller 'scsi1'", 'AddDevice', {'driver': 'scsi-disk', 'id': 'disk0', 'bus': 'scsi1', 'fd': Fd(image.fileno())})
-        vm.call('AddDevice', {'driver': 'scsi-disk', 'id': 'disk0', 'bus': 'scsi0', 'target': U32(2), 'fd': Fd(image.fileno())})
+        refused(vm, "there is no SCSI controller 'scsi1'", 'AddDevices', [{'driver': 'scsi-disk', 'id': 'disk0', 'bus': 'scsi1', 'fd': Fd(image.fileno())}])
+        vm.call('AddDevices', [{'driver': 'scsi-disk', 'id': 'disk0', 'bus': 'scsi0', 'target': U32(2), 'fd': Fd(image.fileno())}])
         vm.shell('while [ ! -b /dev/sda ]; do usleep 50000; done')
         vm.shell('dd if=/dev/urandom of=/dev/sda bs=64k count=100 conv=fsync 2>/dev/null')
         refused(vm, "device 'scsi0': device 'cd0' is connected to it", 'RemoveDevice', 'scsi0')
@@ -181,7 +186,7 @@ def test_scsi(start):
         vm.shell('i=0; while [ "$(head -c 8 /dev/sr0 2>/dev/null)" != "a medium" ]; do usleep 50000; done')
         vm.call('SetDevice', 'cd0', {'eject': True, 'force': True})
         vm.shell('while head -c 8 /dev/sr0 >/dev/null 2>&1; do usleep 50000; done')
-        vm.call('AddDevice', {'driver': 'scsi-disk', 'id': 'disk1', 'bus': 'scsi0', 'target': U32(1), 'fd': Fd(image.fileno())})
+        vm.call('AddDevices', [{'driver': 'scsi-disk', 'id': 'disk1', 'bus': 'scsi0', 'target': U32(1), 'fd': Fd(image.fileno())}])
         vm.shell('while [ ! -b /dev/sda ]; do usleep 50000; done')
         # By the guest's own will, so that nobody is asked about what is connected.
         vm.shell('echo 0 >/sys/bus/pci/slots/3/power')
@@ -198,7 +203,7 @@ def test_no_acpi(start):
     vm.remove('early')
     vm.wait_signal('DeviceRemoved', 'early')
     vm.call('Start', True)
-    refused(vm, "device 'x': the machine has no ACPI", 'AddDevice', rng('x'))
+    refused(vm, "device 'x': the machine has no ACPI", 'AddDevices', [rng('x')])
     refused(vm, "device 'rng0': the machine has no ACPI", 'RemoveDevice', 'rng0')
     assert vm.close() == 0
 

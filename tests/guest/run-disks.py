@@ -242,7 +242,7 @@ def test_scsi(start):
         vm = start(cpus=2, devices=[{'driver': 'virtio-scsi', 'id': 'scsi0', 'slot': U32(5)}, {'driver': 'scsi-cd', 'id': 'cd', 'bus': 'scsi0', 'target': U32(1)}])
         boot(vm)
         assert vm.shell('cat /sys/block/sr0/device/vendor').strip() == 'DOMUS'
-        vm.call('AddDevice', image.disk('sda', 'scsi-disk', bus='scsi0', target=U32(3), lun=U32(2), serial='s-1', discard=True))
+        vm.call('AddDevices', [image.disk('sda', 'scsi-disk', bus='scsi0', target=U32(3), lun=U32(2), serial='s-1', discard=True)])
         vm.shell('while [ ! -b /dev/sda ]; do usleep 50000; done')
         work(vm, '/opt/mkfs.ext4 -q /dev/sda && mount -t ext4 /dev/sda /mnt && dd if=/dev/urandom of=/tmp/d bs=1M count=30 2>/dev/null && cp /tmp/d /mnt/d && '
                  'umount /mnt && echo 3 >/proc/sys/vm/drop_caches && mount -t ext4 /dev/sda /mnt && cmp /tmp/d /mnt/d && umount /mnt')
@@ -253,7 +253,7 @@ def test_scsi(start):
             vm.remove('sda')
             vm.wait_signal('DeviceRemoved', 'sda')
             vm.shell('while [ -b /dev/sda ]; do usleep 50000; done')
-            vm.call('AddDevice', image.disk('sda', 'scsi-disk', bus='scsi0', target=U32(3), lun=U32(2)))
+            vm.call('AddDevices', [image.disk('sda', 'scsi-disk', bus='scsi0', target=U32(3), lun=U32(2))])
             vm.shell('while [ ! -b /dev/sda ]; do usleep 50000; done')
         if shutil.which('xorriso'):
             change_cds(vm, d)
@@ -294,7 +294,7 @@ def test_hotplug(start):
             vm.remove('disk')
             vm.wait_signal('DeviceRemoved', 'disk', timeout=60)
             vm.shell('while [ -b /dev/vda ]; do usleep 50000; done')
-            vm.call('AddDevice', image.disk(slot=U32(6)))
+            vm.call('AddDevices', [image.disk(slot=U32(6))])
             vm.shell('while [ ! -b /dev/vda ]; do usleep 50000; done')
         dmesg = vm.shell('dmesg')
         assert 'BUG' not in dmesg and 'Oops' not in dmesg, dmesg

@@ -116,10 +116,10 @@ class VM:
         return {k: self._value(fds, v) for k, v in d.items()}
 
     def call(self, method, *args, timeout=60000):
-        """Strings, and dictionaries as a{sv}. The result, if there is one."""
+        """Strings, dictionaries as a{sv}, lists of them. The result, if there is one."""
         fds = Gio.UnixFDList()
-        types = '(' + ''.join('a{sv}' if isinstance(a, dict) else 'b' if isinstance(a, bool) else 's' for a in args) + ')'
-        values = tuple(self._dict(fds, a) if isinstance(a, dict) else a for a in args)
+        types = '(' + ''.join('aa{sv}' if isinstance(a, list) else 'a{sv}' if isinstance(a, dict) else 'b' if isinstance(a, bool) else 's' for a in args) + ')'
+        values = tuple(self._dict(fds, a) if isinstance(a, dict) else [self._dict(fds, d) for d in a] if isinstance(a, list) else a for a in args)
         try:
             reply, _ = self.bus.call_with_unix_fd_list_sync(None, PATH, INTERFACE, method, GLib.Variant(types, values), None, Gio.DBusCallFlags.NONE,
                                                             timeout, fds, None)
@@ -129,7 +129,7 @@ class VM:
         return result[0] if result else None
 
     def add(self, driver, id, **props):
-        self.call('AddDevice', {'driver': driver, 'id': id, **{k.replace('_', '-'): v for k, v in props.items()}})
+        self.call('AddDevices', [{'driver': driver, 'id': id, **{k.replace('_', '-'): v for k, v in props.items()}}])
 
     def remove(self, id):
         self.call('RemoveDevice', id)

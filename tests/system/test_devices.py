@@ -127,6 +127,27 @@ def test_missing_image(conn, echo_xml):
 
 
 @domus
+def test_failed_attach(conn, echo_xml, image, guests, virsh):
+    """It leaves nothing: not the controller that the disk would have needed, in the document or in the VM."""
+    held = image('held')
+    conn.defineXML(echo_xml('holder', devices="<console type='pty'/>" + disk_xml(held, 'vda'))).create()
+    dom = conn.defineXML(echo_xml('dev', devices="<console type='pty'/>" + disk_xml(image('own'), 'vda')))
+    dom.create()
+    live, config = dom.XMLDesc(), dom.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    # The daemon cannot open the one, the server of images that are not raw the other.
+    failed = virsh('attach-disk', 'dev', held, 'sda', '--targetbus', 'scsi', '--subdriver', 'raw', '--persistent', '--live', ok=False)
+    assert "in use by domain 'holder'" in failed.stderr
+    odd = guests.write('odd.vhdx', b'vhdxfile' + bytes(1 << 20))
+    failed = virsh('attach-disk', 'dev', odd, 'sda', '--targetbus', 'scsi', '--subdriver', 'vhdx', '--persistent', '--live', ok=False)
+    assert "cannot open the image of disk 'sda'" in failed.stderr
+    assert (dom.XMLDesc(), dom.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)) == (live, config)
+    raises(libvirt.VIR_ERR_DEVICE_MISSING, dom.detachDeviceAlias, 'scsi0')
+    # A controller that was left in the VM would be in the way of this one.
+    dom.attachDevice(disk_xml(image('good'), 'sda', bus='scsi'))
+    assert dom.blockStats('sda')
+
+
+@domus
 def test_daemon_restart(own_daemon, echo_xml, image):
     """Another daemon finds the devices of a running guest as they are."""
     conn = own_daemon.open()

@@ -90,10 +90,17 @@ int machine_exit_code(const struct machine *m); /* (value << 1) | 1 as QEMU's is
 /* Input for serial port n; returns how many bytes were taken (the FIFO may be full: try again after serial_ready). */
 size_t machine_serial_input(struct machine *m, unsigned n, const uint8_t *buf, size_t len);
 
+/* A device to plug in; all of it borrowed. What of props was not taken stays there. */
+struct machine_new_plug {
+        const char *driver, *id;
+        int slot;             /* PCI slot; -1: the first free one, or not a PCI device */
+        struct props *props;
+};
+
 /* Devices that the user chooses (bus/plug.h). On failure *ret_error is a malloced sentence that names the device and what is wrong.
- * Plugs one in; slot: PCI slot, -1: the first free one, or not a PCI device. A guest that runs is told. What of props was not taken (all of it after a failure) stays there. -EEXIST: the id
- * is taken; -EBUSY: the slot is; -EOPNOTSUPP: a guest without ACPI cannot be told; -ENOENT: a property is unknown. */
-int machine_plug(struct machine *m, const char *driver, const char *id, int slot, struct props *props, char **ret_error);
+ * Plugs in all of them in that order, or none: a guest that runs is told when they are all there. -EEXIST: an id is taken; -EBUSY: a slot is; -EOPNOTSUPP: a guest without ACPI cannot be
+ * told; -ENOENT: a property is unknown. */
+int machine_plug(struct machine *m, const struct machine_new_plug *list, size_t n, char **ret_error);
 /* Asks the guest to let go of a PCI device; anything else, and what no guest uses, goes at once. PLUG_EVENT_RELEASED follows, or never if the guest does not want to; it can be asked again.
  * -ENODEV: there is none; -EBUSY: another one is connected to it; -EOPNOTSUPP: no ACPI. */
 int machine_unplug(struct machine *m, const char *id, char **ret_error);

@@ -209,13 +209,12 @@ static bool guest_runs(const struct machine *m)
 
 static int make(struct machine *m, const struct plug_driver *driver, struct machine_plug *p, int slot, struct props *props, char **ret_error)
 {
-        bool announce = guest_runs(m) && driver->pci;
         const char *left;
         int r;
 
         if (find(m, p->id))
                 return plug_fail(ret_error, -EEXIST, "there is a device with this id already");
-        if (announce && !m->pci_hotplug)
+        if (guest_runs(m) && driver->pci && !m->pci_hotplug)
                 return plug_fail(ret_error, -EOPNOTSUPP, "the machine has no ACPI, so the guest cannot be told of a new PCI device");
         r = choose_slot(m, driver, &slot, ret_error);
         if (r == 0)
@@ -225,11 +224,7 @@ static int make(struct machine *m, const struct plug_driver *driver, struct mach
         p->plug->id = p->id;
         p->plug->machine_data = p;
         left = props_left(props);
-        if (left)
-                return plug_fail(ret_error, -ENOENT, "unknown property '%s'", left);
-        if (announce)
-                pci_hotplug_filled(m->pci_hotplug, (unsigned)slot);
-        return 0;
+        return left ? plug_fail(ret_error, -ENOENT, "unknown property '%s'", left) : 0;
 }
 
 /* Puts the device's id before the sentence. */
@@ -244,27 +239,61 @@ static int name_device(int r, const char *id, char **ret_error)
         return r;
 }
 
-int machine_plug(struct machine *m, const char *driver_name, const char *id, int slot, struct props *props, char **ret_error)
+/* At the end of the list. */
+static int add(struct machine *m, const struct machine_new_plug *new, char **ret_error)
 {
-        const struct plug_driver *driver = find_driver(driver_name);
+        const struct plug_driver *driver = find_driver(new->driver);
         struct machine_plug *p;
         int r;
 
-        *ret_error = NULL;
         if (!driver)
-                return name_device(plug_fail(ret_error, -EINVAL, "there is no driver '%s'", driver_name), id, ret_error);
+                return plug_fail(ret_error, -EINVAL, "there is no driver '%s'", new->driver);
         p = calloc(1, sizeof(*p));
-        if (!p || !(p->id = strdup(id))) {
+        if (!p || !(p->id = strdup(new->id))) {
                 free(p);
-                return name_device(-ENOMEM, id, ret_error);
+                return -ENOMEM;
         }
-        lock(m);
         list_append(&m->plugs, &p->list);
-        r = make(m, driver, p, slot, props, ret_error);
+        r = make(m, driver, p, new->slot, new->props, ret_error);
         if (r < 0)
                 remove_plug(p);
+        return r;
+}
+
+static void announce_last(struct machine *m, size_t n)
+{
+        struct list *l = &m->plugs;
+
+        while (n-- > 0) {
+                const struct plug *plug = list_entry(l->prev, struct machine_plug, list)->plug;
+
+                if (plug->pci_slot >= 0)
+                        pci_hotplug_filled(m->pci_hotplug, (unsigned)plug->pci_slot);
+                l = l->prev;
+        }
+}
+
+static void remove_last(struct machine *m, size_t n)
+{
+        while (n-- > 0)
+                remove_plug(list_entry(m->plugs.prev, struct machine_plug, list));
+}
+
+int machine_plug(struct machine *m, const struct machine_new_plug *list, size_t n, char **ret_error)
+{
+        size_t made = 0;
+        int r = 0;
+
+        *ret_error = NULL;
+        lock(m);
+        while (made < n && (r = add(m, &list[made], ret_error)) == 0)
+                made++;
+        if (r < 0)
+                remove_last(m, made);
+        else if (guest_runs(m))
+                announce_last(m, n);
         unlock(m);
-        return name_device(r, id, ret_error);
+        return r < 0 ? name_device(r, list[made].id, ret_error) : 0;
 }
 
 /* --- Unplugging -------------------------------------------------------------------------------------------------------------------------- */

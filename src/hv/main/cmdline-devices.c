@@ -325,7 +325,7 @@ int cmdline_devices_plug(struct cmdline_devices *devices, struct machine *m)
         for (unsigned i = 0; i < devices->n; i++) {
                 struct cmdline_device *d = &devices->list[i];
                 char *error;
-                int r = machine_plug(m, d->driver, d->id, d->slot, &d->props, &error);
+                int r = machine_plug(m, &(struct machine_new_plug){ d->driver, d->id, d->slot, &d->props }, 1, &error);
 
                 if (r < 0) {
                         complain("%s", error);

@@ -268,7 +268,7 @@ const sd_bus_vtable serve_vtable[] = {
         METHOD(VM_SET_ACTION, "ss", "", method_set_action),
         METHOD(VM_GET_STATUS, "", "a{sv}", method_get_status),
         METHOD(VM_GET_STATS, "", "a{sv}", method_get_stats),
-        METHOD(VM_ADD_DEVICE, "a{sv}", "", serve_add_device),
+        METHOD(VM_ADD_DEVICES, "aa{sv}", "", serve_add_devices),
         METHOD(VM_REMOVE_DEVICE, "s", "", serve_remove_device),
         METHOD(VM_SET_DEVICE, "sa{sv}", "", serve_set_device),
         METHOD(VM_GET_DEVICE_STATS, "s", "a{sv}", serve_get_device_stats),

@@ -228,23 +228,22 @@ static int fail(int r, char *why, sd_bus_error *error)
         return r;
 }
 
-static int plug(struct serve_device *d, struct machine *machine, sd_bus_error *error)
-{
-        char *why;
-        int r = machine_plug(machine, d->driver, d->id, d->slot, &d->props, &why);
-
-        return r < 0 ? fail(r, why, error) : 0;
-}
-
 int serve_devices_plug(struct serve_devices *devices, struct machine *machine, sd_bus_error *error)
 {
-        for (size_t i = 0; i < devices->n; i++) {
-                int r = plug(&devices->list[i], machine, error);
+        struct machine_new_plug *list = calloc(devices->n ? devices->n : 1, sizeof(*list));
+        char *why;
+        int r;
 
-                if (r < 0)
-                        return r;
+        if (!list)
+                return -ENOMEM;
+        for (size_t i = 0; i < devices->n; i++) {
+                struct serve_device *d = &devices->list[i];
+
+                list[i] = (struct machine_new_plug){ d->driver, d->id, d->slot, &d->props };
         }
-        return 0;
+        r = machine_plug(machine, list, devices->n, &why);
+        free(list);
+        return r < 0 ? fail(r, why, error) : 0;
 }
 
 /* --- Methods ------------------------------------------------------------------------------------------------------------------------------ */
@@ -261,19 +260,19 @@ static int bad_dictionary(int r, sd_bus_error *error)
         return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS, "the device's properties cannot be read: %s", strerror(-r));
 }
 
-int serve_add_device(sd_bus_message *m, void *userdata, sd_bus_error *error)
+int serve_add_devices(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
         struct server *s = userdata;
-        struct serve_device d = { .slot = -1 };
+        struct serve_devices devices = { 0 };
         int r = check_machine(s, error);
 
         if (r < 0)
                 return r;
-        r = device_read(m, &d);
-        r = r < 0 ? bad_dictionary(r, error) : plug(&d, s->machine, error);
-        if (r >= 0)
-                log_info("device '%s' (%s) was plugged in", d.id, d.driver);
-        device_finish(&d);
+        r = serve_devices_read(m, &devices);
+        r = r < 0 ? bad_dictionary(r, error) : serve_devices_plug(&devices, s->machine, error);
+        for (size_t i = 0; r >= 0 && i < devices.n; i++)
+                log_info("device '%s' (%s) was plugged in", devices.list[i].id, devices.list[i].driver);
+        serve_devices_finish(&devices);
         return r < 0 ? r : sd_bus_reply_method_return(m, NULL);
 }
 

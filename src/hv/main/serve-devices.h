@@ -24,14 +24,14 @@ struct serve_devices {
 /* The value of Configure's field: an array of dictionaries. */
 int serve_devices_read(sd_bus_message *m, void *ret);
 void serve_devices_finish(struct serve_devices *devices);
-/* Plugs all into the machine that was just made; fills error. */
+/* Plugs all in, or none; fills error. */
 int serve_devices_plug(struct serve_devices *devices, struct machine *machine, sd_bus_error *error);
 
 /* What a plugged device said, for struct machine_config; opaque: struct server. */
 void serve_plug_event(struct machine *m, const char *id, enum plug_event event, uint64_t value, const char *text, void *opaque);
 
 /* The methods of the same names. */
-int serve_add_device(sd_bus_message *m, void *userdata, sd_bus_error *error);
+int serve_add_devices(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int serve_remove_device(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int serve_set_device(sd_bus_message *m, void *userdata, sd_bus_error *error);
 int serve_get_device_stats(sd_bus_message *m, void *userdata, sd_bus_error *error);
