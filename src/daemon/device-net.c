@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Network interfaces: tap devices from the networks, or passt, which speaks for the guest as an ordinary process of the host does. */
+/* Network interfaces: tap devices from the networks, or passt. */
 
 #include "daemon/device.h"
 
@@ -28,47 +28,6 @@ static DomusVmDevice *describe(const DomusDevice *d, unsigned mtu)
 
 /* --- passt --- */
 
-static void add_option(GPtrArray *argv, const char *option, const char *value)
-{
-        if (!value)
-                return;
-        g_ptr_array_add(argv, g_strdup(option));
-        g_ptr_array_add(argv, g_strdup(value));
-}
-
-static void add_addresses(GPtrArray *argv, const DomusInterface *i)
-{
-        g_autofree char *prefix = g_strdup_printf("%u", i->ip4_prefix);
-
-        add_option(argv, "--interface", i->dev);
-        add_option(argv, "--address", i->ip4);
-        add_option(argv, "--netmask", i->ip4 && i->ip4_prefix ? prefix : NULL);
-        add_option(argv, "--address", i->ip6);
-}
-
-static void add_forwards(GPtrArray *argv, const DomusInterface *i)
-{
-        g_auto(GStrv) forwards = g_strsplit(i->forwards ? i->forwards : "", "\n", -1);
-
-        for (char **f = forwards; *f; f++)
-                if (**f)
-                        add_option(argv, g_str_has_prefix(*f, "tcp ") ? "--tcp-ports" : "--udp-ports", *f + strlen("tcp "));
-}
-
-/* It ends by itself when the VM closes the socket. */
-static bool run_passt(DomusDomain *d, const DomusDevice *device, int fd, GError **error)
-{
-        g_autoptr(GPtrArray) argv = g_ptr_array_new_with_free_func(g_free);
-        static const char *const fixed[] = { "passt", "--foreground", "--quiet", "--stderr", "--fd", "3" };
-
-        for (unsigned i = 0; i < G_N_ELEMENTS(fixed); i++)
-                g_ptr_array_add(argv, g_strdup(fixed[i]));
-        add_addresses(argv, &device->interface);
-        add_forwards(argv, &device->interface);
-        g_ptr_array_add(argv, NULL);
-        return domus_device_run_child(d, device->alias, (const char *const *)argv->pdata, &fd, 1, error) > 0;
-}
-
 /* passt drops what a full socket does not take, and the guest's TCP has to notice. The kernel may allow less. */
 static void enlarge_buffer(int fd)
 {
@@ -88,12 +47,7 @@ static DomusVmDevice *open_user(DomusDomain *d, const DomusDevice *device, GErro
                 return NULL;
         }
         enlarge_buffer(pair[1]);
-        if (!run_passt(d, device, pair[1], error)) {
-                fd_close(pair[0]);
-                fd_close(pair[1]);
-                return NULL;
-        }
-        fd_close(pair[1]);
+        domus_passt_start(d, device, pair[1]);
         vm = describe(device, device->interface.mtu);
         domus_vm_device_fd(vm, VM_PROP_PASST, pair[0]);
         return vm;
@@ -162,6 +116,7 @@ void domus_device_release_interface(DomusDomain *d, const DomusDevice *device)
 {
         const DomusDomainHooks *hooks = &d->manager->hooks;
 
+        g_hash_table_remove(d->passts, device->alias);
         if (g_hash_table_remove(d->taps, device->alias) && hooks->release_tap)
                 hooks->release_tap(hooks->net_opaque, &device->interface);
 }

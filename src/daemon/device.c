@@ -144,6 +144,14 @@ DomusVmDevice *domus_device_open(DomusDomain *d, DomusDomainDef *def, const char
         return vm;
 }
 
+void domus_device_when_ready(DomusDomain *d, const char *alias, off_t log_start, DomusQmpReply done, gpointer opaque)
+{
+        if (domus_domain_def_device_by_alias(d->live, alias)->kind == DOMUS_DEVICE_INTERFACE)
+                domus_passt_when_ready(d, alias, done, opaque);
+        else
+                domus_qsd_when_ready(d, alias, log_start, done, opaque);
+}
+
 void domus_device_release(DomusDomain *d, const DomusDevice *device)
 {
         if (kinds[device->kind].release)

@@ -16,6 +16,9 @@ DomusVmDevice *domus_device_open(DomusDomain *d, DomusDomainDef *def, const char
 /* All of d->live, buses first: DomusVmDevice *. A disk whose startupPolicy lets it be missing is removed from d->live. NULL on failure; nothing is
  * left behind then. */
 GPtrArray *domus_devices_open_all(DomusDomain *d, GError **error);
+/* Calls done, perhaps at once, when the program that serves the device is ready, or has failed; at once where there is none. log_start: where the lines of the domain's log begin in which it may
+ * have said why. */
+void domus_device_when_ready(DomusDomain *d, const char *alias, off_t log_start, DomusQmpReply done, gpointer opaque);
 /* Ends what was made for the device and is not a descriptor: the VM is gone, or has let go of it. */
 void domus_device_release(DomusDomain *d, const DomusDevice *device);
 /* The same for all of d->live. */
@@ -38,6 +41,19 @@ DomusVmDevice *domus_device_open_interface(DomusDomain *d, DomusDomainDef *def, 
 void domus_device_release_interface(DomusDomain *d, const DomusDevice *device);
 DomusVmDevice *domus_device_open_channel(DomusDomain *d, DomusDomainDef *def, const char *alias, GError **error);
 void domus_device_release_channel(DomusDomain *d, const DomusDevice *device);
+
+/* device-passt.c */
+
+/* Starts a passt for the interface, at once or when the ports that it forwards are free. fd: its end of the socket, taken over. */
+void domus_passt_start(DomusDomain *d, const DomusDevice *device, int fd);
+/* Calls done, perhaps at once, when the interface's passt serves, or cannot; at once for an interface without one. */
+void domus_passt_when_ready(DomusDomain *d, const char *alias, DomusQmpReply done, gpointer opaque);
+/* The same for the next one of the domain that does not serve yet. False: all do, and done is not called. */
+bool domus_passts_wait(DomusDomain *d, DomusQmpReply done, gpointer opaque);
+/* Who waits for one hears this. */
+void domus_passts_abort(DomusDomain *d, const GError *error);
+/* What d->passts has. */
+void domus_passt_free(gpointer passt);
 
 /* The image alone, as VM_PROP_FD or VM_PROP_VHOST_USER, for a drive that gets another medium. No property where there is no medium. */
 bool domus_device_open_image(DomusDomain *d, DomusDomainDef *def, const char *alias, DomusVmDevice *to, GError **error);

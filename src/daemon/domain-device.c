@@ -177,7 +177,7 @@ static void open_next(DomusDomainJob *job)
                 return;
         }
         g_ptr_array_add(c->devices, device);
-        domus_qsd_when_ready(d, c->sent->pdata[c->next], c->log_start, on_ready, job);
+        domus_device_when_ready(d, c->sent->pdata[c->next], c->log_start, on_ready, job);
 }
 
 static void attach_live(DomusDomainJob *job)

@@ -2,14 +2,17 @@
 
 /* Operations of a domain, as jobs of its queue. */
 
+#include "daemon/device.h"
 #include "daemon/domain-boot.h"
 
 static void interrupt(DomusJob *j)
 {
         DomusDomain *d = ((DomusDomainJob *)j)->domain;
-        g_autoptr(GError) error = g_error_new_literal(DOMUS_ERROR, DOMUS_ERROR_OPERATION_ABORTED, "the boot loader was interrupted");
+        g_autoptr(GError) boot = g_error_new_literal(DOMUS_ERROR, DOMUS_ERROR_OPERATION_ABORTED, "the boot loader was interrupted");
+        g_autoptr(GError) passt = g_error_new_literal(DOMUS_ERROR, DOMUS_ERROR_OPERATION_ABORTED, "the start of passt was interrupted");
 
-        domus_boot_abort(d, j, error);
+        domus_boot_abort(d, j, boot);
+        domus_passts_abort(d, passt);
         if (d->vm)
                 domus_vm_abort_calls(d->vm);
         if (d->removal_waiter == (DomusDomainJob *)j)

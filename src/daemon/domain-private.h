@@ -60,6 +60,7 @@ struct DomusDomain {
         GHashTable *taps;       /* aliases of the interfaces whose device was made */
         GHashTable *disk_paths; /* alias -> path of a disk of type volume */
         GHashTable *monitors;   /* alias -> connection to the disk's qemu-storage-daemon: device-qsd-control.c */
+        GHashTable *passts;     /* alias -> how the start of the interface's passt goes: device-passt.c */
         GPtrArray *ttys;        /* char *: the ptys' slave paths */
         char *log_path;
         off_t log_start;        /* where this run's lines begin */

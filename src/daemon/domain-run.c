@@ -358,7 +358,9 @@ static void on_exited(DomusVm *vm, gpointer opaque)
 {
         DomusDomain *d = opaque;
         int status = domus_vm_exit_status(vm);
+        g_autoptr(GError) gone = g_error_new_literal(DOMUS_ERROR, DOMUS_ERROR_INTERNAL, "domus-vm has exited");
 
+        domus_passts_abort(d, gone);
         if (!d->started) /* the start's run; its job must hear of it */
                 domus_boot_vm_gone(d);
         if (d->started && status == VM_EXIT_GUEST_SHUTOFF)

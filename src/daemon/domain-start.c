@@ -80,11 +80,33 @@ static void on_started(sd_bus_message *reply, const GError *error, gpointer opaq
         domus_domain_job_finish(job, NULL);
 }
 
+static void on_served(const GError *error, gpointer opaque);
+
+static void start_guest(DomusDomainJob *job)
+{
+        DomusDomain *d = job->domain;
+        sd_bus_message *m;
+
+        if (domus_passts_wait(d, on_served, job))
+                return;
+        m = domus_vm_message(d->vm, VM_START);
+        if (m && sd_bus_message_append(m, "b", !!(job->flags & VIR_DOMAIN_START_PAUSED)) < 0)
+                m = sd_bus_message_unref(m);
+        domus_vm_call(d->vm, m, START_SECONDS, on_started, job);
+}
+
+static void on_served(const GError *error, gpointer opaque)
+{
+        if (error)
+                fail_late(opaque, error);
+        else
+                start_guest(opaque);
+}
+
 static void on_configured(sd_bus_message *reply, const GError *error, gpointer opaque)
 {
         DomusDomainJob *job = opaque;
         DomusDomain *d = job->domain;
-        sd_bus_message *m;
 
         g_clear_pointer(&d->launch, domus_launch_free);
         if (error) {
@@ -93,10 +115,7 @@ static void on_configured(sd_bus_message *reply, const GError *error, gpointer o
                 fail_late(job, own);
                 return;
         }
-        m = domus_vm_message(d->vm, VM_START);
-        if (m && sd_bus_message_append(m, "b", !!(job->flags & VIR_DOMAIN_START_PAUSED)) < 0)
-                m = sd_bus_message_unref(m);
-        domus_vm_call(d->vm, m, START_SECONDS, on_started, job);
+        start_guest(job);
 }
 
 static void configure(DomusDomainJob *job)

@@ -26,6 +26,7 @@ void domus_domain_make_tables(DomusDomain *d)
 {
         d->disk_paths = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
         d->monitors = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, domus_qsd_monitor_free);
+        d->passts = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, domus_passt_free);
         d->taps = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         d->disk_errors = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 }
@@ -34,6 +35,7 @@ void domus_domain_clear_tables(DomusDomain *d)
 {
         g_clear_pointer(&d->disk_paths, g_hash_table_unref);
         g_clear_pointer(&d->monitors, g_hash_table_unref);
+        g_clear_pointer(&d->passts, g_hash_table_unref);
         g_clear_pointer(&d->taps, g_hash_table_unref);
         g_clear_pointer(&d->disk_errors, g_hash_table_unref);
 }

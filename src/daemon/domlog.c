@@ -125,6 +125,35 @@ char *domus_log_find_last(const char *path, off_t from, const char *prefix)
         return g_strdup(printable(g_strchomp(line)) + strlen(prefix));
 }
 
+static bool is_stamped(const char *line)
+{
+        const char *z = g_ascii_isdigit(*line) ? strstr(line, "Z ") : NULL;
+
+        return z && z - line < 32;
+}
+
+static bool begins_with_any(const char *line, const char *const *prefixes)
+{
+        for (; *prefixes; prefixes++)
+                if (g_str_has_prefix(line, *prefixes))
+                        return true;
+        return false;
+}
+
+char *domus_log_last_line_but(const char *path, off_t from, const char *const *prefixes)
+{
+        char text[TAIL_SIZE + 1];
+
+        if (!read_tail(path, from, text))
+                return NULL;
+        for (char *line = last_line(text); line[0]; line = last_line(text)) {
+                if (!is_stamped(line) && !begins_with_any(line, prefixes))
+                        return g_strdup(line);
+                *line = 0;
+        }
+        return NULL;
+}
+
 off_t domus_log_size(const char *path)
 {
         struct stat st;

@@ -17,4 +17,6 @@ char *domus_log_last_line(const char *path, off_t from);
 /* What follows the last occurrence of prefix in its line, of what was written at or after the offset, printable; NULL if there is none. g_free. */
 char *domus_log_find_last(const char *path, off_t from, const char *prefix);
 /* The file's size now; 0 if unknown. */
+/* The last line that is not blank, not of those who write the time before theirs, and does not begin with one of these (NULL-terminated); g_free. NULL: there is none. */
+char *domus_log_last_line_but(const char *path, off_t from, const char *const *prefixes);
 off_t domus_log_size(const char *path);
