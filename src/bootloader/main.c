@@ -169,6 +169,8 @@ int main(int argc, char **argv)
                 fputs("descriptors 3 (image), 4 (for the kernel) and 5 (for the initrd) must be open\n", stderr);
                 return 2;
         }
+        if (sandbox_end_with_caller() < 0)
+                return 1;
         r = source_open(&image, IMAGE_FD);
         if (r < 0) {
                 say(o.name, strerror(-r));

@@ -119,12 +119,19 @@ static int filter(bool socket)
         return r < 0 ? complain("no system call filter", -r) : 0;
 }
 
+int sandbox_end_with_caller(void)
+{
+        return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 ? complain("prctl", errno) : 0;
+}
+
 int sandbox_enter(const struct sandbox *s)
 {
         int r;
 
         close_range(INITRD_FD + 1, ~0u, 0);
         r = drop_user(s);
+        if (r >= 0)
+                r = sandbox_end_with_caller(); /* another user has to say it again */
         if (r >= 0)
                 r = limit();
         return r < 0 ? r : filter(s->socket);

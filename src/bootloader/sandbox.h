@@ -14,6 +14,9 @@ struct sandbox {
         bool socket; /* the image is read through one */
 };
 
+/* The answer is for the process that asked, and a server of the image may never give its part of it: with the end of the parent comes this one's. Negative errno, and a line to standard error. */
+int sandbox_end_with_caller(void);
+
 /* Before the first byte of an image is looked at: other descriptors closed, the user changed, memory, processor time and file sizes limited, and a system call
  * filter that knows no way to open, make or reach anything. Negative errno, and a line to standard error, if any of it fails. */
 int sandbox_enter(const struct sandbox *s);

@@ -5,6 +5,7 @@ import shutil
 import signal
 import struct
 import subprocess
+import sys
 
 import libvirt
 import pytest
@@ -262,3 +263,27 @@ def test_daemon_is_away(own_daemon, disk, closing, tmp_path):
 
 def libvirt_tty(dom):
     return harness.ET.fromstring(dom.XMLDesc()).find('devices/console').get('tty')
+
+
+CALLER = '''
+import os, signal, socket, subprocess, sys
+ours, image = socket.socketpair()
+out = os.memfd_create('out')
+server, *high = [os.dup2(fd, 20 + i) for i, fd in enumerate((ours.fileno(), image.fileno(), out, out))]
+for i, fd in enumerate(high):
+    os.dup2(fd, 3 + i)
+print(subprocess.Popen([sys.argv[1], '--name=vda'], close_fds=False).pid, flush=True)
+signal.pause()
+'''
+
+
+def test_ends_with_its_caller():
+    """One whose image's server does not answer does not stay behind when the daemon dies."""
+    caller = subprocess.Popen([sys.executable, '-c', CALLER, harness.BUILD / 'src/bootloader/domus-bootloader'], stdout=subprocess.PIPE, text=True)
+    status = harness.pathlib.Path(f'/proc/{int(caller.stdout.readline())}/status')
+    try:
+        wait_until(lambda: 'Name:\tdomus-bootloade' in (text := status.read_text()) and 'State:\tS' in text, what='the boot loader that waits')
+    finally:
+        caller.kill()
+        caller.wait()
+    wait_until(lambda: not status.exists() or 'State:\tZ' in status.read_text(), what='its end')
