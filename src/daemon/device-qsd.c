@@ -302,7 +302,7 @@ static bool spawn(DomusDomain *d, const char *alias, const DomusDisk *disk, cons
                         return false;
         }
         argv = make_arguments(d, disk, backing);
-        pid = domus_device_run_child(d, alias, (const char *const *)argv->pdata, fds, n_fds, error);
+        pid = domus_device_run_attended(d, alias, (const char *const *)argv->pdata, fds, n_fds, error);
         if (pid < 0)
                 return false;
         write_pid(d, alias, pid);

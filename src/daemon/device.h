@@ -26,6 +26,8 @@ void domus_devices_release_all(DomusDomain *d);
 
 /* Runs a program that serves the device, with fds (borrowed) as its descriptors 3, 4, ... and the domain's log as its output. Its number, or -1. */
 pid_t domus_device_run_child(DomusDomain *d, const char *alias, const char *const *argv, const int *fds, size_t n_fds, GError **error);
+/* The same by a process that ends the program when the VM ends, whether there is a daemon or not (domus-vm attend); it leads a process group that has the program. Nor does the program outlive it. */
+pid_t domus_device_run_attended(DomusDomain *d, const char *alias, const char *const *argv, const int *fds, size_t n_fds, GError **error);
 /* The one with that number, if it is ours, is about to be ended. */
 void domus_device_expect_end(DomusManager *m, pid_t pid);
 /* The manager goes, they go on. */

@@ -195,11 +195,23 @@ static bool make_run_dir(const char *dir, GError **error)
         return r == 0;
 }
 
+static bool make_alive(DomusLaunch *l, const char *dir, GError **error)
+{
+        int r = domus_vm_make_alive(dir);
+
+        if (r < 0) {
+                g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_SYSTEM, "cannot make '%s/" VM_ALIVE "': %s", dir, g_strerror(-r));
+                return false;
+        }
+        l->alive_fd = r;
+        return true;
+}
+
 static bool spawn(DomusDomain *d, const char *dir, int log_fd, GError **error)
 {
         const DomusManager *m = d->manager;
         DomusVmLaunch launch = {
-                .binary = m->paths.vmm_path, .dir = dir,        .log_fd = log_fd,
+                .binary = m->paths.vmm_path, .dir = dir,        .log_fd = log_fd, .alive_fd = d->launch->alive_fd,
                 .drop = m->drop_rights,      .uid = m->vmm_uid, .gid = m->vmm_gid,
         };
 
@@ -221,7 +233,7 @@ static bool prepare(DomusDomain *d, DomusDomainDef *def, GError **error)
         if (!d->launch)
                 return false;
         set_ttys(d);
-        if (!make_run_dir(dir, error))
+        if (!make_run_dir(dir, error) || !make_alive(d->launch, dir, error))
                 return false;
         log_fd = domus_log_open(d->manager->paths.log_dir, d->name, &d->log_path, error);
         if (log_fd < 0)

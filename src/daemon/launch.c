@@ -167,7 +167,7 @@ DomusLaunch *domus_launch_new(const DomusDomainDef *def, const DomusHost *host, 
 {
         g_autoptr(DomusLaunch) l = g_new0(DomusLaunch, 1);
 
-        l->kvm_fd = l->kernel_fd = l->initrd_fd = -1;
+        l->kvm_fd = l->kernel_fd = l->initrd_fd = l->alive_fd = -1;
         l->ptys = g_array_new(FALSE, FALSE, sizeof(DomusPty));
         g_array_set_clear_func(l->ptys, pty_clear);
         if (!choose_engine(l, def, host, error) || !check_emulator(def, vmm_path, error) ||
@@ -184,6 +184,7 @@ void domus_launch_free(DomusLaunch *l)
         fd_close(l->kvm_fd);
         fd_close(l->kernel_fd);
         fd_close(l->initrd_fd);
+        fd_close(l->alive_fd);
         g_free(l->cmdline);
         g_array_unref(l->ptys);
         if (l->devices)

@@ -17,6 +17,7 @@ typedef struct {
 typedef struct {
         const char *engine;           /* vmproto's word */
         int kvm_fd, kernel_fd, initrd_fd; /* -1: none */
+        int alive_fd;                 /* domus_vm_make_alive()'s; -1: not made yet */
         bool boot_loader;             /* the kernel comes from a disk, with this command line; it is found after this was made */
         char *cmdline;
         GArray *ptys;                 /* DomusPty, one per serial port */

@@ -31,6 +31,7 @@ typedef struct {
 typedef struct {
         const char *binary;  /* absolute path of domus-vm */
         const char *dir;     /* the VM's directory: exists, gets the control socket */
+        int alive_fd;        /* borrowed: domus_vm_make_alive()'s */
         int log_fd;          /* borrowed; also the process's standard output and error */
         bool drop;           /* run it as uid and gid */
         uid_t uid;

@@ -19,6 +19,7 @@
 /* Descriptors of the VM process. */
 #define CHILD_CONTROL 3
 #define CHILD_LOG 4
+#define CHILD_ALIVE 5
 
 /* Through /proc/self/fd, for sun_path holds 107 bytes and a directory's path may be longer. */
 static int socket_address(const char *dir, struct sockaddr_un *ret, int *ret_dirfd)
@@ -65,6 +66,26 @@ int domus_vm_connect(const char *dir)
         return fd_steal(&fd);
 }
 
+/* Both ends in one, so that nobody has to be there first. */
+int domus_vm_make_alive(const char *dir)
+{
+        g_autofree char *path = g_build_filename(dir, VM_ALIVE, NULL);
+        int fd;
+
+        if (mkfifo(path, 0600) < 0)
+                return -errno;
+        fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+        return fd < 0 ? -errno : fd;
+}
+
+int domus_vm_open_alive(const char *dir)
+{
+        g_autofree char *path = g_build_filename(dir, VM_ALIVE, NULL);
+        int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+        return fd < 0 ? -errno : fd;
+}
+
 /* The daemon's environment is not the VM's business, but for debugging. */
 static char **make_environment(void)
 {
@@ -87,7 +108,7 @@ static char **make_arguments(const DomusVmLaunch *launch)
         g_autofree char *user = g_strdup_printf("%u:%u", (unsigned)launch->uid, (unsigned)launch->gid);
         const char *argv[] = {
                 launch->binary, "serve", "--control-fd", G_STRINGIFY(CHILD_CONTROL), "--log-fd",
-                G_STRINGIFY(CHILD_LOG), launch->drop ? "--user" : NULL, user, NULL,
+                G_STRINGIFY(CHILD_LOG), "--alive-fd", G_STRINGIFY(CHILD_ALIVE), launch->drop ? "--user" : NULL, user, NULL,
         };
 
         return g_strdupv((char **)argv);
@@ -97,7 +118,7 @@ int domus_vm_exec(const DomusVmLaunch *launch, int listen_fd, pid_t *ret_pid)
 {
         g_auto(GStrv) argv = make_arguments(launch);
         g_auto(GStrv) envp = make_environment();
-        const int fds[] = { launch->log_fd, launch->log_fd, listen_fd, launch->log_fd };
+        const int fds[] = { launch->log_fd, launch->log_fd, listen_fd, launch->log_fd, launch->alive_fd };
 
         return domus_process_spawn((const char *const *)argv, (const char *const *)envp, fds, ARRAY_SIZE(fds), ret_pid);
 }

@@ -8,6 +8,9 @@
 /* A listening socket at DIR/control.sock; a dead one there is replaced. */
 int domus_vm_listen(const char *dir);
 int domus_vm_connect(const char *dir);
+/* Makes DIR/alive and opens it, as the VM has it; and as who wants to know when the VM is gone. */
+int domus_vm_make_alive(const char *dir);
+int domus_vm_open_alive(const char *dir);
 /* Runs domus-vm with only the listening socket and the log open. *ret_pid: a child, to be reaped. */
 int domus_vm_exec(const DomusVmLaunch *launch, int listen_fd, pid_t *ret_pid);
 /* Field starttime of /proc/PID/stat. */

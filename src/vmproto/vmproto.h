@@ -4,14 +4,16 @@
 /* The contract between virtdomusd and domus-vm: D-Bus messages, peer to peer, on one UNIX stream socket per VM.
  *
  * virtdomusd makes a listening socket VM_SOCKET in the VM's directory below /run/domus/vm, starts
- *     domus-vm serve --control-fd N --log-fd M [--user UID:GID]
- * with the listening socket as N and the domain's log as M, and whom to become (numbers), connects, calls GetStatus, Configure, then Start. domus-vm serves
+ *     domus-vm serve --control-fd N --log-fd M [--alive-fd O] [--user UID:GID]
+ * with the listening socket as N, the domain's log as M, VM_ALIVE as O, and whom to become (numbers), connects, calls GetStatus, Configure, then Start. domus-vm serves
  * one connection after another for as long as it lives: a restarted daemon connects again and calls GetStatus. domus-vm exits by
  * itself after Quit, and, where no daemon is connected, after the guest stopped (the final status is then in the log and the exit code). */
 
 #define VMPROTO_VERSION 1
 
 #define VM_SOCKET "control.sock"
+/* A FIFO in the same directory, which domus-vm holds open for writing, and never writes to: who reads it is told that the VM is gone by a hangup. */
+#define VM_ALIVE "alive"
 
 #define VM_PATH "/org/domus/VM"
 #define VM_INTERFACE "org.domus.VM1"

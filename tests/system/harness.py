@@ -127,7 +127,7 @@ class Daemon:
         found = []
         for proc in pathlib.Path('/proc').glob('[0-9]*'):
             try:
-                if os.path.basename(os.readlink(proc / 'exe')) != 'domus-vm':
+                if os.path.basename(os.readlink(proc / 'exe')) != 'domus-vm' or b'\0attend\0' in (proc / 'cmdline').read_bytes():
                     continue
                 opened = {os.readlink(fd) for fd in (proc / 'fd').iterdir()}
             except OSError:

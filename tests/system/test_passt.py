@@ -2,6 +2,7 @@
 """Interfaces of type 'user': what becomes of their passt, and what a client hears when it cannot serve. The guest cares for nothing."""
 import os
 import pathlib
+import signal
 import sys
 
 import libvirt
@@ -98,6 +99,27 @@ def test_port_in_use(daemon, conn, echo_xml, virsh, guests, proto, forwards):
     virsh('start', 'dev')
     virsh('destroy', 'dev')
     virsh('start', 'dev')
+
+
+def test_ends_with_its_guest(daemon, echo_xml, closing):
+    """passt outlives the daemon, but not the guest, whoever is there."""
+    first = daemon.open()
+    first.defineXML(echo_xml('dev', devices="<console type='pty'/>" + user(forward(4005)))).create()
+    first.close()
+    pids, machines = passts(daemon), daemon.vmm_pids('dev')
+    assert len(pids) == 1
+    daemon.stop(signal.SIGKILL)
+    assert passts(daemon) == pids
+    for pid in machines:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not passts(daemon), what='end of passt')
+    daemon.start()
+    dom = closing(daemon.open()).lookupByName('dev')
+    dom.create()
+    assert len(passts(daemon)) == 1
+    dom.destroy()
+    wait_until(lambda: not passts(daemon), what='end of passt')
+    dom.undefine()
 
 
 def test_own_words(daemon, conn, echo_xml, virsh):

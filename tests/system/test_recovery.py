@@ -74,6 +74,56 @@ def test_guests_that_die_meanwhile(own_daemon, echo_xml, closing):
     conn.lookupByName('killed').create()
 
 
+def processes_with(text):
+    """Those that have it in their command line, and have not ended."""
+    found = []
+    for p in harness.pathlib.Path('/proc').glob('[0-9]*'):
+        try:
+            if str(text).encode() in (p / 'cmdline').read_bytes():
+                found.append(int(p.name))
+        except OSError:
+            pass
+    return found
+
+
+@domus
+@pytest.mark.skipif(not shutil.which('qemu-storage-daemon'), reason='needs qemu-storage-daemon')
+def test_servers_live_as_long_as_their_guest(own_daemon, echo_xml, guests, closing):
+    """Not less, though the daemon dies, and not longer, though there is no daemon."""
+    images = [guests.dir / f'served-{i}.qcow2' for i in range(2)]
+    disks = []
+    for image, target in zip(images, ('vda', 'vdb')):
+        harness.run('qemu-img', 'create', '-q', '-f', 'qcow2', image, '8M')
+        disks.append(f"<disk type='file'><driver name='qemu' type='qcow2'/><source file='{image}'/><target dev='{target}' bus='virtio'/></disk>")
+    conn = own_daemon.open()
+    start(conn, echo_xml('dev', devices="<console type='pty'/>" + disks[0]))
+    servers = processes_with(images[0])
+    assert servers
+    own_daemon.restart(signal.SIGKILL)
+    conn = closing(own_daemon.open())
+    dom = conn.lookupByName('dev')
+    assert processes_with(images[0]) == servers
+    dom.attachDevice(disks[1])
+    assert processes_with(images[1])
+    dom.blockResize('vdb', 16 << 20, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+    assert [dom.blockInfo(t)[0] for t in ('vda', 'vdb')] == [8 << 20, 16 << 20]
+    pids = own_daemon.vmm_pids('dev')
+    own_daemon.stop(signal.SIGKILL)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    for image in images:
+        wait_until(lambda: not processes_with(image), what=f'end of what serves {image}')
+        harness.run('qemu-img', 'check', image)
+    own_daemon.start()
+    dom = closing(own_daemon.open()).lookupByName('dev')
+    dom.create()
+    assert processes_with(images[0])
+    dom.destroy()
+    wait_until(lambda: not processes_with(images[0]), what='end of the server')
+    # The guest lets go of what it was asked for at the end; the one that serves the medium ends by itself.
+    assert 'ended:' not in own_daemon.log.read_text()
+
+
 @domus
 def test_guest_that_powers_off_meanwhile(own_daemon, echo_xml, closing):
     """It does so by itself: the daemon was killed while a shutdown was under way."""

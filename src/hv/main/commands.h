@@ -6,3 +6,4 @@
 int command_run(int argc, char **argv);
 int command_serve(int argc, char **argv);
 int command_probe(int argc, char **argv);
+int command_attend(int argc, char **argv);

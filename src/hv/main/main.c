@@ -27,6 +27,7 @@ static const struct {
         { "run", command_run },
         { "serve", command_serve },
         { "probe", command_probe },
+        { "attend", command_attend },
 };
 
 /* These reach the event loop through a descriptor; the vCPU threads inherit the mask and are left alone. */
@@ -53,8 +54,9 @@ int main(int argc, char **argv)
                 if (strcmp(argv[1], commands[i].name) == 0)
                         return commands[i].run(argc - 1, argv + 1);
         fputs("usage: domus-vm run --kernel FILE [OPTIONS]\n"
-              "       domus-vm serve --control-fd N --log-fd M [--user UID:GID]\n"
+              "       domus-vm serve --control-fd N --log-fd M [--alive-fd O] [--user UID:GID]\n"
               "       domus-vm probe\n"
+              "       domus-vm attend --alive-fd N -- PROGRAM [ARGUMENTS]\n"
               "       domus-vm --version\n",
                 stderr);
         return 1;

@@ -370,6 +370,7 @@ static int parse(struct server *s, struct sandbox_user *user, int argc, char **a
         static const struct option options[] = {
                 { "control-fd", required_argument, NULL, 'c' },
                 { "log-fd", required_argument, NULL, 'l' },
+                { "alive-fd", required_argument, NULL, 'a' },
                 { "user", required_argument, NULL, 'u' },
                 { NULL, 0, NULL, 0 },
         };
@@ -381,12 +382,14 @@ static int parse(struct server *s, struct sandbox_user *user, int argc, char **a
                         s->control_fd = parse_fd(optarg);
                 else if (c == 'l')
                         s->log_fd = parse_fd(optarg);
+                else if (c == 'a')
+                        s->alive_fd = parse_fd(optarg);
                 else
                         ok = c == 'u' && parse_user(optarg, user);
         }
         if (ok && optind == argc && s->control_fd >= 0 && s->log_fd >= 0)
                 return 0;
-        fputs("usage: domus-vm serve --control-fd N --log-fd M [--user UID:GID]\n", stderr);
+        fputs("usage: domus-vm serve --control-fd N --log-fd M [--alive-fd O] [--user UID:GID]\n", stderr);
         return -EINVAL;
 }
 
@@ -422,7 +425,7 @@ static int prepare(struct server *s, int argc, char **argv)
         log_set_fd(s->log_fd);
         fd_set_cloexec(s->control_fd, true);
         fd_set_cloexec(s->log_fd, true);
-        sandbox_close_others((int[]){ s->control_fd, s->log_fd }, 2);
+        sandbox_close_others((int[]){ s->control_fd, s->log_fd, s->alive_fd }, 3);
         s->start_uid = getuid();
         s->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
         r = sandbox_enter(&user);
@@ -436,7 +439,7 @@ static int prepare(struct server *s, int argc, char **argv)
 int command_serve(int argc, char **argv)
 {
         struct server s = {
-                .control_fd = -1, .log_fd = -1, .statm_fd = -1, .state = VM_STATE_NEW, .reason = VM_REASON_BOOTED
+                .control_fd = -1, .log_fd = -1, .alive_fd = -1, .statm_fd = -1, .state = VM_STATE_NEW, .reason = VM_REASON_BOOTED
         };
         int status = VM_EXIT_FAILURE, r;
 

@@ -34,6 +34,7 @@ struct server {
         sd_event *loop;
         struct signals *signals;
         int control_fd, log_fd;
+        int alive_fd; /* -1, or VM_ALIVE: held open, and that is all */
         int statm_fd;               /* /proc/self/statm */
         uid_t start_uid;            /* who started us, besides root, may connect */
         sd_event_source *accept_source, *exit_timer;
