@@ -395,9 +395,9 @@ static void on_port_opened(DomusVm *vm, const char *id, bool open, gpointer opaq
         domus_domain_note_port(opaque, id, open);
 }
 
-static void on_block_threshold(DomusVm *vm, const char *id, uint64_t threshold, gpointer opaque)
+static void on_block_threshold(DomusVm *vm, const char *id, uint64_t threshold, uint64_t excess, gpointer opaque)
 {
-        domus_domain_note_threshold(opaque, id, threshold, 0); /* a guest may be far beyond it when this is read */
+        domus_domain_note_threshold(opaque, id, threshold, excess);
 }
 
 const DomusVmHandlers domus_domain_vm_handlers = {

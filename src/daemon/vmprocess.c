@@ -326,10 +326,10 @@ static int on_block_threshold(sd_bus_message *message, void *userdata, sd_bus_er
 {
         DomusVm *vm = userdata;
         const char *id;
-        uint64_t threshold;
+        uint64_t threshold, excess;
 
-        if (read_signal(vm, message, "st", &id, &threshold))
-                vm->handlers->block_threshold(vm, id, threshold, vm->opaque);
+        if (read_signal(vm, message, "stt", &id, &threshold, &excess))
+                vm->handlers->block_threshold(vm, id, threshold, excess, vm->opaque);
         return 0;
 }
 

@@ -22,7 +22,7 @@ typedef struct {
         void (*device_error)(DomusVm *vm, const char *id, const char *what, gpointer opaque);
         void (*balloon_changed)(DomusVm *vm, uint64_t bytes, gpointer opaque);
         void (*tray_changed)(DomusVm *vm, const char *id, bool open, gpointer opaque);
-        void (*block_threshold)(DomusVm *vm, const char *id, uint64_t threshold, gpointer opaque);
+        void (*block_threshold)(DomusVm *vm, const char *id, uint64_t threshold, uint64_t excess, gpointer opaque);
         void (*port_opened)(DomusVm *vm, const char *id, bool open, gpointer opaque);
         /* The process has exited, its last signals were delivered and every pending call has failed. The last callback; it may free the VM. */
         void (*exited)(DomusVm *vm, gpointer opaque);

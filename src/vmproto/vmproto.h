@@ -78,7 +78,7 @@
  * BalloonChanged "t" bytes that the guest has now
  * TrayChanged "sb"   id of a scsi-cd, and whether its tray is open
  * PortOpened "sb"    id of a serialport, and whether a program in the guest has it open
- * ThresholdPassed "st" id of an image's device, and its "threshold", which a write has passed; it is not watched any more
+ * ThresholdPassed "stt" id of an image's device, its "threshold", and how far beyond it the write went that was the first to pass it, bytes; it is not watched any more
  */
 #define VM_STATE_CHANGED "StateChanged"
 #define VM_REBOOTED "Rebooted"

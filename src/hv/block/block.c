@@ -189,7 +189,7 @@ static void note_write(struct block *b, const struct block_request *request)
         if (threshold && end > threshold) {
                 b->threshold = 0;
                 if (b->env.threshold)
-                        b->env.threshold(b->env.opaque, threshold);
+                        b->env.threshold(b->env.opaque, threshold, end - threshold);
         }
 }
 

@@ -56,8 +56,8 @@ struct block_env {
         void (*error)(void *opaque, bool stop, int error);
         /* The image has another size now. May be NULL. */
         void (*resized)(void *opaque);
-        /* A write went beyond the threshold, which is off from now on. May be NULL. */
-        void (*threshold)(void *opaque, uint64_t threshold);
+        /* A write went so many bytes beyond the threshold, which is off from now on. May be NULL. */
+        void (*threshold)(void *opaque, uint64_t threshold, uint64_t excess);
         void *opaque;
 };
 

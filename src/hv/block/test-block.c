@@ -102,7 +102,7 @@ static void test_size(void)
         free(error);
         props_finish(&change);
         CHECK(do_io(b, BLOCK_WRITE, 512, buf, 512) == 0 && threshold_seen == 0);
-        CHECK(do_io(b, BLOCK_WRITE, 1024, buf, 512) == 0 && threshold_seen == 1024);
+        CHECK(do_io(b, BLOCK_WRITE, 1024, buf, 512) == 0 && threshold_seen == 1024 && excess_seen == 512);
         threshold_seen = 0;
         CHECK(do_io(b, BLOCK_WRITE, 1024, buf, 512) == 0 && threshold_seen == 0);
         /* Somebody else makes the file shorter: an error, not zeroes. */

@@ -21,7 +21,7 @@ static struct timer_loop *timers;
 static struct watch_loop *watches;
 static const struct guest_memory *memory;
 static unsigned stops, reports, resizes;
-static uint64_t threshold_seen;
+static uint64_t threshold_seen, excess_seen;
 
 static void on_error(void *opaque, bool stop, int error)
 {
@@ -36,9 +36,10 @@ static void on_resized(void *opaque)
         resizes++;
 }
 
-static void on_threshold(void *opaque, uint64_t threshold)
+static void on_threshold(void *opaque, uint64_t threshold, uint64_t excess)
 {
         threshold_seen = threshold;
+        excess_seen = excess;
 }
 
 /* The device lock is held by the test but while the loops run. */

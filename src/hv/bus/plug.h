@@ -24,7 +24,7 @@ enum plug_event {
         PLUG_EVENT_BALLOON,   /* value: bytes that the guest has now */
         PLUG_EVENT_TRAY,      /* value: 1 open, 0 closed, by the guest */
         PLUG_EVENT_PORT,      /* a virtio-serial port: value: 1 the guest opened it, 0 closed */
-        PLUG_EVENT_THRESHOLD, /* value: the write threshold of a disk that was passed */
+        PLUG_EVENT_THRESHOLD, /* value: the write threshold of a disk that was passed; excess: how far beyond it the write went, bytes */
         PLUG_EVENTS,
 };
 
@@ -39,7 +39,7 @@ struct plug_env {
         struct ring *ring; /* block/ring.h; NULL: images make their own */
         struct irq_sink *irqs;
         /* Tells the machine something; the main thread acts on it later. Of several of one kind the last one is told; text: at most 15 characters, copied. Not before new() has returned. */
-        void (*event)(void *opaque, struct plug *plug, enum plug_event event, uint64_t value, const char *text);
+        void (*event)(void *opaque, struct plug *plug, enum plug_event event, uint64_t value, uint64_t excess, const char *text);
         /* The plugged device with that id, to hang below (a disk on its controller); NULL. */
         struct plug *(*find)(void *opaque, const char *id);
         void *opaque;

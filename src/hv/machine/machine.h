@@ -62,7 +62,7 @@ struct machine_config {
         void (*serial_ready)(void *opaque, unsigned n);
         /* What a plugged device said. PLUG_EVENT_RELEASED: it is gone, with all its descriptors. PLUG_EVENT_IO_ERROR with value: the machine is paused now if it was running.
          * Main thread, without the device lock; may be NULL. */
-        void (*plug_event)(struct machine *m, const char *id, enum plug_event event, uint64_t value, const char *text, void *opaque);
+        void (*plug_event)(struct machine *m, const char *id, enum plug_event event, uint64_t value, uint64_t excess, const char *text, void *opaque);
 };
 
 /* Builds the machine and loads the kernel. On failure *ret_error gets a static or machine-independent sentence that names

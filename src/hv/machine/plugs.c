@@ -29,7 +29,7 @@ static const struct plug_driver *const drivers[] = {
 /* What a device said last of each kind of event and the main thread has not heard yet. */
 struct note {
         bool waits;
-        uint64_t value;
+        uint64_t value, excess;
         char text[16];
 };
 
@@ -75,19 +75,19 @@ static struct machine_plug *child_of(struct machine *m, const struct plug *paren
 
 /* --- What devices say ------------------------------------------------------------------------------------------------------------------- */
 
-static void note(struct machine *m, struct machine_plug *p, enum plug_event event, uint64_t value, const char *text)
+static void note(struct machine *m, struct machine_plug *p, enum plug_event event, uint64_t value, uint64_t excess, const char *text)
 {
         struct note *n = &p->notes[event];
 
-        *n = (struct note){ .waits = true, .value = value };
+        *n = (struct note){ .waits = true, .value = value, .excess = excess };
         snprintf(n->text, sizeof(n->text), "%s", text ? text : "");
         machine_post(m, MACHINE_POST_PLUG);
 }
 
-static void on_event(void *opaque, struct plug *plug, enum plug_event event, uint64_t value, const char *text)
+static void on_event(void *opaque, struct plug *plug, enum plug_event event, uint64_t value, uint64_t excess, const char *text)
 {
         if (plug->machine_data)
-                note(opaque, plug->machine_data, event, value, text);
+                note(opaque, plug->machine_data, event, value, excess, text);
 }
 
 static struct plug *on_find(void *opaque, const char *id)
@@ -103,7 +103,7 @@ void machine_plugs_ejected(struct machine *m, unsigned slot)
                 struct machine_plug *p = list_entry(l, struct machine_plug, list);
 
                 if (p->plug && p->plug->pci_slot == (int)slot)
-                        note(m, p, PLUG_EVENT_RELEASED, 0, NULL);
+                        note(m, p, PLUG_EVENT_RELEASED, 0, 0, NULL);
         }
 }
 
@@ -120,7 +120,7 @@ static void remove_plug(struct machine_plug *p)
 static void tell(struct machine *m, const char *id, enum plug_event event, const struct note *n)
 {
         if (m->config.plug_event)
-                m->config.plug_event(m, id, event, n->value, n->text, m->config.opaque);
+                m->config.plug_event(m, id, event, n->value, n->excess, n->text, m->config.opaque);
 }
 
 /* What hangs below a device goes before it. */
@@ -312,7 +312,7 @@ static int ask_to_leave(struct machine *m, struct machine_plug *p, char **ret_er
                 return 0;
         }
         if (p->plug->pci_slot >= 0 || !p->plug->ops->unplug || p->plug->ops->unplug(p->plug))
-                note(m, p, PLUG_EVENT_RELEASED, 0, NULL);
+                note(m, p, PLUG_EVENT_RELEASED, 0, 0, NULL);
         return 0;
 }
 
@@ -425,7 +425,7 @@ void machine_plugs_reset(struct machine *m)
                 if (!p->leaving)
                         continue;
                 pci_bus_eject(m->pci, (unsigned)p->plug->pci_slot);
-                note(m, p, PLUG_EVENT_RELEASED, 0, NULL);
+                note(m, p, PLUG_EVENT_RELEASED, 0, 0, NULL);
         }
 }
 

@@ -228,7 +228,7 @@ static void on_event(struct machine *m, enum machine_event event, void *opaque)
         }
 }
 
-static void on_plug_event(struct machine *m, const char *id, enum plug_event event, uint64_t value, const char *text, void *opaque)
+static void on_plug_event(struct machine *m, const char *id, enum plug_event event, uint64_t value, uint64_t excess, const char *text, void *opaque)
 {
         if (event != PLUG_EVENT_IO_ERROR)
                 return;

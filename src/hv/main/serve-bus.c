@@ -279,6 +279,6 @@ const sd_bus_vtable serve_vtable[] = {
         SD_BUS_SIGNAL(VM_BALLOON_CHANGED, "t", 0),
         SD_BUS_SIGNAL(VM_TRAY_CHANGED, "sb", 0),
         SD_BUS_SIGNAL(VM_PORT_OPENED, "sb", 0),
-        SD_BUS_SIGNAL(VM_THRESHOLD_PASSED, "st", 0),
+        SD_BUS_SIGNAL(VM_THRESHOLD_PASSED, "stt", 0),
         SD_BUS_VTABLE_END,
 };

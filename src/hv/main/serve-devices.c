@@ -365,8 +365,6 @@ static void emit(struct server *s, const char *name, const char *types, const ch
                 sd_bus_emit_signal(s->bus, VM_PATH, VM_INTERFACE, name, "ss", id, text);
         else if (strcmp(types, "sb") == 0)
                 sd_bus_emit_signal(s->bus, VM_PATH, VM_INTERFACE, name, "sb", id, (int)(value != 0));
-        else if (strcmp(types, "st") == 0)
-                sd_bus_emit_signal(s->bus, VM_PATH, VM_INTERFACE, name, "st", id, value);
         else
                 sd_bus_emit_signal(s->bus, VM_PATH, VM_INTERFACE, name, "t", value);
 }
@@ -384,7 +382,13 @@ static void io_error(struct server *s, const char *id, const char *text)
                 serve_set_state(s, VM_STATE_PAUSED, VM_REASON_IO_ERROR);
 }
 
-void serve_plug_event(struct machine *m, const char *id, enum plug_event event, uint64_t value, const char *text, void *opaque)
+static void threshold_passed(struct server *s, const char *id, uint64_t threshold, uint64_t excess)
+{
+        if (s->bus)
+                sd_bus_emit_signal(s->bus, VM_PATH, VM_INTERFACE, VM_THRESHOLD_PASSED, "stt", id, threshold, excess);
+}
+
+void serve_plug_event(struct machine *m, const char *id, enum plug_event event, uint64_t value, uint64_t excess, const char *text, void *opaque)
 {
         struct server *s = opaque;
 
@@ -406,7 +410,7 @@ void serve_plug_event(struct machine *m, const char *id, enum plug_event event, 
                 emit(s, VM_PORT_OPENED, "sb", id, value, NULL);
                 break;
         case PLUG_EVENT_THRESHOLD:
-                emit(s, VM_THRESHOLD_PASSED, "st", id, value, NULL);
+                threshold_passed(s, id, value, excess);
                 break;
         case PLUG_EVENTS:
                 break;

@@ -28,7 +28,7 @@ void serve_devices_finish(struct serve_devices *devices);
 int serve_devices_plug(struct serve_devices *devices, struct machine *machine, sd_bus_error *error);
 
 /* What a plugged device said, for struct machine_config; opaque: struct server. */
-void serve_plug_event(struct machine *m, const char *id, enum plug_event event, uint64_t value, const char *text, void *opaque);
+void serve_plug_event(struct machine *m, const char *id, enum plug_event event, uint64_t value, uint64_t excess, const char *text, void *opaque);
 
 /* The methods of the same names. */
 int serve_add_devices(sd_bus_message *m, void *userdata, sd_bus_error *error);

@@ -34,7 +34,7 @@ static void move_tray(struct scsi_unit *unit, bool open)
         unit->tray_open = open;
         if (!open && unit->block)
                 unit->attention = SCSI_MEDIUM_CHANGED;
-        unit->env.event(unit->env.opaque, &unit->plug, PLUG_EVENT_TRAY, open, NULL);
+        unit->env.event(unit->env.opaque, &unit->plug, PLUG_EVENT_TRAY, open, 0, NULL);
 }
 
 #define START 1u

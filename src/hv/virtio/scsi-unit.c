@@ -24,7 +24,7 @@ static void on_error(void *opaque, bool stop, int error)
 {
         struct scsi_unit *unit = opaque;
 
-        unit->env.event(unit->env.opaque, &unit->plug, PLUG_EVENT_IO_ERROR, stop, block_error_text(error));
+        unit->env.event(unit->env.opaque, &unit->plug, PLUG_EVENT_IO_ERROR, stop, 0, block_error_text(error));
 }
 
 static void on_resized(void *opaque)
@@ -36,11 +36,11 @@ static void on_resized(void *opaque)
                 unit->bus->changed(unit->bus, unit, unit->attention);
 }
 
-static void on_threshold(void *opaque, uint64_t threshold)
+static void on_threshold(void *opaque, uint64_t threshold, uint64_t excess)
 {
         struct scsi_unit *unit = opaque;
 
-        unit->env.event(unit->env.opaque, &unit->plug, PLUG_EVENT_THRESHOLD, threshold, NULL);
+        unit->env.event(unit->env.opaque, &unit->plug, PLUG_EVENT_THRESHOLD, threshold, excess, NULL);
 }
 
 static int open_image(struct scsi_unit *unit, struct props *props, struct block **ret, char **ret_error)

@@ -77,7 +77,7 @@ static inline void guest_written(void *opaque, uint64_t gpa, uint64_t len)
         ((struct guest *)opaque)->written += len;
 }
 
-static inline void guest_event(void *opaque, struct plug *plug, enum plug_event event, uint64_t value, const char *text)
+static inline void guest_event(void *opaque, struct plug *plug, enum plug_event event, uint64_t value, uint64_t excess, const char *text)
 {
         struct guest *g = opaque;
 

@@ -81,7 +81,7 @@ static void tell(struct balloon *b)
         if (b->event_timer.heap_pos || value == b->told)
                 return;
         b->told = value;
-        b->env.event(b->env.opaque, &b->plug, PLUG_EVENT_BALLOON, value, NULL);
+        b->env.event(b->env.opaque, &b->plug, PLUG_EVENT_BALLOON, value, 0, NULL);
         timer_arm(&b->event_timer, timer_now(b->env.timers) + EVENT_NS);
 }
 

@@ -378,7 +378,7 @@ static void on_error(void *opaque, bool stop, int error)
 {
         struct virtio_blk *blk = opaque;
 
-        blk->env.event(blk->env.opaque, &blk->plug, PLUG_EVENT_IO_ERROR, stop, block_error_text(error));
+        blk->env.event(blk->env.opaque, &blk->plug, PLUG_EVENT_IO_ERROR, stop, 0, block_error_text(error));
 }
 
 static void on_resized(void *opaque)
@@ -389,11 +389,11 @@ static void on_resized(void *opaque)
         virtio_config_changed(&blk->dev);
 }
 
-static void on_threshold(void *opaque, uint64_t threshold)
+static void on_threshold(void *opaque, uint64_t threshold, uint64_t excess)
 {
         struct virtio_blk *blk = opaque;
 
-        blk->env.event(blk->env.opaque, &blk->plug, PLUG_EVENT_THRESHOLD, threshold, NULL);
+        blk->env.event(blk->env.opaque, &blk->plug, PLUG_EVENT_THRESHOLD, threshold, excess, NULL);
 }
 
 /* --- The plug --------------------------------------------------------------------------------------------------------------------------------- */

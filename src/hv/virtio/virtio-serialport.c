@@ -259,7 +259,7 @@ void vport_set_guest_open(struct vport *port, bool open)
         port->guest_open = open;
         port->starved = false;
         update_watch(port);
-        env->event(env->opaque, &port->plug, PLUG_EVENT_PORT, open, NULL);
+        env->event(env->opaque, &port->plug, PLUG_EVENT_PORT, open, 0, NULL);
 }
 
 void vport_stop(struct vport *port)
