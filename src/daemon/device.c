@@ -6,16 +6,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/vhost.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/log.h"
 #include "vmproto/vmproto.h"
 
-/* --- Controllers, rng, balloon, vsock --- */
+/* --- Controllers, rng, balloon --- */
 
 static DomusVmDevice *open_controller(DomusDomain *d, DomusDomainDef *def, const char *alias, GError **error)
 {
@@ -69,39 +67,6 @@ static DomusVmDevice *open_balloon(DomusDomain *d, DomusDomainDef *def, const ch
         return vm;
 }
 
-/* The kernel says whether the number is free: vhost-vsock knows every guest of the host. */
-static bool claim_cid(int fd, bool automatic, uint32_t *cid, GError **error)
-{
-        uint64_t guest = automatic ? 3 : *cid;
-
-        while (ioctl(fd, VHOST_VSOCK_SET_GUEST_CID, &guest) < 0) {
-                if (errno != EADDRINUSE || !automatic || guest == UINT32_MAX - 1) {
-                        g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_SYSTEM, "cannot set the guest's CID to %u: %s", (unsigned)guest,
-                                g_strerror(errno));
-                        return false;
-                }
-                guest++;
-        }
-        *cid = (uint32_t)guest;
-        return true;
-}
-
-static DomusVmDevice *open_vsock(DomusDomain *d, DomusDomainDef *def, const char *alias, GError **error)
-{
-        DomusDevice *device = domus_domain_def_device_by_alias(def, alias);
-        uint32_t cid = device->vsock.cid;
-        int DOMUS_CLOSE_FD fd = open_path("/dev/vhost-vsock", O_RDWR, error);
-        DomusVmDevice *vm;
-
-        if (fd < 0 || !claim_cid(fd, device->vsock.auto_cid, &cid, error))
-                return NULL;
-        vm = domus_vm_device_new(VM_DRIVER_VIRTIO_VSOCK, alias);
-        domus_vm_device_t(vm, VM_PROP_CID, cid);
-        domus_vm_device_fd(vm, VM_PROP_FD, fd_steal(&fd));
-        domus_domain_def_set_cid(def, device, cid);
-        return vm;
-}
-
 static void release_disk(DomusDomain *d, const DomusDevice *device)
 {
         domus_device_release_image(d, device->alias);
@@ -120,7 +85,6 @@ static const struct {
         [DOMUS_DEVICE_CONSOLE] = { domus_device_open_channel },
         [DOMUS_DEVICE_BALLOON] = { open_balloon },
         [DOMUS_DEVICE_RNG] = { open_rng },
-        [DOMUS_DEVICE_VSOCK] = { open_vsock },
 };
 
 /* Controllers that are there anyway, or that say that something is not, are nothing to the VM. */

@@ -277,7 +277,7 @@ static bool assign_slot(DomusDomainDef *def, DomusDevice *d, GError **error)
 static bool assign_pci(DomusDomainDef *def, GError **error)
 {
         static const DomusDeviceKind order[] = { DOMUS_DEVICE_INTERFACE, DOMUS_DEVICE_CONTROLLER, DOMUS_DEVICE_DISK,
-                                                 DOMUS_DEVICE_BALLOON,   DOMUS_DEVICE_RNG,        DOMUS_DEVICE_VSOCK };
+                                                 DOMUS_DEVICE_BALLOON,   DOMUS_DEVICE_RNG };
 
         for (unsigned k = 0; k < G_N_ELEMENTS(order); k++)
                 for (unsigned i = 0; i < def->devices->len; i++) {

@@ -23,7 +23,7 @@ struct device_kind {
 };
 
 extern const struct device_kind domain_disk_kind, domain_controller_kind, domain_interface_kind, domain_serial_kind, domain_console_kind,
-        domain_channel_kind, domain_audio_kind, domain_video_kind, domain_balloon_kind, domain_rng_kind, domain_vsock_kind;
+        domain_channel_kind, domain_audio_kind, domain_video_kind, domain_balloon_kind, domain_rng_kind;
 
 /* --- For the kinds --- */
 

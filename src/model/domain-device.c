@@ -13,7 +13,7 @@ static const struct device_kind emulator_kind = { &emulator_rule, DOMUS_DEVICE_N
 static const struct device_kind *const kinds[] = {
         &emulator_kind,       &domain_disk_kind,    &domain_controller_kind, &domain_interface_kind,
         &domain_serial_kind,  &domain_console_kind, &domain_channel_kind,    &domain_audio_kind,
-        &domain_video_kind,   &domain_balloon_kind, &domain_rng_kind,        &domain_vsock_kind,
+        &domain_video_kind,   &domain_balloon_kind, &domain_rng_kind,
 };
 
 const struct element_rule *domain_device_rule(unsigned i)

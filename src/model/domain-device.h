@@ -19,7 +19,6 @@ typedef enum {
         DOMUS_DEVICE_CONSOLE, /* of type virtio; the one of the serial port is not listed */
         DOMUS_DEVICE_BALLOON,
         DOMUS_DEVICE_RNG,
-        DOMUS_DEVICE_VSOCK,
 } DomusDeviceKind;
 
 typedef enum { DOMUS_ADDRESS_NONE, DOMUS_ADDRESS_PCI, DOMUS_ADDRESS_DRIVE, DOMUS_ADDRESS_VIRTIO_SERIAL } DomusAddressType;
@@ -118,11 +117,6 @@ typedef struct {
         unsigned rate_period;  /* ms */
 } DomusRng;
 
-typedef struct {
-        bool auto_cid;
-        uint32_t cid;          /* 0: not known yet */
-} DomusVsock;
-
 struct DomusDevice {
         DomusDeviceKind kind;
         xmlNode *node;
@@ -136,7 +130,6 @@ struct DomusDevice {
                 DomusChannel channel; /* and DOMUS_DEVICE_CONSOLE */
                 DomusBalloon balloon;
                 DomusRng rng;
-                DomusVsock vsock;
         };
         GStringChunk *strings; /* the strings above */
 };
@@ -183,7 +176,6 @@ void domus_domain_def_set_channel_path(DomusDomainDef *def, DomusDevice *channel
 /* Live copy: <target … state='connected'/>. */
 void domus_domain_def_set_channel_state(DomusDomainDef *def, DomusDevice *channel, bool connected);
 void domus_domain_def_set_stats_period(DomusDomainDef *def, unsigned seconds);
-void domus_domain_def_set_cid(DomusDomainDef *def, DomusDevice *vsock, uint32_t cid);
 
 /* A drive without its medium. */
 void domus_domain_def_clear_medium(DomusDomainDef *def, DomusDevice *disk);

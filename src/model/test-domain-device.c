@@ -72,7 +72,7 @@ static const struct bad_xml bad[] = {
         { DEVICES("<rng model='virtio'><backend model='egd'/></rng>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "egd" },
         { DEVICES("<rng model='virtio'><backend model='random'>/etc/shadow</backend></rng>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "/etc/shadow" },
         { DEVICES("<memballoon model='xen'/>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "xen" },
-        { DEVICES("<vsock><cid auto='no' address='2'/></vsock>"), DOMUS_ERROR_XML, "CIDs" },
+        { DEVICES("<vsock><cid auto='yes'/></vsock>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "element <vsock>" },
         { DEVICES("<input type='tablet' bus='usb'/>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "<input>" },
         { DEVICES("<graphics type='vnc'/>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "<graphics>" },
         { DEVICES("<watchdog model='i6300esb'/>"), DOMUS_ERROR_CONFIG_UNSUPPORTED, "<watchdog>" },
@@ -170,7 +170,6 @@ static void test_views(void)
                 "<link state='down'/><port isolated='yes'/><bandwidth><inbound average='100'/></bandwidth></interface>"
                 "<rng model='virtio'><rate bytes='1024' period='2000'/><backend model='random'/></rng>"
                 "<memballoon model='virtio' autodeflate='on' freePageReporting='on'><stats period='5'/></memballoon>"
-                "<vsock model='virtio'><cid auto='no' address='7'/></vsock>"
                 "<console type='pty'><target type='virtio'/></console>"));
         const DomusDevice *d = domus_domain_def_disk(def, "vdb");
 
@@ -190,7 +189,6 @@ static void test_views(void)
         g_assert_true(domus_domain_def_balloon(def)->balloon.deflate_on_oom);
         g_assert_cmpuint(domus_domain_def_balloon(def)->balloon.stats_period, ==, 5);
         g_assert_cmpuint(domus_domain_def_device(def, DOMUS_DEVICE_RNG, 0)->rng.rate_period, ==, 2000);
-        g_assert_cmpuint(domus_domain_def_device(def, DOMUS_DEVICE_VSOCK, 0)->vsock.cid, ==, 7);
         g_assert_nonnull(domus_domain_def_device(def, DOMUS_DEVICE_CONSOLE, 0));
         g_assert_cmpuint(def->n_serials, ==, 0);
 }

@@ -136,7 +136,6 @@
 #define VM_DRIVER_VIRTIO_RNG "virtio-rng"
 #define VM_DRIVER_VIRTIO_BALLOON "virtio-balloon"
 #define VM_DRIVER_VIRTIO_SERIAL "virtio-serial"   /* ports */
-#define VM_DRIVER_VIRTIO_VSOCK "virtio-vsock"     /* cid */
 /* On another device's bus. */
 #define VM_DRIVER_SCSI_DISK "scsi-disk"           /* bus, target, lun, image */
 #define VM_DRIVER_SCSI_CD "scsi-cd"               /* the same; always read-only; no image: the drive is empty */
@@ -192,10 +191,6 @@
 /* VM_PROP_FD                            h: a connected stream socket, a pty's master, or, with listen, a listening UNIX stream socket */
 #define VM_PROP_LISTEN "listen"       /* b [false]: fd is a listening socket; one connection is served after another */
 #define VM_PROP_HOLD "hold"           /* h: kept open as long as the port, e.g. a pty's slave */
-
-/* virtio-vsock */
-#define VM_PROP_CID "cid"             /* t: 3 and up */
-/* VM_PROP_FD                            h: /dev/vhost-vsock */
 
 /* iotune's keys: rates per second, each also with "-max" (the rate in a burst) and "-max-length" (s that a burst may last) behind. */
 #define VM_IOTUNE_TOTAL_BYTES "total-bytes-sec"

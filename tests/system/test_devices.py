@@ -61,6 +61,7 @@ def test_definition_keeps_addresses(conn, echo_xml, image):
     ("<interface type='network'><source network='default'/><model type='e1000'/></interface>", "'e1000'"),
     ("<input type='tablet' bus='usb'/>", '<input>'),
     ("<graphics type='vnc'/>", '<graphics>'),
+    ("<vsock model='virtio'><cid auto='yes'/></vsock>", '<vsock>'),
     ("<controller type='pci' model='pcie-root'/>", "'pcie-root'"),
 ])
 def test_refused_by_name(conn, echo_xml, device, part):

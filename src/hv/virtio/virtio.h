@@ -27,7 +27,6 @@
 #define VIRTIO_ID_RNG 4
 #define VIRTIO_ID_BALLOON 5
 #define VIRTIO_ID_SCSI 8
-#define VIRTIO_ID_VSOCK 19
 
 #define VIRTIO_F_RING_INDIRECT_DESC (1ull << 28)
 #define VIRTIO_F_RING_EVENT_IDX (1ull << 29)
