@@ -332,7 +332,8 @@ static void run_bandwidth(DomusJob *j)
         const Setting *s = job->data;
         GError *error = NULL;
 
-        if (resolve(job, &error) && (!s->live || limit_live(job->domain, s, &error)) && s->config)
+        /* Nothing is changed if one of the definitions does not have it. */
+        if (resolve(job, &error) && (!s->config || find_interface(job->domain->config, s->name, &error)) && (!s->live || limit_live(job->domain, s, &error)) && s->config)
                 limit_config(job->domain, s, &error);
         finish_take(job, error);
 }
