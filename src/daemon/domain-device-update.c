@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Changing a device in place: another disc in a drive, an interface's cable, network and limits, the balloon's statistics. */
+/* Changing a device in place: another disc in a drive, an interface's cable, network and limits, the balloon's statistics, the rate of an rng. */
 
 #include <string.h>
 
@@ -126,12 +126,18 @@ static void on_medium(sd_bus_message *reply, const GError *error, gpointer opaqu
         on_set(reply, error, job);
 }
 
-static bool same_but_medium(const DomusDisk *a, const DomusDisk *b, GError **error)
+static bool same_but_medium(const DomusDevice *old, const DomusDevice *new, GError **error)
 {
-        if (a->cdrom && b->cdrom && a->bus == b->bus)
+        const DomusDisk *a = &old->disk, *b = &new->disk;
+
+        if (!a->cdrom || !b->cdrom || a->bus != b->bus)
+                g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_UNSUPPORTED,
+                        "only the medium of a CD-ROM drive can be changed while the domain runs, and disk '%s' is none", a->target);
+        else if (g_strcmp0(a->serial, b->serial) != 0 || old->boot_order != new->boot_order)
+                g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_UNSUPPORTED, "cannot modify the %s of a running domain's drive '%s'",
+                        old->boot_order != new->boot_order ? "boot order" : "serial", a->target);
+        else
                 return true;
-        g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_UNSUPPORTED,
-                "only the medium of a CD-ROM drive can be changed while the domain runs, and disk '%s' is none", a->target);
         return false;
 }
 
@@ -159,7 +165,7 @@ static void on_medium_ready(const GError *error, gpointer opaque)
                 domus_domain_set_device(job->domain, u->alias, u->properties, on_medium, job);
 }
 
-static void update_disk(DomusDomainJob *job, const DomusDevice *old, const DomusDevice *new)
+static void update_disk(DomusDomainJob *job, const DomusDevice *old, DomusDevice *new)
 {
         DomusDomain *d = job->domain;
         Update *u = job->data;
@@ -167,7 +173,7 @@ static void update_disk(DomusDomainJob *job, const DomusDevice *old, const Domus
         bool empty = !new->disk.path && !new->disk.volume && !new->disk.protocol;
         GError *error = NULL;
 
-        if (!same_but_medium(&old->disk, &new->disk, &error) || (!empty && !may_exchange(d, old, new, &error))) {
+        if (!same_but_medium(old, new, &error) || (!empty && !may_exchange(d, old, new, &error))) {
                 finish_take(job, error);
                 return;
         }
@@ -268,18 +274,75 @@ static void update_interface(DomusDomainJob *job, const DomusDevice *old, DomusD
                 finish_update(job);
 }
 
-/* --- The balloon --- */
+/* --- The balloon, rng, channels --- */
 
-static void update_balloon(DomusDomainJob *job, const DomusDevice *new)
+static bool check_same(bool same, const char *what, const DomusDevice *d, GError **error)
+{
+        if (!same)
+                g_set_error(error, DOMUS_ERROR, DOMUS_ERROR_OPERATION_UNSUPPORTED, "cannot modify the %s of device '%s' while the domain runs", what, d->alias);
+        return same;
+}
+
+static void update_balloon(DomusDomainJob *job, const DomusDevice *old, DomusDevice *new)
 {
         Update *u = job->data;
         g_autoptr(DomusVmDevice) properties = domus_vm_device_new(NULL, NULL);
+        GError *error = NULL;
 
+        if (!check_same(old->balloon.deflate_on_oom == new->balloon.deflate_on_oom, "autodeflate", old, &error) ||
+                !check_same(old->balloon.free_page_reporting == new->balloon.free_page_reporting, "freePageReporting", old, &error) ||
+                !check_same(old->address.slot == new->address.slot, "PCI address", old, &error)) {
+                finish_take(job, error);
+                return;
+        }
         domus_vm_device_u(properties, VM_PROP_STATS_INTERVAL, new->balloon.stats_period);
         domus_domain_set_device(job->domain, u->alias, properties, on_set, job);
 }
 
+static void update_rng(DomusDomainJob *job, const DomusDevice *old, DomusDevice *new)
+{
+        Update *u = job->data;
+        g_autoptr(DomusVmDevice) properties = domus_vm_device_new(NULL, NULL);
+        GError *error = NULL;
+
+        if (!check_same(strcmp(old->rng.path, new->rng.path) == 0, "backend", old, &error) ||
+                !check_same(old->address.slot == new->address.slot, "PCI address", old, &error)) {
+                finish_take(job, error);
+                return;
+        }
+        domus_vm_device_t(properties, VM_PROP_RATE_BYTES, new->rng.rate_bytes);
+        domus_vm_device_u(properties, VM_PROP_RATE_PERIOD, new->rng.rate_period);
+        domus_domain_set_device(job->domain, u->alias, properties, on_set, job);
+}
+
+/* There is nothing of it that could be another, so that it stays as it is in the live definition. */
+static void update_channel(DomusDomainJob *job, const DomusDevice *old, DomusDevice *new)
+{
+        Update *u = job->data;
+        GError *error = NULL;
+
+        if (!check_same(strcmp(old->channel.name, new->channel.name) == 0, "name", old, &error) ||
+                !check_same(!new->channel.path || g_strcmp0(old->channel.path, new->channel.path) == 0, "source", old, &error) ||
+                !check_same(old->address.controller == new->address.controller && old->address.port == new->address.port, "address", old, &error)) {
+                finish_take(job, error);
+                return;
+        }
+        g_clear_pointer(&u->live_def, domus_domain_def_free);
+        finish_update(job);
+}
+
 /* --- All --- */
+
+static const struct {
+        DomusDeviceKind kind;
+        void (*update)(DomusDomainJob *job, const DomusDevice *old, DomusDevice *new);
+} updates[] = {
+        { DOMUS_DEVICE_DISK, update_disk },
+        { DOMUS_DEVICE_INTERFACE, update_interface },
+        { DOMUS_DEVICE_BALLOON, update_balloon },
+        { DOMUS_DEVICE_RNG, update_rng },
+        { DOMUS_DEVICE_CHANNEL, update_channel },
+};
 
 static void update_live(DomusDomainJob *job)
 {
@@ -297,15 +360,16 @@ static void update_live(DomusDomainJob *job)
         }
         u->alias = g_strdup(new->alias);
         old = domus_domain_def_device_by_alias(d->live, u->alias);
-        if (new->kind == DOMUS_DEVICE_DISK && old)
-                update_disk(job, old, new);
-        else if (new->kind == DOMUS_DEVICE_INTERFACE && old)
-                update_interface(job, old, new);
-        else if (new->kind == DOMUS_DEVICE_BALLOON && old)
-                update_balloon(job, new);
-        else
-                domus_domain_job_fail(job, DOMUS_ERROR_OPERATION_UNSUPPORTED,
-                        "a device of that kind cannot be updated while the domain runs");
+        if (old && domus_device_equal(old, new)) {
+                finish_update(job);
+                return;
+        }
+        for (unsigned i = 0; old && i < G_N_ELEMENTS(updates); i++)
+                if (updates[i].kind == new->kind) {
+                        updates[i].update(job, old, new);
+                        return;
+                }
+        domus_domain_job_fail(job, DOMUS_ERROR_OPERATION_UNSUPPORTED, "a device <%s> cannot be updated while the domain runs", (const char *)new->node->name);
 }
 
 static void run_update(DomusJob *j)

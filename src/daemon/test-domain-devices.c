@@ -236,6 +236,51 @@ static void test_kept(Fixture *f, gconstpointer unused)
         g_assert_cmpuint(r.calls, ==, 1);
 }
 
+#define RNG_RATE(bytes, alias) "<rng model='virtio'><rate bytes='" bytes "'/><backend model='random'/>" alias "</rng>"
+
+/* By the alias, where it is what changes that would say which one; the same again is no change; the rest is refused, and not just noted. */
+static void test_updates(Fixture *f, gconstpointer unused)
+{
+        const unsigned live = VIR_DOMAIN_AFFECT_LIVE, config = VIR_DOMAIN_AFFECT_CONFIG;
+        g_autofree char *hd = disk(f->image, "vda", ""), *before = NULL, *after = NULL;
+        g_autofree char *devices = g_strconcat(hd, RNG RNG_RATE("10", "<alias name='ua-r'/>") AGENT "<memballoon model='virtio'/>", NULL);
+        DomusDomain *d = define(f, "a", "x", devices);
+
+        OK(f, domus_domain_start, d, 0);
+        OK(f, domus_domain_update_device, d, RNG_RATE("20", "<alias name='ua-r'/>"), live | config);
+        g_assert_cmpuint(domus_domain_def_device_by_alias(d->live, "ua-r")->rng.rate_bytes, ==, 20);
+        g_assert_cmpuint(domus_domain_def_device_by_alias(d->config, "ua-r")->rng.rate_bytes, ==, 20);
+        OK(f, domus_domain_update_device, d, RNG_RATE("30", "<alias name='rng0'/>"), live);
+        g_assert_cmpuint(domus_domain_def_device_by_alias(d->live, "rng0")->rng.rate_bytes, ==, 30);
+        FAILS(f, DOMUS_ERROR_DEVICE_MISSING, "no device <rng>", domus_domain_update_device, d, RNG_RATE("40", ""), live);
+        before = domus_domain_xml(d, 0, NULL);
+        OK(f, domus_domain_update_device, d, hd, live);
+        OK(f, domus_domain_update_device, d, AGENT, live);
+        FAILS(f, DOMUS_ERROR_OPERATION_UNSUPPORTED, "the backend of device 'rng0'", domus_domain_update_device, d,
+                "<rng model='virtio'><backend model='random'>/dev/hwrng</backend><alias name='rng0'/></rng>", live);
+        FAILS(f, DOMUS_ERROR_OPERATION_UNSUPPORTED, "the name of device 'channel0'", domus_domain_update_device, d,
+                "<channel type='unix'><target type='virtio' name='other'/><alias name='channel0'/></channel>", live);
+        FAILS(f, DOMUS_ERROR_OPERATION_UNSUPPORTED, "the autodeflate of device 'balloon0'", domus_domain_update_device, d,
+                "<memballoon model='virtio' autodeflate='on'/>", live);
+        FAILS(f, DOMUS_ERROR_OPERATION_UNSUPPORTED, "a device <controller>", domus_domain_update_device, d,
+                "<controller type='virtio-serial' index='0' ports='5'/>", live);
+        FAILS(f, DOMUS_ERROR_OPERATION_UNSUPPORTED, "type 'usb' cannot be attached", domus_domain_attach_device, d, "<controller type='usb'/>", live);
+        after = domus_domain_xml(d, 0, NULL);
+        g_assert_cmpstr(after, ==, before);
+}
+
+/* For both definitions or for none. */
+static void test_bandwidth(Fixture *f, gconstpointer unused)
+{
+        const DomusBandwidth limits = { .outbound.average = 500 };
+        DomusDomain *d = define(f, "a", "x", "");
+
+        OK(f, domus_domain_start, d, 0);
+        OK(f, domus_domain_attach_device, d, NET, VIR_DOMAIN_AFFECT_LIVE);
+        FAILS(f, DOMUS_ERROR_INVALID_ARG, "'vnet0'", domus_domain_set_bandwidth, d, "vnet0", &limits, VIR_DOMAIN_AFFECT_LIVE | VIR_DOMAIN_AFFECT_CONFIG);
+        g_assert_cmpuint(domus_domain_def_interface(d->live, "vnet0")->interface.bandwidth.outbound.average, ==, 0);
+}
+
 static void test_media(Fixture *f, gconstpointer unused)
 {
         DomusDomain *d = define(f, "a", "x", CD);
@@ -316,6 +361,8 @@ int main(int argc, char **argv)
         TEST("refused-attach", test_refused_attach);
         TEST("failed-attach", test_failed_attach);
         TEST("kept", test_kept);
+        TEST("updates", test_updates);
+        TEST("bandwidth", test_bandwidth);
         TEST("media", test_media);
         TEST("io-error", test_io_error);
         TEST("format", test_format);

@@ -75,6 +75,15 @@ static bool settle(DomusDomainDef *def, const xmlNode *node, GError **error)
         return true;
 }
 
+/* A controller that is always there, or never, is nothing to plug in. */
+static bool check_pluggable(const DomusDevice *d, GError **error)
+{
+        if (d->kind != DOMUS_DEVICE_CONTROLLER || d->controller.type == DOMUS_CONTROLLER_SCSI || d->controller.type == DOMUS_CONTROLLER_VIRTIO_SERIAL)
+                return true;
+        return xml_fail(error, DOMUS_ERROR_OPERATION_UNSUPPORTED, "a <controller> of type '%s' cannot be attached",
+                        d->controller.type == DOMUS_CONTROLLER_PCI ? "pci" : "usb");
+}
+
 DomusDevice *domus_domain_def_attach(DomusDomainDef *def, const char *xml, GError **error)
 {
         g_autoptr(xmlDoc) doc = read_element(xml, error);
@@ -86,7 +95,7 @@ DomusDevice *domus_domain_def_attach(DomusDomainDef *def, const char *xml, GErro
         copy = domus_domain_def_copy(def);
         node = append(copy, xmlDocGetRootElement(doc));
         domain_drop_live_of_device(node);
-        if (!settle(copy, node, error))
+        if (!settle(copy, node, error) || !check_pluggable(device_of_node(copy, node), error))
                 return NULL;
         swap_contents(def, copy);
         return device_of_node(def, node);
@@ -116,7 +125,18 @@ char *domus_device_normalize(const char *xml, GError **error)
 
 /* --- Finding --- */
 
-static bool matches(const DomusDevice *d, const DomusDevice *wanted)
+/* Is what is to become of a device enough to tell which one it is? Disks have targets and interfaces MACs, whatever else is said. */
+static bool same_place(const DomusDevice *d, const DomusDevice *wanted)
+{
+        if (d->kind == DOMUS_DEVICE_DISK || d->kind == DOMUS_DEVICE_INTERFACE)
+                return false;
+        if (wanted->alias && d->alias)
+                return true;
+        return wanted->address.type == DOMUS_ADDRESS_PCI && d->address.type == DOMUS_ADDRESS_PCI && wanted->address.slot == d->address.slot;
+}
+
+/* changed: wanted has other properties than what is looked for. */
+static bool matches(const DomusDevice *d, const DomusDevice *wanted, bool changed)
 {
         const struct device_kind *kind = domain_device_kind_of(d->node);
 
@@ -124,7 +144,7 @@ static bool matches(const DomusDevice *d, const DomusDevice *wanted)
                 return false;
         if (wanted->alias && d->alias && strcmp(wanted->alias, d->alias) != 0)
                 return false;
-        return kind->matches && kind->matches(d, wanted);
+        return kind->matches && ((changed && same_place(d, wanted)) || kind->matches(d, wanted));
 }
 
 /* A MAC that was made up when the element was read is none to look for. */
@@ -134,14 +154,14 @@ static void mark_missing_mac(DomusDevice *wanted, bool had_mac)
                 wanted->interface.mac[0] = 0xff;
 }
 
-static DomusDevice *find_in(const DomusDomainDef *def, const DomusDevice *wanted, GError **error)
+static DomusDevice *find_in(const DomusDomainDef *def, const DomusDevice *wanted, bool changed, GError **error)
 {
         DomusDevice *found = NULL;
 
         for (unsigned i = 0; i < def->devices->len; i++) {
                 DomusDevice *d = def->devices->pdata[i];
 
-                if (!matches(d, wanted))
+                if (!matches(d, wanted, changed))
                         continue;
                 if (found) {
                         xml_fail(error, DOMUS_ERROR_OPERATION_FAILED, "more than one device <%s> matches", wanted->node->name);
@@ -154,7 +174,7 @@ static DomusDevice *find_in(const DomusDomainDef *def, const DomusDevice *wanted
         return found;
 }
 
-static DomusDevice *find(const DomusDomainDef *def, xmlNode *root, GError **error)
+static DomusDevice *find(const DomusDomainDef *def, xmlNode *root, bool changed, GError **error)
 {
         bool had_mac = xml_child(root, "mac");
         DomusDevice *wanted, *found;
@@ -166,7 +186,7 @@ static DomusDevice *find(const DomusDomainDef *def, xmlNode *root, GError **erro
                 return NULL;
         }
         mark_missing_mac(wanted, had_mac);
-        found = find_in(def, wanted, error);
+        found = find_in(def, wanted, changed, error);
         domain_device_free(wanted);
         return found;
 }
@@ -175,7 +195,7 @@ DomusDevice *domus_domain_def_find(const DomusDomainDef *def, const char *xml, G
 {
         g_autoptr(xmlDoc) doc = read_element(xml, error);
 
-        return doc ? find(def, xmlDocGetRootElement(doc), error) : NULL;
+        return doc ? find(def, xmlDocGetRootElement(doc), false, error) : NULL;
 }
 
 /* --- Removing and replacing --- */
@@ -210,7 +230,7 @@ DomusDevice *domus_domain_def_update(DomusDomainDef *def, const char *xml, GErro
                 return NULL;
         copy = domus_domain_def_copy(def);
         node = xmlDocCopyNode(xmlDocGetRootElement(doc), copy->doc, 1);
-        old = find(copy, xmlDocGetRootElement(doc), error);
+        old = find(copy, xmlDocGetRootElement(doc), true, error);
         if (!old) {
                 xmlFreeNode(node);
                 return NULL;
@@ -222,4 +242,11 @@ DomusDevice *domus_domain_def_update(DomusDomainDef *def, const char *xml, GErro
                 return NULL;
         swap_contents(def, copy);
         return device_of_node(def, node);
+}
+
+bool domus_device_equal(const DomusDevice *a, const DomusDevice *b)
+{
+        g_autofree char *first = dump(a->node), *second = dump(b->node);
+
+        return strcmp(first, second) == 0;
 }

@@ -161,8 +161,10 @@ char *domus_device_normalize(const char *xml, GError **error);
 DomusDevice *domus_domain_def_find(const DomusDomainDef *def, const char *xml, GError **error);
 /* Removes a device of def. */
 void domus_domain_def_detach(DomusDomainDef *def, DomusDevice *device);
-/* Replaces the device that xml means, which keeps its address and alias. ret: the new one. */
+/* Replaces the device that xml means, which keeps its address and alias; other devices than disks and interfaces are meant by either, too. ret: the new one. */
 DomusDevice *domus_domain_def_update(DomusDomainDef *def, const char *xml, GError **error);
+/* Are their elements the same? */
+bool domus_device_equal(const DomusDevice *a, const DomusDevice *b);
 
 /* What becomes known or changes later; they change the document and reread the views. */
 void domus_domain_def_set_disk_format(DomusDomainDef *def, DomusDevice *disk, const char *format);

@@ -176,8 +176,8 @@
 
 /* virtio-rng */
 /* VM_PROP_FD                            h: what random bytes are read from */
-#define VM_PROP_RATE_BYTES "rate-bytes" /* t [0: no limit]: per period */
-#define VM_PROP_RATE_PERIOD "rate-period" /* u [1000]: ms */
+#define VM_PROP_RATE_BYTES "rate-bytes" /* t * [0: no limit]: per period */
+#define VM_PROP_RATE_PERIOD "rate-period" /* u * [1000]: ms */
 
 /* virtio-balloon */
 #define VM_PROP_DEFLATE_ON_OOM "deflate-on-oom" /* b [false] */

@@ -59,6 +59,11 @@ def test_hotplug(start):
     took = float(vm.shell("s=$(cut -d' ' -f1 /proc/uptime); dd if=/dev/hwrng of=/dev/null bs=1024 count=40 2>/dev/null; "
                           "e=$(cut -d' ' -f1 /proc/uptime); echo \"$e $s\" | awk '{ print $1 - $2 }'"))
     assert 0.6 < took < 2, took
+    # A rate that would take an hour, which is taken back while the guest waits.
+    vm.call('SetDevice', 'rng1', {'rate-bytes': 512, 'rate-period': U32(3600000)})
+    vm.shell('dd if=/dev/hwrng of=/tmp/bytes bs=1024 count=200 2>/dev/null & :')
+    vm.call('SetDevice', 'rng1', {'rate-bytes': 0})
+    vm.shell('wait; while [ "$(wc -c </tmp/bytes)" != 204800 ]; do usleep 50000; done')
 
     # What is wrong is named, nothing is left behind.
     refused(vm, "device 'rng0': there is a device with this id already", 'AddDevices', [rng('rng0', slot=U32(9))])
@@ -76,7 +81,8 @@ def test_hotplug(start):
     vm.shell('echo 1 >/sys/bus/pci/rescan; [ ! -e /sys/bus/pci/devices/0000:00:09.0 ]')
     assert refused(vm, "device 'y': there is no such device", 'RemoveDevice', 'y').endswith('NoDevice')
     assert refused(vm, "'y'", 'GetDeviceStats', 'y').endswith('NoDevice')
-    assert refused(vm, "device 'rng0'", 'SetDevice', 'rng0', {'rate-bytes': 1}).endswith('NoProperty')
+    assert refused(vm, "device 'rng0'", 'SetDevice', 'rng0', {'colour': 1}).endswith('NoProperty')
+    refused(vm, "'rate-period'", 'SetDevice', 'rng0', {'rate-period': U32(0)})
     check_descriptors(vm, before + 1)
 
     vm.remove('rng1')

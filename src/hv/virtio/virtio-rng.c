@@ -187,7 +187,34 @@ static void rng_free(struct plug *plug)
         free(rng);
 }
 
-static const struct plug_ops plug_ops = { .driver = "virtio-rng", .reset = rng_reset, .free = rng_free };
+/* All or nothing. */
+static int take_rate(struct rng *rng, struct props *props, char **ret_error)
+{
+        uint64_t rate = rng->rate;
+        unsigned period = rng->period;
+
+        if (props_take_number(props, "rate-bytes", UINT64_MAX, &rate) == -EINVAL)
+                return plug_fail(ret_error, -EINVAL, "property 'rate-bytes' is a number of bytes");
+        if (props_take_unsigned(props, "rate-period", PERIOD_MS_MAX, &period) == -EINVAL || period == 0)
+                return plug_fail(ret_error, -EINVAL, "property 'rate-period' is a number of milliseconds from 1 to %u", PERIOD_MS_MAX);
+        rng->rate = rng->left = rate;
+        rng->period = period;
+        return 0;
+}
+
+static int rng_set(struct plug *plug, struct props *props, char **ret_error)
+{
+        struct rng *rng = container_of(plug, struct rng, plug);
+        int r = take_rate(rng, props, ret_error);
+
+        if (r < 0)
+                return r;
+        timer_cancel(&rng->timer); /* a new period, of the new length */
+        serve(rng);
+        return 0;
+}
+
+static const struct plug_ops plug_ops = { .driver = "virtio-rng", .reset = rng_reset, .set = rng_set, .free = rng_free };
 
 static int take_props(struct rng *rng, struct props *props, char **ret_error)
 {
@@ -198,12 +225,7 @@ static int take_props(struct rng *rng, struct props *props, char **ret_error)
         /* The open file is the device's own; a source that has nothing must not hold everything up. */
         if (r == 0 && (r = fd_set_nonblock(rng->fd, true)) < 0)
                 return plug_fail(ret_error, r, "property 'fd': %s", strerror(-r));
-        if (props_take_number(props, "rate-bytes", UINT64_MAX, &rng->rate) == -EINVAL)
-                return plug_fail(ret_error, -EINVAL, "property 'rate-bytes' is a number of bytes");
-        if (props_take_unsigned(props, "rate-period", PERIOD_MS_MAX, &rng->period) == -EINVAL || rng->period == 0)
-                return plug_fail(ret_error, -EINVAL, "property 'rate-period' is a number of milliseconds from 1 to %u", PERIOD_MS_MAX);
-        rng->left = rng->rate;
-        return 0;
+        return take_rate(rng, props, ret_error);
 }
 
 static int rng_new(const struct plug_env *env, const char *id, int slot, struct props *props, struct plug **ret, char **ret_error)
