@@ -248,6 +248,71 @@ def test_cards_come_and_go(site, guest, virsh):
     guest.sh('pkill ping; pkill busybox; true', ok=False)
 
 
+RNG = "<rng model='virtio'>{}<backend model='random'>/dev/urandom</backend><alias name='ua-rng'/></rng>"
+CHANNEL = "<channel type='unix'><target type='virtio' name='test.{}'/><alias name='ua-channel'/></channel>"
+CD = "<disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='{}'/><target dev='sdb' bus='scsi'/><readonly/><alias name='ua-cd'/></disk>"
+BALLOON = "<memballoon model='virtio'{}><stats period='1'/>{}</memballoon>"
+
+
+def test_others_come_and_go(site, guest, virsh):
+    """What else there is, changed and taken away by its alias; in the guest, and in the definition."""
+    def device(command, xml, ok=True):
+        return virsh(command, 'guest', site.file('device.xml', xml), '--live', ok=ok)
+
+    def gone(alias):
+        virsh('detach-device-alias', 'guest', alias, '--live')
+        wait_until(lambda: f"'{alias}'" not in virsh('dumpxml', 'guest').stdout, what=f'the removal of {alias}')
+
+    rngs = 'udevadm settle; cat /sys/class/misc/hw_random/rng_available'
+    before = guest.sh(rngs)
+    device('attach-device', RNG.format("<rate bytes='1' period='3600000'/>"))
+    wait_until(lambda: guest.sh(rngs) != before, what='the rng')
+    device('update-device', RNG.format(''))  # an hour for a byte, else
+    guest.sh('for r in $(cat /sys/class/misc/hw_random/rng_available); do echo $r >/sys/class/misc/hw_random/rng_current && '
+             'dd if=/dev/hwrng of=/dev/null bs=1k count=20 || exit 1; done 2>/dev/null')
+    gone('ua-rng')
+    device('attach-device', CHANNEL.format('one'))
+    wait_until(lambda: guest.sh('[ -e /dev/virtio-ports/test.one ]', ok=False).returncode == 0, what='the port')
+    device('update-device', CHANNEL.format('one'))
+    assert "the name of device 'ua-channel'" in device('update-device', CHANNEL.format('two'), ok=False).stderr
+    gone('ua-channel')
+    media = [site.volume(f'{n}.iso.raw', 4) for n in range(2)]
+    for n, path in enumerate(media):
+        path.write_bytes(bytes([48 + n]) * (4 << 20))
+    device('attach-device', CD.format(media[0]))
+    for n, path in enumerate(media):
+        device('update-device', CD.format(path))
+        wait_until(lambda: guest.sh('head -c 3 /dev/sr0 2>/dev/null', ok=False).stdout == str(n) * 3, what='the medium')
+    gone('ua-cd')
+    device('update-device', BALLOON.format('', "<alias name='balloon0'/>").replace("'1'", "'2'"))
+    assert "<stats period='2'/>" in virsh('dumpxml', 'guest').stdout
+    assert 'autodeflate' in device('update-device', BALLOON.format(" autodeflate='on'", ''), ok=False).stderr
+    gone('balloon0')
+    device('attach-device', BALLOON.format('', ''))
+    wait_until(lambda: 'unused' in virsh('dommemstat', 'guest').stdout, what="the guest's figures")
+    failed = device('attach-device', "<controller type='usb'/>", ok=False)
+    assert "type 'usb' cannot be attached" in failed.stderr
+
+
+def test_interface_settings(guest, virsh):
+    for source in 'lease', 'arp', 'agent':
+        assert guest.ip in virsh('domifaddr', 'guest', '--source', source).stdout, source
+    carrier = f'cat $(dirname $(grep -l {debian.MAC} /sys/class/net/*/address))/carrier'
+    assert virsh('domif-getlink', 'guest', debian.MAC).stdout.split()[-1] == 'up'
+    virsh('domif-setlink', 'guest', debian.MAC, 'down')
+    assert virsh('domif-getlink', 'guest', debian.MAC).stdout.split()[-1] == 'down'
+    virsh('domif-setlink', 'guest', debian.MAC, 'up')
+    wait_until(lambda: guest.sh(carrier, ok=False).stdout.strip() == '1', what='the link')
+    assert int(re.search(r'rx_bytes (\d+)', virsh('domifstat', 'guest', debian.MAC).stdout)[1]) > 0
+    # The persistent definition does not know the device's name: then the live one is left alone, too.
+    assert 'vnet' in virsh('domiftune', 'guest', 'vnet0', '--outbound', '1000', '--live', '--config', ok=False).stderr
+    assert re.search(r'outbound.average: 0$', virsh('domiftune', 'guest', debian.MAC).stdout, re.M)
+    virsh('domiftune', 'guest', debian.MAC, '--outbound', '50000', '--live', '--config')
+    for where in '--live', '--config':
+        assert re.search(r'outbound.average: 50000$', virsh('domiftune', 'guest', debian.MAC, where).stdout, re.M)
+    virsh('domiftune', 'guest', debian.MAC, '--outbound', '0', '--live', '--config')
+
+
 # --- Volumes ---
 
 def digest_of(path):
@@ -369,6 +434,11 @@ def test_agent(site, guest, virsh):
     virsh('set-user-password', 'guest', 'root', 'another')
     assert guest.sh('grep ^root: /etc/shadow') != before
     assert virsh('get-user-sshkeys', 'guest', 'root').stdout.startswith('ssh-ed25519 ')
+    other = site.file('other.pub', 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG other\n')
+    virsh('set-user-sshkeys', 'guest', 'root', '--file', other)
+    assert ' other' in virsh('get-user-sshkeys', 'guest', 'root').stdout
+    virsh('set-user-sshkeys', 'guest', 'root', '--remove', '--file', other)
+    assert ' other' not in virsh('get-user-sshkeys', 'guest', 'root').stdout
     assert '"return":{' in virsh('qemu-agent-command', 'guest', '{"execute":"guest-info"}').stdout
     error = virsh('qemu-agent-command', 'guest', '{"execute":"guest-nonsense"}', ok=False).stderr
     assert 'guest-nonsense' in error
