@@ -204,6 +204,11 @@ static bool same_source(const DomusInterface *a, const DomusInterface *b)
                g_strcmp0(a->mode, b->mode) == 0;
 }
 
+static bool same_addresses(const DomusInterface *a, const DomusInterface *b)
+{
+        return g_strcmp0(a->ip4, b->ip4) == 0 && g_strcmp0(a->ip6, b->ip6) == 0 && a->ip4_prefix == b->ip4_prefix && a->ip6_prefix == b->ip6_prefix;
+}
+
 static bool check_interface(const DomusDevice *old, const DomusDevice *new, GError **error)
 {
         const DomusInterface *a = &old->interface, *b = &new->interface;
@@ -213,6 +218,8 @@ static bool check_interface(const DomusDevice *old, const DomusDevice *new, GErr
                            a->mtu != b->mtu                                ? "MTU" :
                            b->target && g_strcmp0(a->target, b->target) != 0 ? "device name" :
                            a->isolated != b->isolated                      ? "isolation" :
+                           g_strcmp0(a->forwards, b->forwards) != 0        ? "port forwards" :
+                           !same_addresses(a, b)                           ? "addresses" :
                            old->boot_order != new->boot_order              ? "boot order" :
                                                                              NULL;
 

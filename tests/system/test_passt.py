@@ -101,6 +101,19 @@ def test_port_in_use(daemon, conn, echo_xml, virsh, guests, proto, forwards):
     virsh('start', 'dev')
 
 
+def test_update(conn, echo_xml, virsh, guests):
+    """What a passt was started with stays, and the definition does not say otherwise."""
+    dom = conn.defineXML(echo_xml('dev', devices="<console type='pty'/>" + user(forward(4006))))
+    dom.create()
+    before = dom.XMLDesc()
+    for what, xml in ('port forwards', user(forward(4007))), ('addresses', user(forward(4006), more="<ip family='ipv4' address='10.0.2.9'/>")):
+        failed = virsh('update-device', 'dev', guests.write('user.xml', xml.encode()), '--live', ok=False)
+        assert f"cannot modify the {what} of a running domain's interface" in failed.stderr, failed.stderr
+    assert dom.XMLDesc() == before
+    virsh('update-device', 'dev', guests.write('user.xml', user("<link state='down'/>" + forward(4006)).encode()), '--live')
+    assert virsh('domif-getlink', 'dev', '52:54:00:00:02:01').stdout.split()[-1] == 'down'
+
+
 def test_ends_with_its_guest(daemon, echo_xml, closing):
     """passt outlives the daemon, but not the guest, whoever is there."""
     first = daemon.open()
