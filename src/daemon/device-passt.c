@@ -15,10 +15,10 @@
 #include "daemon/domlog.h"
 
 /* The passt of a guest that has just ended may need a moment to end, too. */
-#define PORTS_TRIES 20
+#define PORTS_TRIES 40
 #define PORTS_PAUSE_MS 50
 #define PORTS_ACCURACY_MS 5
-#define READY_SECONDS 10
+#define READY_SECONDS 30
 #define SOCKET_FD "3" /* in the child */
 #define READY_FD "4"
 

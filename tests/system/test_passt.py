@@ -94,10 +94,8 @@ def test_port_in_use(daemon, conn, echo_xml, virsh, guests, proto, forwards):
     # Two guests want it now.
     failed = virsh('start', 'dev', ok=False)
     assert 'Address already in use' in failed.stderr
-    # The passt of a guest that has just ended is not in the way of the next one.
     virsh('destroy', 'other')
-    virsh('start', 'dev')
-    virsh('destroy', 'dev')
+    wait_until(lambda: not passts(daemon), what='no passt')
     virsh('start', 'dev')
 
 
