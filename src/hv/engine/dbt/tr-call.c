@@ -25,32 +25,24 @@
 #define SIGNAL_STACK_SIZE KiB(64)
 #define ALL_SIZE (STACKS * 2 * STACK_SIZE + SIGNAL_STACK_SIZE)
 
-static void with_field(struct tr_emit *e, unsigned opcode, unsigned reg, size_t offset)
-{
-        struct tr_op op = { .opcode = (uint8_t)opcode, .w = opcode != 0x8f && opcode != 0xff };
-        struct tr_mem m = tr_field(offset);
-
-        tr_op_mem(e, &op, reg, &m);
-}
-
 void tr_c_begin(struct tr_emit *e)
 {
-        with_field(e, 0x8f, 0, offsetof(struct dbt_vcpu, tr_return)); /* pop */
-        with_field(e, 0x89, TR_RSP, offsetof(struct dbt_vcpu, tr_calls_top));
-        with_field(e, 0x8b, TR_RSP, offsetof(struct dbt_vcpu, tr_c_stack));
+        tr_with_field(e, 0x8f, false, 0, offsetof(struct dbt_vcpu, tr_return)); /* pop */
+        tr_with_field(e, 0x89, true, TR_RSP, offsetof(struct dbt_vcpu, tr_calls_top));
+        tr_with_field(e, 0x8b, true, TR_RSP, offsetof(struct dbt_vcpu, tr_c_stack));
 }
 
 void tr_c_end(struct tr_emit *e)
 {
-        with_field(e, 0x8b, TR_RSP, offsetof(struct dbt_vcpu, tr_calls_top));
-        with_field(e, 0xff, 6, offsetof(struct dbt_vcpu, tr_return)); /* push */
+        tr_with_field(e, 0x8b, true, TR_RSP, offsetof(struct dbt_vcpu, tr_calls_top));
+        tr_with_field(e, 0xff, false, 6, offsetof(struct dbt_vcpu, tr_return)); /* push */
 }
 
 static void move_saved(struct tr_emit *e, unsigned opcode, unsigned regs)
 {
         for (unsigned r = 0; r < 16; r++)
                 if (regs >> r & 1)
-                        with_field(e, opcode, r, offsetof(struct dbt_vcpu, tr_saved) + r * sizeof(uint64_t));
+                        tr_with_field(e, opcode, true, r, offsetof(struct dbt_vcpu, tr_saved) + r * sizeof(uint64_t));
 }
 
 void tr_save(struct tr_emit *e, unsigned regs)
@@ -84,7 +76,7 @@ void tr_emit_call_routines(struct dbt_vcpu *v, struct tr_emit *e)
                 struct dbt_calls *c = &v->calls[k];
 
                 v->translator->returned[k] = tr_here(e);
-                with_field(e, 0x8b, TR_RSP, offsetof(struct dbt_vcpu, calls) + k * sizeof(*c) + offsetof(struct dbt_calls, base));
+                tr_with_field(e, 0x8b, true, TR_RSP, offsetof(struct dbt_vcpu, calls) + k * sizeof(*c) + offsetof(struct dbt_calls, base));
                 emit_unknown(v, e, k);
                 *(const void **)(uintptr_t)c->base = tr_here(e);
                 tr_lea(e, TR_RSP, &below);

@@ -162,12 +162,6 @@ void tr_jcc_to(struct tr_emit *e, unsigned cond, const void *target)
         relative(e, target);
 }
 
-void tr_jcc_near(struct tr_emit *e, unsigned cond, const void *target)
-{
-        tr_put(e, 0x70 | cond);
-        tr_put(e, (unsigned)((const uint8_t *)target - (tr_here(e) + 1)) & 0xff);
-}
-
 uint8_t *tr_jcc(struct tr_emit *e, unsigned cond)
 {
         if (cond == TR_ALWAYS) {
@@ -178,6 +172,20 @@ uint8_t *tr_jcc(struct tr_emit *e, unsigned cond)
         }
         tr_put32(e, 0);
         return e->p - 4;
+}
+
+void tr_put_bytes(struct tr_emit *e, const uint8_t *bytes, unsigned n)
+{
+        while (n-- > 0)
+                tr_put(e, *bytes++);
+}
+
+void tr_with_field(struct tr_emit *e, unsigned opcode, bool w, unsigned reg, size_t offset)
+{
+        struct tr_op op = { .opcode = (uint8_t)opcode, .w = w };
+        struct tr_mem m = tr_field(offset);
+
+        tr_op_mem(e, &op, reg, &m);
 }
 
 uint8_t *tr_call_later(struct tr_emit *e)

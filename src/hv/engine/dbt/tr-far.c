@@ -26,20 +26,12 @@ struct tr_far {
 };
 _Static_assert(DBT_JUMP_MODES <= 8, "as many as jumps can tell");
 
-/* From the cmp's immediate to that of the mov, to the displacement of the jmp. */
-#define TO_MOV (4 + 6 + 9)
-#define TO_JMP (TO_MOV + 4 + 1)
+/* From the cmp's immediate to the displacement of the jmp: the immediate, jne, mov, the jmp's opcode. */
+#define TO_JMP (4 + 6 + 13 + 1)
 
 static void patch32(struct dbt_tr *t, uint32_t at, uint32_t value)
 {
         *(volatile dbt_guest32 *)(t->write + at) = value;
-}
-
-static bool is_global(const struct dbt_vcpu *v, uint64_t lin)
-{
-        unsigned n = dbt_tlb_index(lin);
-
-        return v->tlb_used[1][v->mmu].word[n / 64] >> (n % 64) & 1;
 }
 
 /* The physical address of code at lin, if the page is global. */
@@ -50,7 +42,7 @@ static bool code_at(struct dbt_vcpu *v, uint64_t lin, uint64_t *ret_gpa)
         if (!DBT_TLB_HIT(&v->tlb_now[slot], match_exec, lin, 1) && !dbt_tlb_refill(v, lin, v->mmu, DBT_EXEC))
                 return false;
         *ret_gpa = v->tlb_info_now[slot].gpa | (lin & ~DBT_PAGE_MASK);
-        return is_global(v, lin);
+        return dbt_tlb_is_global(v, lin);
 }
 
 static struct dbt_block *block_at(struct dbt_vcpu *v, uint64_t lin, uint32_t mode)

@@ -132,7 +132,6 @@ static inline unsigned gen_mode(const struct gen *g)
         return (unsigned)(g->b->key >> 56);
 }
 
-/* 64-bit code; else 32-bit code with flat segments, in which all addresses wrap at 4 GiB. */
 /* enum dbt_mmu of the block's data accesses. */
 static inline unsigned gen_view(const struct gen *g)
 {
@@ -147,6 +146,7 @@ static inline uint32_t gen_mode_with_ac(const struct gen *g, bool ac)
         return ac ? gen_mode(g) & ~(unsigned)DBT_MODE_SMAP : gen_mode(g) | DBT_MODE_SMAP;
 }
 
+/* 64-bit code; else 32-bit code with flat segments, in which all addresses wrap at 4 GiB. */
 static inline bool gen_64(const struct gen *g)
 {
         return gen_mode(g) & DBT_MODE_CS64;

@@ -4,13 +4,6 @@
 
 #include "hv/engine/dbt/tr.h"
 
-static void put_bytes(struct tr_emit *e, const uint8_t *bytes, unsigned n)
-{
-        while (n-- > 0)
-                tr_put(e, *bytes++);
-}
-#define CODE(e, ...) put_bytes(e, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
-
 /* op reg, [entry of the view's TLB at RCX + offset] */
 static void with_entry(struct tr_emit *e, unsigned opcode, unsigned reg, unsigned view, size_t offset)
 {
@@ -27,16 +20,16 @@ static void emit_check(struct tr_emit *e, unsigned view, bool write, unsigned sp
         size_t match = write ? offsetof(struct dbt_tlb_entry, match_write) : offsetof(struct dbt_tlb_entry, match_read);
         uint8_t *miss;
 
-        CODE(e, 0x89, 0xc1, 0xc1, 0xe9, DBT_PAGE_SHIFT - DBT_TLB_ENTRY_SHIFT); /* mov ecx, eax; shr ecx, imm8 */
-        CODE(e, 0x81, 0xe1);                                                   /* and ecx, imm32 */
+        TR_CODE(e, 0x89, 0xc1, 0xc1, 0xe9, DBT_PAGE_SHIFT - DBT_TLB_ENTRY_SHIFT); /* mov ecx, eax; shr ecx, imm8 */
+        TR_CODE(e, 0x81, 0xe1);                                                   /* and ecx, imm32 */
         tr_put32(e, (DBT_TLB_SIZE - 1) << DBT_TLB_ENTRY_SHIFT);
         with_entry(e, 0x33, TR_RAX, view, match);
-        CODE(e, 0x48, 0x3d); /* cmp rax, imm32 */
+        TR_CODE(e, 0x48, 0x3d); /* cmp rax, imm32 */
         tr_put32(e, (uint32_t)DBT_PAGE_SIZE - span);
         miss = tr_jcc(e, TR_CC_A);
         with_entry(e, 0x33, TR_RAX, view, match);
         with_entry(e, 0x8b, TR_RCX, view, offsetof(struct dbt_tlb_entry, addend));
-        CODE(e, 0xc3); /* ret */
+        TR_CODE(e, 0xc3); /* ret */
         tr_set_jump(e, miss);
         with_entry(e, 0x33, TR_RAX, view, match);
         tr_mov_imm(e, TR_RCX, span | (uint32_t)write << 16);
@@ -52,14 +45,14 @@ static void emit_missed(struct tr_emit *e)
         tr_c_begin(e);
         tr_load(e, TR_RDI, &self);
         tr_mov(e, TR_RSI, TR_RAX);
-        CODE(e, 0x89, 0xca); /* mov edx, ecx */
+        TR_CODE(e, 0x89, 0xca); /* mov edx, ecx */
         tr_load(e, TR_RCX, &back);
         tr_mov_imm(e, TR_RAX, (uintptr_t)tr_check_missed);
-        CODE(e, 0xff, 0xd0); /* call rax */
+        TR_CODE(e, 0xff, 0xd0); /* call rax */
         tr_store(e, &back, TR_RAX);
         tr_restore(e, TR_VOLATILE | 1u << TR_RAX);
         tr_c_end(e);
-        CODE(e, 0xc3);
+        TR_CODE(e, 0xc3);
 }
 
 /* Each begins a line of the host's cache. */

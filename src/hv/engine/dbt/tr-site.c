@@ -83,13 +83,6 @@ const struct dbt_tlb_entry *tr_tlb_entry(struct dbt_vcpu *v, uint64_t lin, unsig
         return e;
 }
 
-static bool is_global(const struct dbt_vcpu *v, uint64_t lin)
-{
-        unsigned n = dbt_tlb_index(lin);
-
-        return v->tlb_used[1][v->mmu].word[n / 64] >> (n % 64) & 1;
-}
-
 /* The site is about to become valid for the page of lin. */
 static void choose_list(struct dbt_vcpu *v, struct tr_site *s, uint64_t lin)
 {
@@ -99,7 +92,7 @@ static void choose_list(struct dbt_vcpu *v, struct tr_site *s, uint64_t lin)
                 return;
         if (!s->prev || is_keyed(s)) {
                 site_remove(s);
-                site_insert(sites, s, is_global(v, lin), lin);
+                site_insert(sites, s, dbt_tlb_is_global(v, lin), lin);
                 return;
         }
         site_remove(s);

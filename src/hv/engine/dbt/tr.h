@@ -178,6 +178,8 @@ struct tr_op {
 void tr_put(struct tr_emit *e, unsigned byte);
 void tr_put32(struct tr_emit *e, uint32_t value);
 void tr_put64(struct tr_emit *e, uint64_t value);
+void tr_put_bytes(struct tr_emit *e, const uint8_t *bytes, unsigned n);
+#define TR_CODE(e, ...) tr_put_bytes(e, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
 void tr_op_reg(struct tr_emit *e, const struct tr_op *op, unsigned reg, unsigned rm);
 void tr_op_mem(struct tr_emit *e, const struct tr_op *op, unsigned reg, const struct tr_mem *m);
 /* Only ModRM, SIB and displacement, without the prefixes that m needs. */
@@ -191,12 +193,12 @@ void tr_lea(struct tr_emit *e, unsigned dst, const struct tr_mem *m);
 void tr_mov_imm(struct tr_emit *e, unsigned dst, uint64_t value);
 /* A field of struct dbt_vcpu. */
 struct tr_mem tr_field(size_t offset);
+/* op reg, [vCPU + offset] */
+void tr_with_field(struct tr_emit *e, unsigned opcode, bool w, unsigned reg, size_t offset);
 /* jmp, call, jcc (cond 0..15) to an address in the executable view. */
 void tr_jmp(struct tr_emit *e, const void *target);
 void tr_call(struct tr_emit *e, const void *target);
 void tr_jcc_to(struct tr_emit *e, unsigned cond, const void *target);
-/* At most 128 bytes away. */
-void tr_jcc_near(struct tr_emit *e, unsigned cond, const void *target);
 /* A conditional jump forward, to be set later. */
 uint8_t *tr_jcc(struct tr_emit *e, unsigned cond);
 /* The same for a call. */
@@ -308,6 +310,10 @@ const struct dbt_insn *dbt_tr_insn(struct dbt_vcpu *v, const struct dbt_block *b
 void tr_decode_known(struct dbt_vcpu *v, const struct dbt_block *b, unsigned at, struct dbt_insn *ret);
 /* Blocks are about to be evicted. */
 void dbt_tr_forget_decoded(struct dbt_vcpu *v);
+
+/* --- tr-routine.c --- */
+
+void tr_emit_routines(struct dbt_vcpu *v, struct tr_emit *e);
 
 /* --- tr-call.c --- */
 

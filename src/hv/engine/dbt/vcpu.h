@@ -324,6 +324,14 @@ static inline unsigned dbt_tlb_index(uint64_t lin)
         return (unsigned)(lin >> DBT_PAGE_SHIFT) & (DBT_TLB_SIZE - 1);
 }
 
+/* Is the entry in the slot of lin, in the present view, from a global page? */
+static inline bool dbt_tlb_is_global(const struct dbt_vcpu *v, uint64_t lin)
+{
+        unsigned n = dbt_tlb_index(lin);
+
+        return v->tlb_used[1][v->mmu].word[n / 64] >> (n % 64) & 1;
+}
+
 static inline struct dbt_tlb_entry *dbt_tlb_slot(struct dbt_vcpu *v, unsigned mmu, uint64_t lin)
 {
         return &v->tlb[mmu][dbt_tlb_index(lin)];

@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The routines that the code of all blocks shares: the way in and out, calls of C, and looking up where to go on. */
+
+#include "hv/engine/dbt/tr.h"
+
+static void spill(struct tr_emit *e)
+{
+        for (unsigned r = 0; r < X86_NGPRS; r++) {
+                struct tr_mem m = tr_field(offsetof(struct dbt_vcpu, gpr) + r * 8);
+
+                if (tr_home[r] != TR_NO_HOME)
+                        tr_store(e, &m, tr_home[r]);
+        }
+}
+
+static void reload(struct tr_emit *e)
+{
+        for (unsigned r = 0; r < X86_NGPRS; r++) {
+                struct tr_mem m = tr_field(offsetof(struct dbt_vcpu, gpr) + r * 8);
+
+                if (tr_home[r] != TR_NO_HOME)
+                        tr_load(e, tr_home[r], &m);
+        }
+}
+
+/* op reg, [base + disp], 64 bits */
+static void with_base(struct tr_emit *e, unsigned opcode, unsigned reg, unsigned base, size_t disp)
+{
+        struct tr_op op = { .opcode = (uint8_t)opcode, .w = true };
+        struct tr_mem m = { .base = (uint8_t)base, .index = TR_NO_HOME, .disp = (int32_t)disp };
+
+        tr_op_mem(e, &op, reg, &m);
+}
+
+/* C: enum tr_exit enter(struct dbt_vcpu *v, const void *code) */
+static void emit_enter(struct tr_emit *e)
+{
+        TR_CODE(e, 0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57); /* push rbx, rbp, r12..r15 */
+        TR_CODE(e, 0x48, 0x83, 0xec, 0x08);                                     /* sub rsp, 8 */
+        tr_with_field(e, 0x89, true, TR_RSP, offsetof(struct dbt_vcpu, tr_c_stack));
+        tr_with_field(e, 0x8b, true, TR_RSP, offsetof(struct dbt_vcpu, tr_calls_top));
+        tr_mov(e, TR_RAX, TR_RSI);
+        reload(e);
+        TR_CODE(e, 0xff, 0xe0); /* jmp rax */
+}
+
+/* In: EAX what to return. */
+static void emit_leave(struct tr_emit *e)
+{
+        spill(e);
+        tr_with_field(e, 0x89, true, TR_RSP, offsetof(struct dbt_vcpu, tr_calls_top));
+        tr_with_field(e, 0x8b, true, TR_RSP, offsetof(struct dbt_vcpu, tr_c_stack));
+        TR_CODE(e, 0x48, 0x83, 0xc4, 0x08);
+        TR_CODE(e, 0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3);
+}
+
+/* In: RAX offset from the page's start. */
+static void emit_set_rip(struct tr_emit *e)
+{
+        tr_with_field(e, 0x03, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
+        tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
+}
+
+/* To RCX: the key of the block at v->rip, whose TLB entry is in RCX. */
+static void emit_key(struct tr_emit *e)
+{
+        tr_with_field(e, 0x2b, true, TR_RCX, offsetof(struct dbt_vcpu, tlb_now));
+        TR_CODE(e, 0xd1, 0xe9); /* shr ecx, 1 */
+        _Static_assert(DBT_TLB_ENTRY_SHIFT - DBT_TLB_INFO_SHIFT == 1, "shifted");
+        tr_with_field(e, 0x03, true, TR_RCX, offsetof(struct dbt_vcpu, tlb_info_now));
+        with_base(e, 0x8b, TR_RCX, TR_RCX, offsetof(struct dbt_tlb_info, gpa));
+        tr_with_field(e, 0x8b, false, TR_RAX, offsetof(struct dbt_vcpu, rip));
+        TR_CODE(e, 0x25, 0xff, 0x0f, 0x00, 0x00); /* and eax, 0xfff */
+        TR_CODE(e, 0x48, 0x09, 0xc1);             /* or rcx, rax */
+        tr_with_field(e, 0x8b, false, TR_RAX, offsetof(struct dbt_vcpu, mode));
+        TR_CODE(e, 0x48, 0xc1, 0xe0, 56);         /* shl rax, 56 */
+        TR_CODE(e, 0x48, 0x09, 0xc1);
+}
+
+/* dbt_index_find: RCX the key; to RAX the block, or leaves. */
+static void emit_index(struct tr_emit *e, const struct dbt_tr *t)
+{
+        uint8_t *found[DBT_INDEX_WAYS];
+
+        _Static_assert(sizeof(struct dbt_index_set) == 64 && DBT_BLOCK_ALIGN == 16, "shifted");
+        tr_save(e, 1u << TR_RDX);
+        tr_mov_imm(e, TR_RAX, DBT_HASH_FACTOR);
+        TR_CODE(e, 0x48, 0x0f, 0xaf, 0xc1);                       /* imul rax, rcx */
+        TR_CODE(e, 0x48, 0x89, 0xc2);                             /* mov rdx, rax */
+        TR_CODE(e, 0x48, 0xc1, 0xea, DBT_INDEX_SHIFT);            /* shr rdx, imm8 */
+        TR_CODE(e, 0x48, 0xc1, 0xe8, (uint8_t)(64 - t->index_bits)); /* shr rax, imm8 */
+        TR_CODE(e, 0xc1, 0xe0, 6);                                /* shl eax, 6 */
+        tr_with_field(e, 0x03, true, TR_RAX, offsetof(struct dbt_vcpu, code_index));
+        for (unsigned k = 0; k < DBT_INDEX_WAYS; k++) {
+                if (k)
+                        TR_CODE(e, 0x48, 0x83, 0xc0, 8); /* add rax, 8 */
+                TR_CODE(e, 0x3b, 0x50, 4);               /* cmp edx, [rax + 4] */
+                found[k] = tr_jcc(e, TR_CC_E);
+        }
+        tr_restore(e, 1u << TR_RDX);
+        tr_jmp(e, t->leave_jump);
+        for (unsigned k = 0; k < DBT_INDEX_WAYS; k++)
+                tr_set_jump(e, found[k]);
+        TR_CODE(e, 0x8b, 0x00, 0x48, 0xc1, 0xe0, 4); /* mov eax, [rax]; shl rax, 4 */
+        tr_with_field(e, 0x8b, true, TR_RDX, offsetof(struct dbt_vcpu, decode));
+        with_base(e, 0x03, TR_RAX, TR_RDX, offsetof(struct dbt_decode, arena));
+        tr_restore(e, 1u << TR_RDX);
+        with_base(e, 0x3b, TR_RCX, TR_RAX, offsetof(struct dbt_block, key));
+        tr_jcc_to(e, TR_CC_NE, t->leave_jump); /* no mode of translated code has the key 0 of where there is none */
+        TR_CODE(e, 0x48, 0x83, 0x78, offsetof(struct dbt_block, second), 0xff); /* cmp qword [rax + second], -1 */
+        _Static_assert(DBT_NO_PAGE == ~0ULL && offsetof(struct dbt_block, second) < 128, "immediate and displacement of 8 bits");
+        tr_jcc_to(e, TR_CC_NE, t->leave_jump);
+}
+
+/* In: RAX where to go on. Out: RAX the code of the block there; leaves if it has none. dbt_block_lookup for translated code. */
+static void emit_find(struct tr_emit *e, const struct dbt_tr *t)
+{
+        tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
+        TR_CODE(e, 0x89, 0xc1, 0xc1, 0xe9, DBT_PAGE_SHIFT - DBT_TLB_ENTRY_SHIFT); /* mov ecx, eax; shr ecx, imm8 */
+        TR_CODE(e, 0x81, 0xe1);                                                   /* and ecx, imm32 */
+        tr_put32(e, (DBT_TLB_SIZE - 1) << DBT_TLB_ENTRY_SHIFT);
+        TR_CODE(e, 0x48, 0x25, 0x00, 0xf0, 0xff, 0xff); /* and rax, -4096 */
+        tr_with_field(e, 0x03, true, TR_RCX, offsetof(struct dbt_vcpu, tlb_now));
+        with_base(e, 0x3b, TR_RAX, TR_RCX, offsetof(struct dbt_tlb_entry, match_exec));
+        tr_jcc_to(e, TR_CC_NE, t->leave_jump);
+        tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
+        emit_key(e);
+        emit_index(e, t);
+        with_base(e, 0x8b, TR_RAX, TR_RAX, offsetof(struct dbt_block, code));
+        TR_CODE(e, 0x48, 0x85, 0xc0); /* test rax, rax */
+        tr_jcc_to(e, TR_CC_E, t->leave_jump);
+}
+
+static void emit_jump(struct tr_emit *e, const struct dbt_tr *t)
+{
+        emit_find(e, t);
+        TR_CODE(e, 0xff, 0xe0); /* jmp rax */
+}
+
+/* In a routine that was called: goes on at target. By ret, so that the host's return predictions stay in step with the calls. */
+static void ret_to(struct tr_emit *e, const uint8_t *target)
+{
+        tr_mov_imm(e, TR_RCX, (uintptr_t)target);
+        TR_CODE(e, 0x48, 0x89, 0x0c, 0x24, 0xc3); /* mov [rsp], rcx; ret */
+}
+
+/* To RCX: the slot of the address in RAX, as an offset. */
+static void emit_slot(struct tr_emit *e)
+{
+        _Static_assert(sizeof(struct dbt_jump) == 1 << DBT_JUMP_SHIFT, "shifted");
+        TR_CODE(e, 0x69, 0xc8); /* imul ecx, eax, imm32 */
+        tr_put32(e, DBT_JUMP_HASH);
+        TR_CODE(e, 0xc1, 0xe9, 32 - DBT_JUMP_BITS - DBT_JUMP_SHIFT); /* shr ecx, imm8 */
+        TR_CODE(e, 0x83, 0xe1, 0x100 - (1 << DBT_JUMP_SHIFT));       /* and ecx, imm8 */
+}
+
+/* op reg, [gs: rcx + offset] */
+static void with_jumps(struct tr_emit *e, unsigned opcode, bool w, unsigned reg, size_t offset)
+{
+        struct tr_op op = { .opcode = (uint8_t)opcode, .w = w };
+        struct tr_mem m = { .base = TR_RCX, .index = TR_NO_HOME, .gs = true, .disp = (int32_t)offset };
+
+        tr_op_mem(e, &op, reg, &m);
+}
+
+/* Called. */
+static void emit_to_cached(struct tr_emit *e, const struct dbt_tr *t, unsigned mode)
+{
+        size_t cache = offsetof(struct dbt_vcpu, jumps) + mode * sizeof(struct dbt_jumps);
+        uint8_t *miss;
+
+        emit_slot(e);
+        with_jumps(e, 0x3b, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].rip));
+        miss = tr_jcc(e, TR_CC_NE);
+        TR_CODE(e, 0x48, 0x25, 0x00, 0xf0, 0xff, 0xff); /* and rax, -4096 */
+        tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
+        TR_CODE(e, 0xc3);
+        tr_set_jump(e, miss);
+        ret_to(e, t->jump_in[mode]);
+}
+
+static void emit_jump_in(struct tr_emit *e, const struct dbt_tr *t, unsigned mode)
+{
+        static const struct tr_op mov = { .opcode = 0xc6 };
+        size_t cache = offsetof(struct dbt_vcpu, jumps) + mode * sizeof(struct dbt_jumps);
+        struct tr_mem used = { .base = TR_RAX, .index = TR_NO_HOME, .gs = true, .disp = (int32_t)(cache + offsetof(struct dbt_jumps, used)) };
+
+        emit_find(e, t);
+        tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
+        tr_with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
+        emit_slot(e);
+        with_jumps(e, 0x89, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].rip));
+        TR_CODE(e, 0x89, 0xc8, 0xc1, 0xe8, DBT_JUMP_SHIFT + DBT_JUMP_PART_BITS); /* mov eax, ecx; shr eax, imm8 */
+        tr_op_mem(e, &mov, 0, &used);
+        tr_put(e, 1);
+        tr_with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
+        with_jumps(e, 0x89, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].code));
+        TR_CODE(e, 0xff, 0xe0);
+}
+
+/* Called by the header of a block's seldom run code; leaves with v->rip at the block. */
+static void emit_leave_asked(struct tr_emit *e, const struct dbt_vcpu *v, const struct dbt_tr *t)
+{
+        static const struct tr_op mov = { .opcode = 0x8b };
+        struct tr_mem header = { .base = TR_RAX, .index = TR_NO_HOME, .disp = -TR_HEADER_BLOCK };
+        struct tr_mem key = { .base = TR_RAX, .index = TR_RCX, .disp = offsetof(struct dbt_block, key) };
+
+        TR_CODE(e, 0x48, 0x8b, 0x04, 0x24); /* mov rax, [rsp] */
+        tr_op_mem(e, &mov, TR_RAX, &header);
+        _Static_assert(DBT_BLOCK_ALIGN == 16, "shifted");
+        TR_CODE(e, 0x48, 0xc1, 0xe0, 4); /* shl rax, 4 */
+        tr_mov_imm(e, TR_RCX, (uintptr_t)v->decode->hot.base);
+        tr_op_mem(e, &mov, TR_RAX, &key);
+        TR_CODE(e, 0x25, 0xff, 0x0f, 0x00, 0x00); /* and eax, 0xfff */
+        emit_set_rip(e);
+        tr_mov_imm(e, TR_RAX, TR_EXIT_ASKED);
+        ret_to(e, t->leave);
+}
+
+/* Called, with a struct tr_link behind the call. */
+static void emit_exit(struct tr_emit *e, const struct dbt_tr *t)
+{
+        TR_CODE(e, 0x48, 0x8b, 0x04, 0x24); /* mov rax, [rsp] */
+        tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_link));
+        TR_CODE(e, 0x8b, 0x00, 0x25, 0xff, 0x0f, 0x00, 0x00); /* mov eax, [rax]; and eax, 0xfff */
+        ret_to(e, t->leave_at);
+}
+
+static void emit_save_flags(struct tr_emit *e)
+{
+        TR_CODE(e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
+        tr_with_field(e, 0x89, false, TR_RAX, offsetof(struct dbt_vcpu, tr_flags));
+        TR_CODE(e, 0xc3);
+}
+
+/* Called, with a record behind the call. */
+static void emit_out(struct tr_emit *e)
+{
+        tr_c_begin(e);
+        spill(e);
+        tr_with_field(e, 0x8b, true, TR_RDI, offsetof(struct dbt_vcpu, self));
+        tr_with_field(e, 0x8b, true, TR_RSI, offsetof(struct dbt_vcpu, tr_return));
+        tr_mov_imm(e, TR_RAX, (uintptr_t)tr_out);
+        TR_CODE(e, 0xff, 0xd0); /* call rax */
+        tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_return));
+        reload(e);
+        tr_with_field(e, 0x8b, false, TR_RAX, offsetof(struct dbt_vcpu, tr_flags));
+        TR_CODE(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
+        tr_c_end(e);
+        TR_CODE(e, 0xc3); /* ret: see ret_to */
+}
+
+/* In: RAX the instruction, ECX its offset in the page and, from bit 16, how many. Out: NZ if translated code is to be left. */
+static void emit_call(struct tr_emit *e)
+{
+        tr_c_begin(e);
+        spill(e);
+        tr_with_field(e, 0x8b, true, TR_RDI, offsetof(struct dbt_vcpu, self));
+        tr_mov(e, TR_RSI, TR_RAX);
+        TR_CODE(e, 0x0f, 0xb7, 0xd1, 0xc1, 0xe9, 0x10); /* movzx edx, cx; shr ecx, 16 */
+        tr_mov_imm(e, TR_RAX, (uintptr_t)tr_handlers);
+        TR_CODE(e, 0xff, 0xd0); /* call rax */
+        TR_CODE(e, 0x84, 0xc0); /* test al, al */
+        reload(e);
+        tr_c_end(e);
+        TR_CODE(e, 0xc3);
+}
+
+#define ROAM_SAVED (1u << TR_RDX | 1u << TR_RSI | 1u << TR_RDI)
+
+/* For a roaming site and a page that the TLB has: what tr_site_missed does then. The registers that it uses are saved. */
+static void emit_roam(struct tr_emit *e, enum tr_miss how)
+{
+        size_t match = how == TR_MISS_WRITE ? offsetof(struct dbt_tlb_entry, match_write) : offsetof(struct dbt_tlb_entry, match_read);
+        static const struct tr_op test = { .opcode = 0xf6 }, inc = { .opcode = 0xff }, test32 = { .opcode = 0xf7 }, movzx = { .opcode = 0xb7, .map0f = true },
+                                  mov = { .opcode = 0x8b };
+        struct tr_mem k = { .base = TR_RCX, .index = TR_NO_HOME, .disp = offsetof(struct tr_site, k) }, limit = k, misses = k;
+        uint8_t *slow[3];
+
+        limit.disp = offsetof(struct tr_site, limit);
+        misses.disp = offsetof(struct tr_site, misses);
+        tr_op_mem(e, &test, 0, &k);
+        tr_put(e, TR_SITE_ROAMING);
+        slow[0] = tr_jcc(e, TR_CC_E);
+        tr_op_reg(e, &mov, TR_RDX, TR_RAX);
+        TR_CODE(e, 0xc1, 0xea, DBT_PAGE_SHIFT - DBT_TLB_ENTRY_SHIFT); /* shr edx, imm8 */
+        TR_CODE(e, 0x81, 0xe2);                                       /* and edx, imm32 */
+        tr_put32(e, (DBT_TLB_SIZE - 1) << DBT_TLB_ENTRY_SHIFT);
+        tr_with_field(e, 0x03, true, TR_RDX, offsetof(struct dbt_vcpu, tlb_now));
+        with_base(e, 0x8b, TR_RSI, TR_RDX, match);
+        TR_CODE(e, 0x48, 0x31, 0xc6); /* xor rsi, rax */
+        tr_op_mem(e, &movzx, TR_RDI, &limit);
+        TR_CODE(e, 0x48, 0x39, 0xfe); /* cmp rsi, rdi */
+        slow[1] = tr_jcc(e, TR_CC_A);
+        tr_op_mem(e, &inc, 0, &misses);
+        tr_op_mem(e, &test32, 0, &misses);
+        tr_put32(e, TR_SITE_MISSES_MAX - 1);
+        slow[2] = tr_jcc(e, TR_CC_E);
+        TR_CODE(e, 0x48, 0x25, 0x00, 0xf0, 0xff, 0xff); /* and rax, -4096 */
+        with_base(e, 0x89, TR_RAX, TR_RCX, offsetof(struct tr_site, match));
+        with_base(e, 0x8b, TR_RAX, TR_RDX, offsetof(struct dbt_tlb_entry, addend));
+        with_base(e, 0x89, TR_RAX, TR_RCX, offsetof(struct tr_site, addend));
+        tr_restore(e, ROAM_SAVED);
+        TR_CODE(e, 0x85, 0xe4, 0xc3); /* test esp, esp, which is not aligned to 16; ret */
+        for (unsigned n = 0; n < ARRAY_SIZE(slow); n++)
+                tr_set_jump(e, slow[n]);
+}
+
+/* In: RAX the address, RCX the site. Keeps all registers of the guest. Out: NE: the access may be tried again. */
+static void emit_missed(struct tr_emit *e, enum tr_miss how)
+{
+        tr_save(e, ROAM_SAVED);
+        emit_roam(e, how);
+        tr_save(e, TR_VOLATILE & ~ROAM_SAVED);
+        tr_c_begin(e);
+        tr_with_field(e, 0x8b, true, TR_RDI, offsetof(struct dbt_vcpu, self));
+        tr_mov(e, TR_RSI, TR_RCX);
+        tr_mov(e, TR_RDX, TR_RAX);
+        tr_mov_imm(e, TR_RCX, how);
+        tr_mov_imm(e, TR_RAX, (uintptr_t)tr_site_missed);
+        TR_CODE(e, 0xff, 0xd0); /* call rax */
+        TR_CODE(e, 0x84, 0xc0); /* test al, al */
+        tr_restore(e, TR_VOLATILE);
+        tr_c_end(e);
+        TR_CODE(e, 0xc3);
+}
+
+/* In: RAX what the address and the match in the TLB entry differ by, RCX the entry's offset; a record is behind the call. Keeps all registers of the guest. */
+static void emit_missed_tlb(struct tr_emit *e, enum tr_miss how)
+{
+        struct tr_mem back = tr_field(offsetof(struct dbt_vcpu, tr_return));
+
+        tr_save(e, TR_VOLATILE);
+        tr_c_begin(e);
+        tr_with_field(e, 0x8b, true, TR_RDI, offsetof(struct dbt_vcpu, self));
+        tr_mov(e, TR_RSI, TR_RAX);
+        tr_mov(e, TR_RDX, TR_RCX);
+        tr_load(e, TR_RCX, &back);
+        tr_mov_imm(e, 8, how);
+        tr_mov_imm(e, TR_RAX, (uintptr_t)tr_tlb_missed);
+        TR_CODE(e, 0xff, 0xd0); /* call rax */
+        tr_store(e, &back, TR_RAX);
+        tr_restore(e, TR_VOLATILE);
+        tr_c_end(e);
+        TR_CODE(e, 0xc3);
+}
+
+void tr_emit_routines(struct dbt_vcpu *v, struct tr_emit *e)
+{
+        struct dbt_tr *t = v->translator;
+
+        t->enter = tr_here(e);
+        emit_enter(e);
+        t->leave_at = tr_here(e);
+        emit_set_rip(e);
+        t->leave_jump = tr_here(e);
+        TR_CODE(e, 0x31, 0xc0); /* xor eax, eax: TR_EXIT_JUMP */
+        t->leave = tr_here(e);
+        emit_leave(e);
+        t->leave_asked = tr_here(e);
+        emit_leave_asked(e, v, t);
+        t->jump_rip = tr_here(e);
+        tr_with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
+        t->jump = tr_here(e);
+        emit_jump(e, t);
+        for (unsigned k = 0; k < DBT_JUMP_MODES; k++) {
+                t->jump_in[k] = tr_here(e);
+                emit_jump_in(e, t, k);
+                t->to_far[k] = tr_here(e);
+                TR_CODE(e, 0x48, 0x63, 0xc0); /* movsxd rax, eax */
+                tr_with_field(e, 0x03, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
+                t->to_cached[k] = tr_here(e);
+                emit_to_cached(e, t, k);
+        }
+        for (unsigned k = 0; k < TR_MISSES; k++) {
+                t->missed[k] = tr_here(e);
+                if (k < TR_MISS_TLB_READ)
+                        emit_missed(e, k);
+                else
+                        emit_missed_tlb(e, k);
+        }
+        t->exit = tr_here(e);
+        emit_exit(e, t);
+        t->save_flags = tr_here(e);
+        emit_save_flags(e);
+        t->out = tr_here(e);
+        emit_out(e);
+        t->call = tr_here(e);
+        emit_call(e);
+        tr_emit_call_routines(v, e);
+        tr_emit_string_routines(t, e);
+        tr_emit_lookups(t, e);
+}
