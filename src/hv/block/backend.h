@@ -22,6 +22,12 @@ struct block_backend {
         bool (*ready)(const struct block *b);
         /* On: what completes need not wake the main loop, somebody looks. Off: as before; completes what is there. */
         void (*quiet)(struct block *b, bool on);
+        /* NULL, or all four of them. What submit held back is kept for the caller, who does the work itself: begin says whether it still has to, work is called without the device lock, worked afterwards
+         * with it, unless the image has been freed. In between, wait waits for the work. False: nothing is held back. */
+        bool (*keep)(struct block *b);
+        bool (*begin)(struct block *b);
+        void (*work)(struct block *b);
+        void (*worked)(struct block *b);
         /* Looks at the size again; wanted: bytes that it should have, 0 if whatever it is is right. Sets b->size. Negative errno. */
         int (*look)(struct block *b, uint64_t wanted);
         /* Nothing is in flight. */
@@ -54,7 +60,7 @@ struct block {
         struct request_list stopped;
         unsigned in_flight, plugged;
         struct block_poller *pollers;
-        bool poll_begun;
+        bool poll_begun, work_kept;
         unsigned poll_ns[BLOCK_OPS]; /* how long it is worth to wait */
         enum block_op poll_op;       /* of the last request that went to the back end */
         struct block_stats stats;

@@ -84,7 +84,7 @@ void block_plug(struct block *b);
 void block_unplug(struct block *b);
 /* On the thread of a vCPU, after it has submitted requests and before it lets go of the device lock: it will poll for them, if they are likely to be done soon. Best before block_unplug. */
 void block_poll_begin(struct block *b);
-/* After block_poll_begin, once: waits a little. Lets go of the device lock meanwhile; the image may have been freed when it returns, and the device with it. */
+/* After block_poll_begin, once: waits a little, or writes. Lets go of the device lock meanwhile; the image may have been freed when it returns, and the device with it. */
 void block_poll(struct block *b);
 /* Throttled and stopped requests are failed with -ECANCELED; what is in flight goes on. */
 void block_cancel(struct block *b);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Waiting on the vCPU's own thread. A guest that has asked for one thing mostly goes to sleep until it has it: if that takes some microseconds only, waiting costs less than what the guest does to
- * fall asleep and wake up, and than the way by the main loop. How long it is worth to wait is learnt from how long requests take: too long, and nobody waits any more. */
+ * fall asleep and wake up, and than the way by the main loop. How long it is worth to wait is learnt from how long requests take: too long, and nobody waits any more. What a back end keeps for the thread
+ * that waits is done by that thread itself. */
 #include <sched.h>
 #include <stdatomic.h>
 
@@ -15,6 +16,7 @@ struct block_poller {
         struct block_poller *next;
         atomic_bool stop; /* by who frees the image */
         atomic_bool out;  /* nothing of the image is touched any more without the lock */
+        bool works;       /* instead of looking */
         bool gone;        /* the image is freed */
 };
 
@@ -41,22 +43,30 @@ static void leave(struct block *b, struct block_poller *self)
 
 void block_poll_begin(struct block *b)
 {
-        if (b->in_flight != 1 || !b->poll_ns[b->poll_op] || !b->env.lock || b->poll_begun)
+        if (b->in_flight != 1 || !b->env.lock || b->poll_begun || b->work_kept)
                 return;
-        b->poll_begun = true;
-        b->backend->quiet(b, true);
+        if (b->backend->keep && b->backend->keep(b)) {
+                b->work_kept = true;
+        } else if (b->poll_ns[b->poll_op]) {
+                b->poll_begun = true;
+                b->backend->quiet(b, true);
+        }
 }
 
-/* False: the image is gone. */
-static bool look(struct block *b)
+/* Without the device lock: looks, or works. False: the image is gone. */
+static bool wait_here(struct block *b, bool works)
 {
-        struct block_poller self = { .next = b->pollers };
+        struct block_poller self = { .next = b->pollers, .works = works };
+        pthread_mutex_t *lock = b->env.lock;
 
         b->pollers = &self;
-        pthread_mutex_unlock(b->env.lock);
-        spin(b, &self, timer_now(b->env.timers) + b->poll_ns[b->poll_op]);
-        atomic_store(&self.out, true);
-        pthread_mutex_lock(b->env.lock);
+        pthread_mutex_unlock(lock);
+        if (works)
+                b->backend->work(b);
+        else
+                spin(b, &self, timer_now(b->env.timers) + b->poll_ns[b->poll_op]);
+        atomic_store(&self.out, true); /* b may be freed from here on */
+        pthread_mutex_lock(lock);
         if (!self.gone)
                 leave(b, &self);
         return !self.gone;
@@ -64,11 +74,16 @@ static bool look(struct block *b)
 
 void block_poll(struct block *b)
 {
-        if (!b->poll_begun)
-                return;
-        b->poll_begun = false;
-        if (b->in_flight == 0 || look(b))
-                b->backend->quiet(b, false);
+        bool kept = b->work_kept, begun = b->poll_begun;
+
+        b->work_kept = b->poll_begun = false;
+        if (kept) {
+                if (b->backend->begin(b) && wait_here(b, true))
+                        b->backend->worked(b);
+        } else if (begun) {
+                if (b->in_flight == 0 || wait_here(b, false))
+                        b->backend->quiet(b, false);
+        }
 }
 
 void block_poll_learn(struct block *b, enum block_op op, uint64_t took)
@@ -90,6 +105,7 @@ void block_poll_end(struct block *b)
                 while (!atomic_load(&b->pollers->out))
                         sched_yield();
                 b->pollers->gone = true;
-                b->backend->quiet(b, false);
+                if (!b->pollers->works)
+                        b->backend->quiet(b, false);
         }
 }

@@ -13,6 +13,7 @@
 #include "base/macros.h"
 #include "hv/block/backend.h"
 #include "hv/block/iov.h"
+#include "hv/block/lone.h"
 #include "hv/block/ring.h"
 #include "hv/bus/plug.h"
 
@@ -52,6 +53,8 @@ struct raw {
         struct ring *ring, *own_ring; /* the machine's, or one of its own */
         struct raw_io *spare;
         uint8_t *zeroes; /* ZEROES bytes, made when needed */
+        struct lone lone;
+        struct raw_io *lone_io; /* whose write that is; NULL: there is none */
 };
 
 static void on_done(struct ring_op *op, int result);
@@ -313,6 +316,73 @@ static void on_room(struct ring_op *op)
         start(io->raw, io);
 }
 
+/* --- A write by who waits for it --- */
+
+static bool suits_lone(const struct raw *raw, const struct block_request *request)
+{
+        const struct block *b = raw->block;
+
+        return request->real_op == BLOCK_WRITE && b->in_flight == 1 && !b->write_through && raw->align == 1 &&
+               lone_suits(&raw->lone, request->offset, request->len, timer_now(b->env.timers));
+}
+
+static void hold_lone(struct raw *raw, struct raw_io *io)
+{
+        raw->lone_io = io;
+        lone_hold(&raw->lone, raw->fd, io->request->iov, io->request->n_iov, io->request->offset);
+}
+
+/* It goes by the ring, as all others. */
+static void release_lone(struct raw *raw, bool kept)
+{
+        struct raw_io *io = raw->lone_io;
+
+        if (!lone_take_back(&raw->lone, kept))
+                return;
+        raw->lone_io = NULL;
+        start(raw, io);
+}
+
+static void complete_lone(struct raw *raw)
+{
+        struct raw_io *io = raw->lone_io;
+        int result;
+
+        if (!lone_take_result(&raw->lone, timer_now(raw->block->env.timers), &result))
+                return;
+        raw->lone_io = NULL;
+        done_one(raw, io, result);
+}
+
+static bool raw_keep(struct block *b)
+{
+        struct raw *raw = b->private;
+
+        return lone_keep(&raw->lone);
+}
+
+static bool raw_begin(struct block *b)
+{
+        struct raw *raw = b->private;
+
+        return lone_begin(&raw->lone);
+}
+
+static void raw_work(struct block *b)
+{
+        struct raw *raw = b->private;
+
+        lone_run(&raw->lone, b->env.timers);
+}
+
+static void raw_worked(struct block *b)
+{
+        struct raw *raw = b->private;
+
+        complete_lone(raw);
+        ring_submit(raw->ring);
+}
+
 /* --- The back end --- */
 
 static bool wants_bounce(const struct raw *raw, const struct block_request *request)
@@ -337,7 +407,10 @@ static void raw_submit(struct block *b, struct block_request *request)
                         return;
                 }
         }
-        if (data || request->real_op == BLOCK_FLUSH)
+        release_lone(raw, false);
+        if (suits_lone(raw, request))
+                hold_lone(raw, io);
+        else if (data || request->real_op == BLOCK_FLUSH)
                 start(raw, io);
         else
                 start_space(raw, io);
@@ -347,6 +420,7 @@ static void raw_flush_queue(struct block *b)
 {
         struct raw *raw = b->private;
 
+        release_lone(raw, false);
         ring_submit(raw->ring);
 }
 
@@ -354,6 +428,12 @@ static void raw_wait(struct block *b)
 {
         struct raw *raw = b->private;
 
+        release_lone(raw, true);
+        if (raw->lone_io) {
+                lone_wait(&raw->lone);
+                complete_lone(raw);
+                return;
+        }
         ring_wait(raw->ring);
 }
 
@@ -463,6 +543,7 @@ static int check_file(struct block *b, struct raw *raw, char **ret_error)
         if (flags < 0 || fstat(raw->fd, &st) < 0)
                 return plug_fail(ret_error, -errno, "the image's descriptor cannot be used: %s", strerror(errno));
         raw->regular = S_ISREG(st.st_mode);
+        raw->lone.possible = lone_probe(raw->fd, raw->regular);
         if (!raw->regular && !S_ISBLK(st.st_mode))
                 return plug_fail(ret_error, -EINVAL, "the image is neither a regular file nor a block device");
         if ((flags & O_ACCMODE) == O_WRONLY || (flags & O_PATH))
@@ -530,6 +611,10 @@ const struct block_backend block_backend_raw = {
         .wait = raw_wait,
         .ready = raw_ready,
         .quiet = raw_quiet,
+        .keep = raw_keep,
+        .begin = raw_begin,
+        .work = raw_work,
+        .worked = raw_worked,
         .look = raw_look,
         .close = raw_close,
 };

@@ -17,7 +17,7 @@
 static const int allowed[] = {
         /* Files that are already open. */
         SCMP_SYS(read), SCMP_SYS(readv), SCMP_SYS(pread64), SCMP_SYS(preadv), SCMP_SYS(write), SCMP_SYS(writev),
-        SCMP_SYS(pwrite64), SCMP_SYS(pwritev), SCMP_SYS(close), SCMP_SYS(close_range), SCMP_SYS(lseek), SCMP_SYS(fstat),
+        SCMP_SYS(pwrite64), SCMP_SYS(pwritev), SCMP_SYS(close), SCMP_SYS(close_range), SCMP_SYS(lseek), SCMP_SYS(fstat), SCMP_SYS(fstatfs),
         SCMP_SYS(newfstatat), SCMP_SYS(dup), SCMP_SYS(dup3), SCMP_SYS(fallocate),
         SCMP_SYS(ftruncate), SCMP_SYS(fsync), SCMP_SYS(fdatasync), SCMP_SYS(pipe2), SCMP_SYS(fadvise64),
         /* Images: the ring that is there already, see block/ring.h. Another one would be a way around this filter. */
