@@ -37,7 +37,11 @@ class Served(vm.Running):
     def __exit__(self, *args):
         super().__exit__(*args)
         self.server.terminate()
-        self.server.wait()
+        try:
+            self.server.wait(10)
+        except subprocess.TimeoutExpired:  # QEMU 7.2 may wait for itself for ever if it is told to end in the moment in which its client goes
+            self.server.kill()
+            self.server.wait()
 
 
 class Domus(vm.Domus):
