@@ -63,13 +63,14 @@ struct block {
         bool poll_begun, work_kept;
         unsigned poll_ns[BLOCK_OPS]; /* how long it is worth to wait */
         enum block_op poll_op;       /* of the last request that went to the back end */
+        uint64_t poll_len;
         struct block_stats stats;
 };
 
 /* For back ends. */
 void block_complete(struct block *b, struct block_request *request, int result);
 /* poll.c: a request that went to the back end took that many ns. */
-void block_poll_learn(struct block *b, enum block_op op, uint64_t took);
+void block_poll_learn(struct block *b, const struct block_request *request, uint64_t took);
 /* The image goes: nobody polls any more. */
 void block_poll_end(struct block *b);
 /* Throttled requests whose time has come go. */

@@ -86,6 +86,7 @@ static void go(struct block *b, struct block_request *request)
 {
         b->in_flight++;
         b->poll_op = request->op;
+        b->poll_len = request->len;
         b->backend->submit(b, request);
 }
 
@@ -200,7 +201,7 @@ static void account(struct block *b, const struct block_request *request)
         b->stats.ops[request->op]++;
         b->stats.bytes[request->op] += request->op == BLOCK_FLUSH ? 0 : request->len;
         b->stats.time_ns[request->op] += took;
-        block_poll_learn(b, request->op, took);
+        block_poll_learn(b, request, took);
         if (request->op == BLOCK_WRITE || request->op == BLOCK_WRITE_ZEROES)
                 note_write(b, request);
 }

@@ -10,6 +10,8 @@
 
 #define WAIT_MIN 10000u  /* ns */
 #define WAIT_MAX 200000u
+/* What takes long to copy is not waited for, nor does it say anything of what is not: a guest that falls asleep and wakes up once for so much loses little, and whoever copies has the CPU to itself. */
+#define LARGE KiB(128)
 #define LOOKS 32u /* between looks at the clock, which also let others have the CPU: what is waited for may be done there */
 
 struct block_poller {
@@ -47,7 +49,7 @@ void block_poll_begin(struct block *b)
                 return;
         if (b->backend->keep && b->backend->keep(b)) {
                 b->work_kept = true;
-        } else if (b->poll_ns[b->poll_op]) {
+        } else if (b->poll_ns[b->poll_op] && b->poll_len < LARGE) {
                 b->poll_begun = true;
                 b->backend->quiet(b, true);
         }
@@ -86,15 +88,17 @@ void block_poll(struct block *b)
         }
 }
 
-void block_poll_learn(struct block *b, enum block_op op, uint64_t took)
+void block_poll_learn(struct block *b, const struct block_request *request, uint64_t took)
 {
-        unsigned wait = b->poll_ns[op];
+        unsigned wait = b->poll_ns[request->op];
 
+        if (request->len >= LARGE)
+                return;
         if (took > WAIT_MAX)
                 wait = wait / 2 < WAIT_MIN ? 0 : wait / 2;
         else if (took > wait)
                 wait = wait * 2 < WAIT_MIN ? WAIT_MIN : wait * 2 < WAIT_MAX ? wait * 2 : WAIT_MAX;
-        b->poll_ns[op] = wait;
+        b->poll_ns[request->op] = wait;
 }
 
 void block_poll_end(struct block *b)

@@ -209,6 +209,29 @@ static void test_throttle(void)
         block_free(b);
 }
 
+/* They are not polled for, and do not tell how long others take. */
+static void test_large(void)
+{
+        struct props props = { 0 };
+        struct iovec iov = { calloc(1, KiB(128)), KiB(128) };
+        struct test_request t = { .request = { .op = BLOCK_READ, .len = KiB(128), .iov = &iov, .n_iov = 1, .done = on_done } };
+        int fd = make_file(MiB(1), 0);
+        struct block *b;
+
+        props_add_fds(&props, "fd", &fd, 1);
+        b = make(&props);
+        b->poll_ns[BLOCK_READ] = 4000000000u;
+        block_plug(b);
+        block_submit(b, &t.request);
+        block_poll_begin(b);
+        CHECK(!b->poll_begun);
+        block_unplug(b);
+        block_poll(b);
+        CHECK(finish(&t) == 0 && b->poll_ns[BLOCK_READ] == 4000000000u);
+        block_free(b);
+        free(iov.iov_base);
+}
+
 static void test_refused(void)
 {
         static const struct {
@@ -282,6 +305,7 @@ int main(void)
         test_detect_zeroes();
         test_stop();
         test_throttle();
+        test_large();
         test_refused();
         test_ring();
         end_loops();
