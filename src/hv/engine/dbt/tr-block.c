@@ -287,10 +287,7 @@ static void emit_header(struct gen *g)
 static void emit_straight(struct gen *g)
 {
         g->e = g->straight;
-        g->entry = tr_here(g->e);
         gen_entry(g);
-        if (g->b->stage == TR_OFTEN) /* others are sampled, and so have to be counted */
-                g->b->skip = (uint8_t)(tr_here(g->e) - g->entry);
         emit_body(g);
         for (unsigned k = 0; k < g->n_exits; k++)
                 gen_emit_tail(g, &g->exits[k]);

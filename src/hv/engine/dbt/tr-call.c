@@ -61,7 +61,7 @@ void tr_restore(struct tr_emit *e, unsigned regs)
 static void emit_unknown(struct dbt_vcpu *v, struct tr_emit *e, unsigned k)
 {
         static const struct tr_op jmp = { .opcode = 0xff };
-        struct tr_mem code = { .base = TR_RCX, .index = TR_NO_HOME, .gs = true };
+        struct tr_mem code = { .base = TR_RCX, .index = TR_NO_HOME, .vcpu = true };
 
         code.disp = (int32_t)(offsetof(struct dbt_vcpu, jumps) + k * sizeof(struct dbt_jumps) + offsetof(struct dbt_jumps, slot[0].code));
         tr_call(e, v->translator->to_cached[k]);

@@ -53,25 +53,31 @@ void tr_op_reg(struct tr_emit *e, const struct tr_op *op, unsigned reg, unsigned
         tr_put(e, 0xc0 | (reg & 7) << 3 | (rm & 7));
 }
 
+static int32_t displacement(const struct tr_emit *e, const struct tr_mem *m)
+{
+        return m->disp + (m->vcpu ? e->vcpu : 0);
+}
+
 static void put_absolute(struct tr_emit *e, unsigned reg, const struct tr_mem *m)
 {
         tr_put(e, (reg & 7) << 3 | 4);
         tr_put(e, m->index == TR_NO_HOME ? 0x25 : m->scale << 6 | (m->index & 7) << 3 | 5);
-        tr_put32(e, (uint32_t)m->disp);
+        tr_put32(e, (uint32_t)displacement(e, m));
 }
 
 static void put_based(struct tr_emit *e, unsigned reg, const struct tr_mem *m)
 {
-        bool sib = m->index != TR_NO_HOME || (m->base & 7) == 4, none = !m->disp && (m->base & 7) != 5;
-        bool small = m->disp >= -128 && m->disp <= 127;
+        int32_t disp = displacement(e, m);
+        bool sib = m->index != TR_NO_HOME || (m->base & 7) == 4, none = !disp && (m->base & 7) != 5;
+        bool small = disp >= -128 && disp <= 127;
 
         tr_put(e, (none ? 0 : small ? 0x40 : 0x80) | (reg & 7) << 3 | (sib ? 4 : m->base & 7));
         if (sib)
                 tr_put(e, m->scale << 6 | (m->index == TR_NO_HOME ? 4u : m->index & 7u) << 3 | (m->base & 7));
         if (!none && small)
-                tr_put(e, m->disp & 0xff);
+                tr_put(e, disp & 0xff);
         else if (!none)
-                tr_put32(e, (uint32_t)m->disp);
+                tr_put32(e, (uint32_t)disp);
 }
 
 void tr_operand(struct tr_emit *e, unsigned reg, const struct tr_mem *m)
@@ -82,12 +88,26 @@ void tr_operand(struct tr_emit *e, unsigned reg, const struct tr_mem *m)
                 put_based(e, reg, m);
 }
 
+/* A field of the vCPU, relative to RIP: a byte less. Not where the code lies too far away from it. */
+static bool put_near(struct tr_emit *e, const struct tr_op *op, unsigned reg, const struct tr_mem *m)
+{
+        int64_t distance;
+
+        if (!m->vcpu || m->base != TR_NO_HOME || m->index != TR_NO_HOME || !op->ends)
+                return false;
+        distance = displacement(e, m) - (int64_t)(uintptr_t)(tr_here(e) + 5 + op->ends - 1);
+        if (distance != (int32_t)distance)
+                return false;
+        tr_put(e, (reg & 7) << 3 | 5);
+        tr_put32(e, (uint32_t)distance);
+        return true;
+}
+
 void tr_op_mem(struct tr_emit *e, const struct tr_op *op, unsigned reg, const struct tr_mem *m)
 {
-        if (m->gs)
-                tr_put(e, 0x65);
         head(e, op, reg, m->index == TR_NO_HOME ? 0 : m->index, m->base == TR_NO_HOME ? 0 : m->base);
-        tr_operand(e, reg, m);
+        if (!put_near(e, op, reg, m))
+                tr_operand(e, reg, m);
 }
 
 void tr_op_rip(struct tr_emit *e, const struct tr_op *op, unsigned reg, const void *target)
@@ -99,11 +119,11 @@ void tr_op_rip(struct tr_emit *e, const struct tr_op *op, unsigned reg, const vo
 
 struct tr_mem tr_field(size_t offset)
 {
-        return (struct tr_mem){ .base = TR_NO_HOME, .index = TR_NO_HOME, .gs = true, .disp = (int32_t)offset };
+        return (struct tr_mem){ .base = TR_NO_HOME, .index = TR_NO_HOME, .vcpu = true, .disp = (int32_t)offset };
 }
 
-static const struct tr_op op_store = { .opcode = 0x89, .w = true }, op_load = { .opcode = 0x8b, .w = true },
-                          op_lea = { .opcode = 0x8d, .w = true };
+static const struct tr_op op_store = { .opcode = 0x89, .w = true, .ends = 1 }, op_load = { .opcode = 0x8b, .w = true, .ends = 1 },
+                          op_lea = { .opcode = 0x8d, .w = true, .ends = 1 };
 
 void tr_mov(struct tr_emit *e, unsigned dst, unsigned src)
 {
@@ -182,7 +202,7 @@ void tr_put_bytes(struct tr_emit *e, const uint8_t *bytes, unsigned n)
 
 void tr_with_field(struct tr_emit *e, unsigned opcode, bool w, unsigned reg, size_t offset)
 {
-        struct tr_op op = { .opcode = (uint8_t)opcode, .w = w };
+        struct tr_op op = { .opcode = (uint8_t)opcode, .w = w, .ends = 1 };
         struct tr_mem m = tr_field(offset);
 
         tr_op_mem(e, &op, reg, &m);

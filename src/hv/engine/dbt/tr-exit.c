@@ -22,7 +22,7 @@ int64_t gen_branch_target(const struct gen *g, const struct dbt_insn *i)
 
 static void with_slot(struct gen *g, const struct tr_op *op, unsigned reg, size_t offset)
 {
-        struct tr_mem m = { .base = TR_RCX, .index = TR_NO_HOME, .gs = true, .disp = (int32_t)offset };
+        struct tr_mem m = { .base = TR_RCX, .index = TR_NO_HOME, .vcpu = true, .disp = (int32_t)offset };
 
         tr_op_mem(g->e, op, reg, &m);
 }
@@ -358,12 +358,23 @@ void gen_branch(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t
 
 void gen_entry(struct gen *g)
 {
-        static const struct tr_op op = { .opcode = 0x83 };
+        static const struct tr_op op = { .opcode = 0x83, .ends = 2 };
         struct tr_mem request = tr_field(offsetof(struct dbt_vcpu, request));
         struct tr_mem budget = tr_field(offsetof(struct dbt_vcpu, tr_budget));
-        bool counts = g->b->stage != TR_OFTEN;
+        const uint8_t *leave = g->cold - TR_HEADER_LEAVE;
 
-        tr_op_mem(g->e, &op, counts ? 5 : 7, counts ? &budget : &request); /* sub, cmp */
-        tr_put(g->e, counts ? 1 : 0);
-        tr_jcc_to(g->e, counts ? TR_CC_S : TR_CC_NE, g->cold - TR_HEADER_LEAVE);
+        if (g->b->stage != TR_OFTEN) {
+                g->entry = tr_here(g->e);
+                tr_op_mem(g->e, &op, 5, &budget); /* sub dword [tr_budget], 1 */
+                tr_put(g->e, 1);
+                tr_jcc_to(g->e, TR_CC_S, leave);
+                return;
+        }
+        tr_jmp(g->e, leave); /* in front of the entry, so that a short jump leads there */
+        g->entry = tr_here(g->e);
+        tr_op_mem(g->e, &op, 7, &request); /* cmp dword [request], 0 */
+        tr_put(g->e, 0);
+        tr_put(g->e, 0x70 | TR_CC_NE);
+        tr_put(g->e, (unsigned)(g->entry - TR_JMP_SIZE - (tr_here(g->e) + 1)) & 0xff);
+        g->b->skip = (uint8_t)(tr_here(g->e) - g->entry); /* others are sampled, and so have to be counted */
 }

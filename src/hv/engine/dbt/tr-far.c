@@ -27,7 +27,7 @@ struct tr_far {
 _Static_assert(DBT_JUMP_MODES <= 8, "as many as jumps can tell");
 
 /* From the cmp's immediate to the displacement of the jmp: the immediate, jne, mov, the jmp's opcode. */
-#define TO_JMP (4 + 6 + 13 + 1)
+#define TO_JMP (4 + 6 + 12 + 1)
 
 static void patch32(struct dbt_tr *t, uint32_t at, uint32_t value)
 {
@@ -134,7 +134,7 @@ static bool is_next(struct dbt_vcpu *v, const struct dbt_block *b, uint64_t lin)
         return code_at(v, lin, &gpa) && dbt_block_key(gpa, v->mode) == b->key;
 }
 
-/* op qword gs:[tr_page], imm32 */
+/* op qword [tr_page], imm32 */
 static uint32_t with_page(struct gen *g, unsigned opcode, unsigned ext, uint32_t imm)
 {
         struct tr_op op = { .opcode = (uint8_t)opcode, .w = true };

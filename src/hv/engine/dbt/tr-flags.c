@@ -9,7 +9,7 @@
 /* lahf; seto al; mov [tr_flags], eax; in code that seldom runs by a routine */
 void gen_flags_save(struct gen *g)
 {
-        static const struct tr_op op = { .opcode = 0x89 };
+        static const struct tr_op op = { .opcode = 0x89, .ends = 1 };
         struct tr_mem m = tr_field(offsetof(struct dbt_vcpu, tr_flags));
 
         gen_scratch_settle(g, 1u << TR_RAX);
@@ -27,7 +27,7 @@ void gen_flags_save(struct gen *g)
 /* mov eax, [tr_flags]; add al, 0x7f: sets OF from it; sahf */
 void gen_flags_load(struct gen *g)
 {
-        static const struct tr_op op = { .opcode = 0x8b };
+        static const struct tr_op op = { .opcode = 0x8b, .ends = 1 };
         struct tr_mem m = tr_field(offsetof(struct dbt_vcpu, tr_flags));
 
         gen_scratch_settle(g, 1u << TR_RAX);

@@ -8,7 +8,7 @@
 static void with_entry(struct tr_emit *e, unsigned opcode, unsigned reg, unsigned view, size_t offset)
 {
         struct tr_op op = { .opcode = (uint8_t)opcode, .w = true };
-        struct tr_mem m = { .base = TR_RCX, .index = TR_NO_HOME, .gs = true };
+        struct tr_mem m = { .base = TR_RCX, .index = TR_NO_HOME, .vcpu = true };
 
         m.disp = (int32_t)(offsetof(struct dbt_vcpu, tlb) + view * DBT_TLB_SIZE * sizeof(struct dbt_tlb_entry) + offset);
         tr_op_mem(e, &op, reg, &m);

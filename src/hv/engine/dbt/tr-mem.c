@@ -36,7 +36,7 @@ static void check_open(struct gen *g, const struct dbt_mem *m)
 
 static struct tr_mem address_of_32(struct gen *g, const struct dbt_mem *m)
 {
-        static const struct tr_op add = { .opcode = 0x03 };
+        static const struct tr_op add = { .opcode = 0x03, .ends = 1 };
         struct tr_mem a;
 
         if (m->seg < X86_FS) {
@@ -55,7 +55,7 @@ static struct tr_mem address_of_32(struct gen *g, const struct dbt_mem *m)
 /* The same with segment, as one register and a displacement: RAX if it is not that simple. */
 static struct tr_mem address_of(struct gen *g, const struct dbt_mem *m)
 {
-        static const struct tr_op add = { .opcode = 0x03, .w = true };
+        static const struct tr_op add = { .opcode = 0x03, .w = true, .ends = 1 };
         bool segment = m->seg_base != DBT_SEG_BASE_NONE;
         struct tr_mem a;
 
@@ -73,7 +73,7 @@ static struct tr_mem address_of(struct gen *g, const struct dbt_mem *m)
         return gen_at(TR_RAX, 0);
 }
 
-static const struct tr_op op_add = { .opcode = 0x03, .w = true }, op_cmp = { .opcode = 0x3b, .w = true },
+static const struct tr_op op_add = { .opcode = 0x03, .w = true, .ends = 1 }, op_cmp = { .opcode = 0x3b, .w = true },
                           op_xor = { .opcode = 0x33, .w = true }, op_mov = { .opcode = 0x8b, .w = true };
 
 static void alu_imm(struct gen *g, unsigned ext, unsigned reg, uint32_t imm, bool w)
@@ -139,7 +139,7 @@ static struct tr_site *check_site(struct gen *g, const struct check *c)
 static void with_entry(struct gen *g, const struct tr_op *op, unsigned reg, size_t offset)
 {
         size_t view = offsetof(struct dbt_vcpu, tlb) + gen_view(g) * sizeof(g->v->tlb[0]);
-        struct tr_mem m = { .base = TR_RCX, .index = TR_NO_HOME, .gs = true, .disp = (int32_t)(view + offset) };
+        struct tr_mem m = { .base = TR_RCX, .index = TR_NO_HOME, .vcpu = true, .disp = (int32_t)(view + offset) };
 
         tr_op_mem(g->e, op, reg, &m);
 }

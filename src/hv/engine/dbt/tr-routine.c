@@ -155,11 +155,11 @@ static void emit_slot(struct tr_emit *e)
         TR_CODE(e, 0x83, 0xe1, 0x100 - (1 << DBT_JUMP_SHIFT));       /* and ecx, imm8 */
 }
 
-/* op reg, [gs: rcx + offset] */
+/* op reg, [vCPU + rcx + offset] */
 static void with_jumps(struct tr_emit *e, unsigned opcode, bool w, unsigned reg, size_t offset)
 {
         struct tr_op op = { .opcode = (uint8_t)opcode, .w = w };
-        struct tr_mem m = { .base = TR_RCX, .index = TR_NO_HOME, .gs = true, .disp = (int32_t)offset };
+        struct tr_mem m = { .base = TR_RCX, .index = TR_NO_HOME, .vcpu = true, .disp = (int32_t)offset };
 
         tr_op_mem(e, &op, reg, &m);
 }
@@ -184,7 +184,7 @@ static void emit_jump_in(struct tr_emit *e, const struct dbt_tr *t, unsigned mod
 {
         static const struct tr_op mov = { .opcode = 0xc6 };
         size_t cache = offsetof(struct dbt_vcpu, jumps) + mode * sizeof(struct dbt_jumps);
-        struct tr_mem used = { .base = TR_RAX, .index = TR_NO_HOME, .gs = true, .disp = (int32_t)(cache + offsetof(struct dbt_jumps, used)) };
+        struct tr_mem used = { .base = TR_RAX, .index = TR_NO_HOME, .vcpu = true, .disp = (int32_t)(cache + offsetof(struct dbt_jumps, used)) };
 
         emit_find(e, t);
         tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_target));

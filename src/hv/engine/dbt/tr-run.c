@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -12,8 +11,6 @@
 #include "hv/engine/dbt/exec.h"
 #include "hv/engine/dbt/tr.h"
 
-/* Linux: the instructions that set FS and GS base are enabled for user mode. */
-#define HWCAP2_FSGSBASE (1 << 1)
 
 bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t n)
 {
@@ -295,18 +292,31 @@ static void forget_made(struct dbt_tr *t, const struct made *from)
         t->cold = from->cold;
 }
 
+static struct tr_emit emitter(const struct dbt_vcpu *v)
+{
+        const struct dbt_tr *t = v->translator;
+
+        return (struct tr_emit){ .to_exec = t->exec - t->write, .vcpu = (int32_t)(uintptr_t)v };
+}
+
+/* Where a block's code can begin in the segment, so that its entry is where it should be. */
+static size_t code_start(const struct dbt_tr *t, enum tr_stage stage)
+{
+        return stage == TR_OFTEN ? ALIGN_UP(t->used + TR_JMP_SIZE, TR_CODE_ALIGN) - TR_JMP_SIZE : ALIGN_UP(t->used, TR_SELDOM_ALIGN);
+}
+
 /* A block like b with the code of source, not kept yet; NULL if there was no room. apart: seldom run code in the piece for it. */
 static struct dbt_block *make(struct dbt_vcpu *v, const struct dbt_block *source, bool apart)
 {
         struct dbt_block *hot = dbt_cache_new_hot(v, source);
         struct dbt_tr *t = v->translator;
-        struct tr_emit straight = { .to_exec = t->exec - t->write }, seldom = straight;
+        struct tr_emit straight = emitter(v), seldom = straight;
 
         hot->n_sites = 0;
         hot->samples = hot->skip = 0;
         if (v->vm->config.translate_hot)
                 hot->stage = TR_OFTEN;
-        straight.p = segment_code(t, t->current) + ALIGN_UP(t->used, hot->stage == TR_SELDOM ? TR_SELDOM_ALIGN : TR_CODE_ALIGN);
+        straight.p = segment_code(t, t->current) + code_start(t, hot->stage);
         straight.end = straight.p + TR_CODE_RESERVE;
         seldom.p = t->cold;
         seldom.end = t->cold_end;
@@ -499,7 +509,6 @@ int dbt_tr_begin(struct dbt_vcpu *v)
         dbt_native_thread(v);
         if (!v->translator)
                 return 0;
-        __asm__ volatile("wrgsbase %0" : : "r"(v));
         return tr_signals_enter(v);
 }
 
@@ -530,7 +539,9 @@ static int map_code(struct dbt_tr *t, int fd)
         if (ftruncate(fd, (off_t)code) < 0)
                 return -errno;
         t->write = mmap(NULL, code, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        t->exec = mmap(NULL, code + data_size(t), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        t->exec = tr_low_map(code + data_size(t));
+        if (t->exec == MAP_FAILED) /* many vCPUs: their fields take a byte more each */
+                t->exec = mmap(NULL, code + data_size(t), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (t->write == MAP_FAILED || t->exec == MAP_FAILED)
                 return -ENOMEM;
         data = mmap(t->exec + code, data_size(t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
@@ -544,8 +555,10 @@ static int map_code(struct dbt_tr *t, int fd)
 static int make_routines(struct dbt_vcpu *v)
 {
         struct dbt_tr *t = v->translator;
-        struct tr_emit e = { .p = t->write, .end = t->write + TR_ROUTINES_SIZE, .to_exec = t->exec - t->write };
+        struct tr_emit e = emitter(v);
 
+        e.p = t->write;
+        e.end = t->write + TR_ROUTINES_SIZE;
         tr_emit_routines(v, &e);
         return e.overflow ? -ENOSPC : 0;
 }
@@ -556,7 +569,7 @@ int dbt_tr_init(struct dbt_vcpu *v)
         int fd, r;
 
         v->self = v;
-        if (v->vm->translate_after == ENGINE_NEVER_TRANSLATE || !(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE))
+        if (v->vm->translate_after == ENGINE_NEVER_TRANSLATE)
                 return 0;
         t = calloc(1, sizeof(*t));
         if (!t)

@@ -8,7 +8,7 @@
 /* op dword [field], imm32 */
 static void field_imm(struct gen *g, unsigned ext, size_t offset, uint32_t imm)
 {
-        static const struct tr_op op = { .opcode = 0x81 };
+        static const struct tr_op op = { .opcode = 0x81, .ends = 5 };
         struct tr_mem m = tr_field(offset);
 
         tr_op_mem(g->e, &op, ext, &m);

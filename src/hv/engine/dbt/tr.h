@@ -6,7 +6,6 @@
  * and run.c.
  *
  * Convention inside translated code:
- *   gs base      the vCPU
  *   RAX, RCX     scratch
  *   RSP          the stack of the mode's calls, see tr-call.c
  *   the others   hold the guest registers of tr_home[]; those without a home are in v->gpr, but within straight code RAX and RCX may have
@@ -85,6 +84,7 @@ struct tr_link {
         uint32_t next, prev;   /* other link, or 0; the cell that has this one's offset, or 0: it is not linked */
 } __attribute__((packed));
 #define TR_CALL_SIZE 5
+#define TR_JMP_SIZE 5
 /* Of a tail, to the displacement. */
 #define TR_TAIL_SIZE (TR_CALL_SIZE + 1)
 
@@ -154,18 +154,24 @@ enum tr_exit {
         TR_EXIT_ASKED,  /* v->request or v->tr_budget */
 };
 
+/* --- low.c --- */
+
+/* Zeroed memory at a random address in the lowest 2 GiB, page-aligned, to be given back by munmap. MAP_FAILED: there is no room. */
+void *tr_low_map(size_t size);
+
 /* --- tr-emit.c --- */
 
 struct tr_emit {
         uint8_t *p, *end; /* in the writable view */
         ptrdiff_t to_exec;
         bool overflow;
+        int32_t vcpu; /* its address */
 };
 
-/* A memory operand of host code. base, index: host register or TR_NO_HOME; gs: relative to the vCPU. */
+/* A memory operand of host code. base, index: host register or TR_NO_HOME; vcpu: relative to the vCPU. */
 struct tr_mem {
         uint8_t base, index, scale;
-        bool gs;
+        bool vcpu;
         int32_t disp;
 };
 
@@ -173,6 +179,7 @@ struct tr_mem {
 struct tr_op {
         uint8_t opcode, rep; /* rep: F2, F3 or 0 */
         bool map0f, op16, w, lock, byte; /* byte: operands may be byte registers, none of AH..BH */
+        uint8_t ends; /* 1 + bytes of the immediate that follows the operands; 0: not told */
 };
 
 void tr_put(struct tr_emit *e, unsigned byte);
@@ -193,7 +200,7 @@ void tr_lea(struct tr_emit *e, unsigned dst, const struct tr_mem *m);
 void tr_mov_imm(struct tr_emit *e, unsigned dst, uint64_t value);
 /* A field of struct dbt_vcpu. */
 struct tr_mem tr_field(size_t offset);
-/* op reg, [vCPU + offset] */
+/* op reg, [vCPU + offset], without an immediate */
 void tr_with_field(struct tr_emit *e, unsigned opcode, bool w, unsigned reg, size_t offset);
 /* jmp, call, jcc (cond 0..15) to an address in the executable view. */
 void tr_jmp(struct tr_emit *e, const void *target);
@@ -361,7 +368,7 @@ int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode);
  * is to be left as the block was dropped or dbt_must_stop; v->rip is right. */
 bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t n);
 
-/* 0, or negative errno. The vCPU runs without translator if the host lacks something: v->translator is NULL then. */
+/* 0, or negative errno. v->translator stays NULL where code is not to be translated. */
 int dbt_tr_init(struct dbt_vcpu *v);
 void dbt_tr_finish(struct dbt_vcpu *v);
 /* On the vCPU's thread, around all dbt_tr_run. 0, or negative errno. */

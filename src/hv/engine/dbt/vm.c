@@ -4,7 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "base/log.h"
@@ -366,16 +366,7 @@ static void vcpu_free(struct engine_vcpu *opaque)
         for (unsigned i = 0; i < v->vm->n_vcpus; i++)
                 if (v->vm->vcpus[i] == v)
                         v->vm->vcpus[i] = v->vm->vcpus[--v->vm->n_vcpus];
-        free(v);
-}
-
-/* Jump caches take memory when they come to be used. */
-static void clear(struct dbt_vcpu *v)
-{
-        memset(v, 0, offsetof(struct dbt_vcpu, jumps));
-        memset(v->tlb, 0, sizeof(*v) - offsetof(struct dbt_vcpu, tlb));
-        for (unsigned k = 0; k < DBT_JUMP_MODES; k++)
-                v->jumps[k].mode = 0;
+        munmap(v, sizeof(*v));
 }
 
 static int vcpu_new(struct engine_vm *opaque, unsigned index, const struct cpuid_table *cpuid, struct engine_vcpu **ret)
@@ -386,10 +377,9 @@ static int vcpu_new(struct engine_vm *opaque, unsigned index, const struct cpuid
 
         if (index != vm->n_vcpus || index >= vm->config.cpus)
                 return -EINVAL;
-        v = aligned_alloc(_Alignof(struct dbt_vcpu), sizeof(*v));
-        if (!v)
+        v = tr_low_map(sizeof(*v));
+        if (v == MAP_FAILED)
                 return -ENOMEM;
-        clear(v);
         v->vm = vm;
         v->index = index;
         v->cpuid = *cpuid;
