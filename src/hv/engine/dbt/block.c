@@ -528,13 +528,15 @@ bool dbt_block_second_ok(struct dbt_vcpu *v, const struct dbt_block *b)
         return dbt_fetch_ptr(v, v->mode & DBT_MODE_CS64 ? lin : (uint32_t)lin, &gpa) && gpa == b->second;
 }
 
-bool dbt_block_replace(struct dbt_vcpu *v, struct dbt_block *b, struct dbt_block *hot)
+bool dbt_block_replace(struct dbt_vcpu *v, struct dbt_block *const *part, unsigned n, struct dbt_block *hot)
 {
         struct dbt_decode *d = v->decode;
-        bool same;
+        struct dbt_block *b = part[0];
+        bool same = true;
 
         pthread_mutex_lock(&v->vm->code_lock);
-        same = !b->dead;
+        for (unsigned k = 0; k < n; k++)
+                same &= !part[k]->dead;
         if (same) {
                 struct dbt_code_page *page[2] = { page_find(d, block_gpa(b) & DBT_PAGE_MASK),
                                                   b->second == DBT_NO_PAGE ? NULL : page_find(d, b->second) };

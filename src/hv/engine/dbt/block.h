@@ -8,6 +8,8 @@
 
 /* Longest block in instructions. */
 #define DBT_BLOCK_MAX 48
+/* Branches that a block can leave by. */
+#define DBT_EXITS 6
 #define DBT_INDEX_WAYS 8
 #define DBT_HASH_FACTOR 0x9e3779b97f4a7c15ULL
 #define DBT_PAGE_HASH_SIZE 4096u
@@ -29,7 +31,7 @@ enum dbt_unwind {
 enum dbt_check_kind { DBT_CHECK_UNKNOWN, DBT_CHECK_ALONE, DBT_CHECK_BOTH };
 
 /* Consecutive instructions from one physical page, decoded for one mode. Only the last one can be a transfer or end the
- * block. A block never moves and is never freed alone: once dropped, every fn in it is the handler that leaves it, so that running
+ * block; in translations there are conditional branches before, see tr-source.c. A block never moves and is never freed alone: once dropped, every fn in it is the handler that leaves it, so that running
  * vCPUs and stale chains find their way out; its memory is reused when its segment is emptied, see cache.c. */
 struct dbt_block {
         uint64_t key;              /* dbt_block_key of the first byte */
@@ -38,7 +40,7 @@ struct dbt_block {
                  * within the page, as another page may come to be mapped there */
                 struct dbt_block *next[2];
                 struct {
-                        uint16_t exits[2];     /* struct tr_link of the translation, as distances from cold; 0: none */
+                        uint16_t exits[DBT_EXITS]; /* struct tr_link of the translation, as distances from cold; 0: none */
                         uint32_t first_site;
                         uint64_t by_tlb;       /* memory operands, bit per instruction, for which the translation does without a site */
                 };
@@ -244,8 +246,8 @@ bool dbt_block_second_ok(struct dbt_vcpu *v, const struct dbt_block *b);
 bool dbt_insn_dropped(const struct dbt_insn *i);
 /* Answers DBT_REQ_CODE. */
 void dbt_block_unlink(struct dbt_vcpu *v);
-/* Puts hot, which has b's translation, in b's place, unless b was dropped meanwhile: false. */
-bool dbt_block_replace(struct dbt_vcpu *v, struct dbt_block *b, struct dbt_block *hot);
+/* Puts hot, which was made of the n parts, in the place of the first one, unless one of them was dropped meanwhile: false. */
+bool dbt_block_replace(struct dbt_vcpu *v, struct dbt_block *const *part, unsigned n, struct dbt_block *hot);
 /* Drops all blocks of v, which is the caller or stopped. */
 void dbt_block_flush(struct dbt_vcpu *v);
 

@@ -297,7 +297,8 @@ struct dbt_block *dbt_cache_new_hot(struct dbt_vcpu *v, const struct dbt_block *
         struct dbt_block *hot = (struct dbt_block *)(segment_start(r, r->current) + r->used[r->current]);
 
         *hot = *b;
-        hot->exits[0] = hot->exits[1] = 0;
+        for (unsigned k = 0; k < DBT_EXITS; k++)
+                hot->exits[k] = 0;
         hot->by_tlb = b->code ? b->by_tlb : 0;
         hot->code = NULL;
         hot->n = 0;

@@ -244,6 +244,8 @@ static void execute(struct dbt_vcpu *v, const struct dbt_block *b, unsigned at)
                 i->fn(v, i);
                 if (!(i->flags & DBT_INSN_TRANSFER))
                         v->rip = behind;
+                else if (v->rip != behind)
+                        return;
         }
 }
 

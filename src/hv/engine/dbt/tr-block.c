@@ -116,6 +116,8 @@ static void flags_liveness(struct gen *g)
                 struct gen_insn *n = &g->insns[k];
 
                 n->live_out = live;
+                if (n->t.kind == TR_JCC) /* what is taken may need them */
+                        live = TR_ALL_FLAGS;
                 live = exact ? TR_ALL_FLAGS : (uint8_t)(n->use.flags_read | (live & ~n->use.flags_written));
                 n->live_in = live;
         }

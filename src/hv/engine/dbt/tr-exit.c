@@ -115,7 +115,7 @@ static void jump_to_exit(struct gen *g, unsigned cond, int64_t offset)
                 jump_far(g, offset);
                 return;
         }
-        g->exits[g->n_exits++] = (struct gen_exit){ .jump = tr_jcc(g->e, cond), .offset = offset, .dirty = g->dirty };
+        g->exits[g->n_exits++] = (struct gen_exit){ .jump = tr_jcc(g->e, cond), .offset = offset, .dirty = g->dirty, .forward = offset > (int64_t)g->offset };
 }
 
 void gen_emit_tail(struct gen *g, struct gen_exit *x)
@@ -129,7 +129,7 @@ void gen_emit_tail(struct gen *g, struct gen_exit *x)
 
 static void exit_within_page(struct gen *g, const struct gen_exit *x)
 {
-        struct tr_link link = { .offset = (uint16_t)x->offset, .forward = x->offset > g->insns[g->n - 1].offset };
+        struct tr_link link = { .offset = (uint16_t)x->offset, .forward = x->forward };
         const uint8_t *bytes = (const uint8_t *)&link;
 
         tr_set_jump(g->e, x->tail ? x->tail : x->jump);
@@ -168,7 +168,8 @@ static void emit_jcc(struct gen *g, const struct dbt_insn *i)
 {
         gen_flags_need(g);
         jump_to_exit(g, i->cond, gen_branch_target(g, i));
-        gen_exit_to(g, g->offset + i->length);
+        if (g->k == g->n - 1) /* else the block goes on */
+                gen_exit_to(g, g->offset + i->length);
 }
 
 /* jrcxz, loop */
@@ -246,7 +247,8 @@ static void call_near(struct gen *g, const struct dbt_insn *i)
 {
         bool dirty = g->dirty;
 
-        g->exits[g->n_exits++] = (struct gen_exit){ .jump = begin_call(g), .offset = gen_branch_target(g, i), .dirty = dirty };
+        g->exits[g->n_exits++] = (struct gen_exit){ .jump = begin_call(g), .offset = gen_branch_target(g, i), .dirty = dirty,
+                .forward = gen_branch_target(g, i) > (int64_t)g->offset };
         come_back(g, i);
 }
 

@@ -92,6 +92,7 @@ struct gen_exit {
         int64_t offset;        /* from the page's start */
         bool dirty;            /* the flags have to be stored */
         bool cached;           /* leads to another page, by the jump cache */
+        bool forward;          /* from the branch */
 };
 
 struct gen {
@@ -122,7 +123,7 @@ struct gen {
         struct gen_group groups[GEN_GROUPS];
         unsigned n_groups;
         struct gen_out outs[4 * DBT_BLOCK_MAX];
-        struct gen_exit exits[4];
+        struct gen_exit exits[2 * DBT_EXITS]; /* far ones may have another each */
         unsigned n_outs, n_exits, n_links;
 };
 

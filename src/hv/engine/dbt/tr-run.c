@@ -259,7 +259,7 @@ void dbt_tr_segment(struct dbt_vcpu *v)
 /* What a block's seldom run code takes at most in nearly all cases. */
 static size_t cold_estimate(const struct dbt_block *source)
 {
-        return 64 + 24 * (size_t)source->n;
+        return 64 + 28 * (size_t)source->n;
 }
 
 static void reserve_cold(struct dbt_tr *t, const struct dbt_block *source)
@@ -351,8 +351,8 @@ static void count_made(struct dbt_tr *t, const struct made *from, const struct d
         t->stats.copies += (size_t)hot->space * DBT_BLOCK_ALIGN;
 }
 
-/* A translation takes the place of b, and is returned; NULL if there is none. source: b, or the same with its instructions. */
-static struct dbt_block *replace(struct dbt_vcpu *v, struct dbt_block *b, const struct dbt_block *source)
+/* A translation of source takes the place of its first part, and is returned; NULL if there is none. */
+static struct dbt_block *replace(struct dbt_vcpu *v, const struct dbt_block *source, struct dbt_block *const *part, unsigned n)
 {
         struct dbt_tr *t = v->translator;
         struct dbt_block *hot;
@@ -365,7 +365,7 @@ static struct dbt_block *replace(struct dbt_vcpu *v, struct dbt_block *b, const 
                 forget_made(t, &from);
                 hot = make(v, source, false);
         }
-        if (!hot || !dbt_block_replace(v, b, hot)) {
+        if (!hot || !dbt_block_replace(v, part, n, hot)) {
                 forget_made(t, &from);
                 return NULL;
         }
@@ -383,40 +383,47 @@ static bool ends_raising(const struct dbt_block *b)
         return last->length == 1 && (last->fn == dbt_exec_ud || last->fn == dbt_exec_gp);
 }
 
+static struct dbt_block *replace_whole(struct dbt_vcpu *v, struct dbt_block *b)
+{
+        struct dbt_block *now;
+        struct tr_source s;
+
+        tr_source_get(v, b, &s);
+        now = replace(v, s.block, s.part, s.n_parts);
+        tr_source_put(v, &s);
+        return now;
+}
+
+/* Tests: what comes behind a block is translated before it, so that there are blocks of several parts at once. */
+static void translate_parts(struct dbt_vcpu *v, struct dbt_block *b)
+{
+        struct dbt_block *part[TR_PARTS] = { b };
+        uint64_t rip = v->rip;
+        unsigned n = 1;
+
+        while (n < TR_PARTS && b->direct && (v->rip & ~DBT_PAGE_MASK) + b->size + ZYDIS_MAX_INSTRUCTION_LENGTH <= DBT_PAGE_SIZE) {
+                v->rip += b->size;
+                part[n++] = b = dbt_block_get(v);
+        }
+        v->rip = rip;
+        while (n-- > 0) {
+                dbt_cache_reserve_hot(v);
+                if (!part[n]->code && !part[n]->dead && part[n]->second == DBT_NO_PAGE && !ends_raising(part[n]))
+                        replace_whole(v, part[n]);
+        }
+}
+
 void dbt_tr_translate(struct dbt_vcpu *v, struct dbt_block *b)
 {
         if (ends_raising(b))
                 return;
         dbt_fpu_save(v);
+        if (v->vm->config.translate_hot && b->second == DBT_NO_PAGE) {
+                translate_parts(v, b);
+                return;
+        }
         dbt_cache_reserve_hot(v);
-        replace(v, b, b);
-}
-
-/* Translated blocks have no instructions but those for handlers: decodes them from the bytes. */
-static void decode_again(struct dbt_vcpu *v, const struct dbt_block *b, struct dbt_block *ret)
-{
-        const uint8_t *bytes = dbt_block_bytes(b);
-        uint8_t *to;
-
-        *ret = *b;
-        ret->n = 0;
-        for (unsigned at = 0; at < b->size; at += ret->insn[ret->n++].length)
-                tr_decode_known(v, b, at, &ret->insn[ret->n]);
-        to = (uint8_t *)dbt_block_bytes(ret);
-        for (unsigned k = 0; k < b->size; k++)
-                to[k] = bytes[k];
-}
-
-static struct dbt_block *replace_translated(struct dbt_vcpu *v, struct dbt_block *b)
-{
-        uint64_t room[DBT_BLOCK_RESERVE / sizeof(uint64_t) + 1];
-        struct dbt_block *source = (struct dbt_block *)room, *now;
-
-        decode_again(v, b, source);
-        now = replace(v, b, source);
-        for (unsigned k = 0; k < source->n; k++)
-                dbt_native_release(v, &source->insn[k]);
-        return now;
+        replace(v, b, &b, 1);
 }
 
 /* The old code stays where it is, with its links and sites, until it is evicted; who comes there by the jump cache goes on to the new code. */
@@ -432,7 +439,7 @@ static struct dbt_block *translate_again(struct dbt_vcpu *v, struct dbt_block *b
         if (b->dead) /* it has just been evicted */
                 return NULL;
         at = (uint32_t)((const uint8_t *)b->code - t->exec);
-        now = replace_translated(v, b);
+        now = replace_whole(v, b);
         if (!now)
                 return NULL;
         dbt_tr_unlink(v, b);

@@ -154,6 +154,21 @@ enum tr_exit {
         TR_EXIT_ASKED,  /* v->request or v->tr_budget */
 };
 
+/* --- tr-source.c --- */
+
+#define TR_PARTS 5
+/* Instructions that are to be translated: those of consecutive blocks. */
+struct tr_source {
+        struct dbt_block *block;
+        struct dbt_block *part[TR_PARTS];
+        unsigned n_parts;
+        uint64_t room[DBT_BLOCK_RESERVE / sizeof(uint64_t) + 1];
+};
+
+/* Of the block b and what it mostly goes on with. Decodes them; to be given back. */
+void tr_source_get(struct dbt_vcpu *v, struct dbt_block *b, struct tr_source *ret);
+void tr_source_put(struct dbt_vcpu *v, struct tr_source *s);
+
 /* --- low.c --- */
 
 /* Zeroed memory at a random address in the lowest 2 GiB, page-aligned, to be given back by munmap. MAP_FAILED: there is no room. */
