@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Runs a sequence on this CPU. An INT3 in C code makes a signal frame; the handler exchanges its registers for the sequence's, so
+/* Runs a sequence on this CPU, in a process of its own: the engine has memory at low addresses, which sequences would find. An INT3 in C code makes a signal frame; the handler exchanges its registers for the sequence's, so
  * that sigreturn starts it with all state loaded. The next signal, be it the marker's or a fault's, holds the
  * result, and the handler puts C's registers back. */
 
 #include <asm/hwcap2.h>
 #include <asm/ldt.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -24,7 +27,17 @@
 
 enum phase { IDLE, START, RUNNING };
 
+/* What goes to the process that runs sequences, and comes back. */
+struct order {
+        struct sequence seq;
+        uint8_t mem[DATA_SIZE];
+        struct cpu out;
+        uint64_t seed, run;
+};
+
 static struct {
+        struct order *order;
+        int to_child, from_child;
         volatile enum phase phase;
         const struct sequence *seq;
         struct cpu *out;
@@ -203,7 +216,7 @@ static int map_arena(void)
         void *alias = (void *)ALIAS_ADDR;
 
         host.data = mmap((void *)DATA_ADDR, DATA_SIZE, PROT_READ | PROT_WRITE,
-                MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | fixed, -1, 0);
+                MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE | fixed, -1, 0);
         if (host.data != (void *)DATA_ADDR || fd < 0 || ftruncate(fd, CODE_SIZE) < 0)
                 return -1;
         host.code = mmap(alias, CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE | fixed, fd, 0);
@@ -222,21 +235,7 @@ static int make_ldt(void)
         return syscall(SYS_modify_ldt, 1, &code, sizeof(code)) < 0 || syscall(SYS_modify_ldt, 1, &data, sizeof(data)) < 0 ? -1 : 0;
 }
 
-int host_init(void)
-{
-        static uint8_t stack[65536];
-        stack_t ss = {.ss_sp = stack, .ss_size = sizeof(stack)};
-
-        if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) || make_ldt() < 0)
-                return -EOPNOTSUPP;
-        __asm__ volatile("rdfsbase %0" : "=r"(host_c_fs));
-        if (sigaltstack(&ss, NULL) < 0 || map_arena() < 0)
-                return -errno;
-        host_take_signals();
-        return 0;
-}
-
-void host_run(const struct sequence *s, const uint8_t *mem, struct cpu *out)
+static void run_here(const struct sequence *s, const uint8_t *mem, struct cpu *out)
 {
         uint8_t *last = host.data + DATA_PAGES * 4096;
 
@@ -254,6 +253,79 @@ void host_run(const struct sequence *s, const uint8_t *mem, struct cpu *out)
         __asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(s->bits == 16 ? SELECTOR_DATA16 : 0x2b));
         host.phase = START;
         __asm__ volatile("int3" : : : "memory");
+}
+
+/* --- The process -------------------------------------------------------------------------------------------------- */
+
+static _Noreturn void serve(int in, int out)
+{
+        static const struct itimerval watch = {{0, 50000}, {0, 50000}} /* of CPU time */;
+        struct order *o = host.order;
+        char byte;
+
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        setitimer(ITIMER_PROF, &watch, NULL);
+        while (read(in, &byte, 1) == 1) {
+                current_seed = o->seed;
+                current_run = o->run;
+                run_here(&o->seq, o->mem, &o->out);
+                if (write(out, &byte, 1) != 1)
+                        break;
+        }
+        _exit(0);
+}
+
+static int start_process(void)
+{
+        int to[2], from[2];
+        pid_t pid;
+
+        host.order = mmap(NULL, sizeof(*host.order), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (host.order == MAP_FAILED || pipe2(to, O_CLOEXEC) < 0 || pipe2(from, O_CLOEXEC) < 0)
+                return -errno;
+        pid = fork();
+        if (pid < 0)
+                return -errno;
+        if (pid == 0) {
+                close(to[1]);
+                close(from[0]);
+                serve(to[0], from[1]);
+        }
+        close(to[0]);
+        close(from[1]);
+        host.to_child = to[1];
+        host.from_child = from[0];
+        return 0;
+}
+
+int host_init(void)
+{
+        static uint8_t stack[65536];
+        stack_t ss = {.ss_sp = stack, .ss_size = sizeof(stack)};
+
+        if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) || make_ldt() < 0)
+                return -EOPNOTSUPP;
+        __asm__ volatile("rdfsbase %0" : "=r"(host_c_fs));
+        if (sigaltstack(&ss, NULL) < 0 || map_arena() < 0)
+                return -errno;
+        host_take_signals();
+        return start_process();
+}
+
+/* The other process has already said why, if it is gone. */
+void host_run(const struct sequence *s, const uint8_t *mem, struct cpu *out)
+{
+        struct order *o = host.order;
+        char byte = 0;
+
+        o->seq = *s;
+        memcpy(o->mem, mem, DATA_SIZE);
+        memset(&o->out, 0, sizeof(o->out));
+        o->seed = current_seed;
+        o->run = current_run;
+        if (write(host.to_child, &byte, 1) != 1 || read(host.from_child, &byte, 1) != 1)
+                exit(1);
+        *out = o->out;
 }
 
 const uint8_t *host_memory(void)
