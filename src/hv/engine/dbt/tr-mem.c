@@ -74,7 +74,7 @@ static struct tr_mem address_of(struct gen *g, const struct dbt_mem *m)
 }
 
 static const struct tr_op op_add = { .opcode = 0x03, .w = true, .ends = 1 }, op_cmp = { .opcode = 0x3b, .w = true },
-                          op_xor = { .opcode = 0x33, .w = true }, op_mov = { .opcode = 0x8b, .w = true };
+                          op_xor = { .opcode = 0x33, .w = true, .ends = 1 }, op_mov = { .opcode = 0x8b, .w = true, .ends = 1 };
 
 static void alu_imm(struct gen *g, unsigned ext, unsigned reg, uint32_t imm, bool w)
 {
@@ -95,7 +95,7 @@ static void alu_imm(struct gen *g, unsigned ext, unsigned reg, uint32_t imm, boo
 struct check {
         const uint8_t *retry; /* where the code that makes the address begins */
         unsigned span;        /* bytes from there on */
-        bool write, restore;
+        bool write, restore, stack; /* stack: relative to RSP */
 };
 
 static struct gen_out *add_out(struct gen *g, unsigned cond, enum tr_miss how, const uint8_t *retry)
@@ -181,12 +181,32 @@ static void check_tlb(struct gen *g, const struct check *c)
         with_entry(g, &op_mov, TR_RCX, offsetof(struct dbt_tlb_entry, addend));
 }
 
-/* Returns the site, NULL if the TLB is looked up. */
+static void with_stack(struct gen *g, const struct tr_op *op, unsigned reg, size_t offset)
+{
+        struct tr_mem m = tr_field(offsetof(struct dbt_vcpu, tr_stack) + gen_view(g) * sizeof(g->v->tr_stack[0]) + offset);
+
+        tr_op_mem(g->e, op, reg, &m);
+}
+
+static void check_stack(struct gen *g, const struct check *c)
+{
+        with_stack(g, &op_xor, TR_RAX, offsetof(struct dbt_stack_page, match));
+        compare_span(g, c);
+        add_out(g, TR_CC_A, TR_MISS_STACK, c->retry)->span = c->span;
+        if (c->restore)
+                with_stack(g, &op_xor, TR_RAX, offsetof(struct dbt_stack_page, match));
+        with_stack(g, &op_mov, TR_RCX, offsetof(struct dbt_stack_page, addend));
+}
+
+/* Returns the site, NULL if there is none. */
 static struct tr_site *check(struct gen *g, const struct check *c, bool by_site)
 {
         if (by_site)
                 return check_site(g, c);
-        check_tlb(g, c);
+        if (c->stack && g->b->stage != TR_SELDOM && gen_view(g) != DBT_MMU_USER)
+                check_stack(g, c);
+        else
+                check_tlb(g, c);
         return NULL;
 }
 
@@ -329,10 +349,15 @@ static struct tr_mem with_addend_freely(struct gen *g, const struct dbt_mem *m)
         return gen_at(TR_RCX, m->disp);
 }
 
+static bool is_stack(const struct dbt_mem *m)
+{
+        return m->base == X86_RSP && m->index == DBT_REG_NONE && m->seg_base == DBT_SEG_BASE_NONE;
+}
+
 /* An operand alone. The routine for code that seldom runs leaves the address where it is. */
 static struct tr_mem single(struct gen *g, const struct dbt_mem *m, unsigned size, bool write)
 {
-        struct check c = { .span = size, .write = write, .restore = g->b->stage == TR_SELDOM || !by_registers(g, m) };
+        struct check c = { .span = size, .write = write, .stack = is_stack(m), .restore = g->b->stage == TR_SELDOM || !by_registers(g, m) };
         struct tr_mem a;
 
         gen_flags_clobber(g);
@@ -370,7 +395,7 @@ struct tr_mem gen_checked(struct gen *g, const uint8_t *retry, unsigned size, bo
 /* The check for a whole group, at its first operand. */
 static void check_group(struct gen *g, struct gen_group *group, const struct dbt_mem *m)
 {
-        struct check c = { .span = (unsigned)(group->hi - group->lo), .write = group->write };
+        struct check c = { .span = (unsigned)(group->hi - group->lo), .write = group->write, .stack = is_stack(m) };
         struct dbt_mem low = *m;
         struct tr_mem a;
 

@@ -185,12 +185,22 @@ void gen_emit_outs(struct gen *g)
 
 /* --- Taking them ----------------------------------------------------------------------------------------------------------- */
 
+static const uint8_t *stack_missed(struct dbt_vcpu *v, uint64_t difference, const uint8_t *at)
+{
+        const struct miss *m = (const struct miss *)at;
+
+        return tr_stack_missed(v, difference ^ v->tr_stack[v->mmu].match, m->span) ? at - m->back : at + sizeof(*m);
+}
+
 const uint8_t *tr_tlb_missed(struct dbt_vcpu *v, uint64_t difference, uint64_t entry, const uint8_t *at, enum tr_miss how)
 {
         const struct dbt_tlb_entry *e = (const struct dbt_tlb_entry *)((const uint8_t *)v->tlb_now + entry);
         const struct miss *m = (const struct miss *)at;
-        uint64_t lin = difference ^ (how & 1 ? e->match_write : e->match_read);
+        uint64_t lin;
 
+        if (how == TR_MISS_STACK)
+                return stack_missed(v, difference, at);
+        lin = difference ^ (how & 1 ? e->match_write : e->match_read);
         return tr_tlb_entry(v, lin, m->span, how & 1) ? at - m->back : at + sizeof(*m);
 }
 

@@ -591,6 +591,7 @@ int dbt_tr_init(struct dbt_vcpu *v)
         r = fd < 0 ? -errno : map_code(t, fd);
         if (fd >= 0)
                 close(fd);
+        tr_stacks_forget(v);
         if (r >= 0)
                 r = tr_calls_init(v);
         if (r >= 0)

@@ -117,6 +117,17 @@ bool tr_site_missed(struct dbt_vcpu *v, struct tr_site *s, uint64_t lin, enum tr
         return true;
 }
 
+bool tr_stack_missed(struct dbt_vcpu *v, uint64_t lin, unsigned span)
+{
+        const struct dbt_tlb_entry *e = tr_tlb_entry(v, lin, span, true);
+
+        if (!e)
+                return false;
+        v->tr_stack[v->mmu].match = lin & DBT_PAGE_MASK;
+        v->tr_stack[v->mmu].addend = e->addend;
+        return true;
+}
+
 /* --- Forgetting ------------------------------------------------------------------------------------------------------------ */
 
 static void forget_chain(struct tr_site **head)
@@ -148,10 +159,17 @@ static void forget_all(struct tr_sites *sites, unsigned global)
         }
 }
 
+void tr_stacks_forget(struct dbt_vcpu *v)
+{
+        for (unsigned view = 0; view < DBT_NMMUS; view++)
+                v->tr_stack[view].match = TR_SITE_INVALID;
+}
+
 void dbt_tr_forget_sites(struct dbt_vcpu *v, bool global)
 {
         if (!v->translator)
                 return;
+        tr_stacks_forget(v);
         forget_chain(&v->translator->sites.roaming);
         forget_all(&v->translator->sites, 0);
         if (global)
@@ -162,6 +180,7 @@ void dbt_tr_forget_page(struct dbt_vcpu *v, uint64_t lin)
 {
         if (!v->translator)
                 return;
+        tr_stacks_forget(v);
         forget_chain(&v->translator->sites.roaming);
         forget_list(&v->translator->sites, 0, list_of(lin));
         forget_list(&v->translator->sites, 1, list_of(lin));
@@ -188,6 +207,7 @@ void dbt_tr_forget_host(struct dbt_vcpu *v, uintptr_t start, uint64_t size)
         if (!v->translator)
                 return;
         sites = &v->translator->sites;
+        tr_stacks_forget(v);
         forget_chain(&sites->roaming);
         for (unsigned global = 0; global < 2; global++)
                 for (unsigned n = 0; n < TR_SITE_LISTS; n++)

@@ -43,12 +43,16 @@ struct tr_sites {
         struct dbt_block *convert;               /* to be translated anew: a site misses too often */
 };
 
-enum tr_miss { TR_MISS_READ, TR_MISS_WRITE, TR_MISS_TLB_READ, TR_MISS_TLB_WRITE, TR_MISSES };
+enum tr_miss { TR_MISS_READ, TR_MISS_WRITE, TR_MISS_TLB_READ, TR_MISS_TLB_WRITE, TR_MISS_STACK, TR_MISSES };
 
 /* Called by translated code: makes the site fit for the address. False: the access has to be done by the handler. */
 bool tr_site_missed(struct dbt_vcpu *v, struct tr_site *site, uint64_t lin, enum tr_miss how);
 /* The block has run about so many times: notes in by_tlb which of its sites missed too often. */
 void tr_sites_judge(struct dbt_vcpu *v, struct dbt_block *b, unsigned runs);
+/* Kernels keep to one page of their stack for a while: all accesses relative to RSP of code that runs often share v->tr_stack of their view. Makes it fit for the address,
+ * if its page can be read and written. */
+bool tr_stack_missed(struct dbt_vcpu *v, uint64_t lin, unsigned span);
+void tr_stacks_forget(struct dbt_vcpu *v);
 /* The TLB's entry for the access, filled if need be; NULL if it needs its handler. */
 const struct dbt_tlb_entry *tr_tlb_entry(struct dbt_vcpu *v, uint64_t lin, unsigned span, bool write);
 
