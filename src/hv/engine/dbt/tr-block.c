@@ -292,7 +292,8 @@ static void emit_straight(struct gen *g)
         gen_entry(g);
         emit_body(g);
         for (unsigned k = 0; k < g->n_exits; k++)
-                gen_emit_tail(g, &g->exits[k]);
+                if (!gen_skips_tail(g, &g->exits[k]))
+                        gen_emit_tail(g, &g->exits[k]);
 }
 
 static void emit_exits(struct gen *g)

@@ -118,6 +118,13 @@ static void jump_to_exit(struct gen *g, unsigned cond, int64_t offset)
         g->exits[g->n_exits++] = (struct gen_exit){ .jump = tr_jcc(g->e, cond), .offset = offset, .dirty = g->dirty, .forward = offset > (int64_t)g->offset };
 }
 
+bool gen_skips_tail(const struct gen *g, const struct gen_exit *x)
+{
+        const struct dbt_block *to = is_within_page(x->offset) ? dbt_index_find(g->v->decode, (g->b->key & DBT_PAGE_MASK) + (uint64_t)x->offset) : NULL;
+
+        return to && to->code && !to->flags_in;
+}
+
 void gen_emit_tail(struct gen *g, struct gen_exit *x)
 {
         if (!x->dirty || x->tail || !is_within_page(x->offset))
@@ -143,7 +150,7 @@ static void exit_within_page(struct gen *g, const struct gen_exit *x)
 
 void gen_emit_exit(struct gen *g, struct gen_exit *x)
 {
-        gen_emit_tail(g, x); /* of a group apart: not yet there */
+        gen_emit_tail(g, x); /* not yet there: of a group apart, or skipped */
         if (is_within_page(x->offset)) {
                 exit_within_page(g, x);
                 return;
