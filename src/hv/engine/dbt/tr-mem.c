@@ -201,12 +201,13 @@ static void check_stack(struct gen *g, const struct check *c)
 /* Returns the site, NULL if there is none. */
 static struct tr_site *check(struct gen *g, const struct check *c, bool by_site)
 {
+        if (c->stack && g->b->stage != TR_SELDOM && gen_64(g)) {
+                check_stack(g, c);
+                return NULL;
+        }
         if (by_site)
                 return check_site(g, c);
-        if (c->stack && g->b->stage != TR_SELDOM && gen_view(g) != DBT_MMU_USER)
-                check_stack(g, c);
-        else
-                check_tlb(g, c);
+        check_tlb(g, c);
         return NULL;
 }
 
@@ -236,7 +237,7 @@ void gen_miss(struct gen *g, const struct gen_out *o)
         tr_jcc_to(g->e, TR_CC_NE, o->retry);
 }
 
-/* Code that runs often and seldom sees another page there does without the TLB: user code, and the stack. */
+/* User code that runs often and seldom sees another page there does without the TLB. */
 static bool prefers_site(const struct gen *g, const struct dbt_mem *m)
 {
         if (g->b->stage == TR_SELDOM || g->apart)

@@ -10,12 +10,6 @@
 #include "hv/engine/dbt/sys.h"
 #include "hv/engine/dbt/tr-gen.h"
 
-/* Behind a call of t->missed[TR_MISS_TLB_*]. back: from here to where the check begins. */
-struct miss {
-        uint16_t span;
-        int32_t back;
-} __attribute__((packed)); /* it lies in the code */
-
 /* Behind a call of t->out. to_cold: from here back to where the block's seldom run code begins; behind: where to go on, from the block's entry. */
 struct out {
         uint16_t offset : 12;  /* in the page, of the first instruction */
@@ -45,9 +39,9 @@ static int32_t back_to(const struct gen *g, const uint8_t *to)
 
 void gen_miss_tlb(struct gen *g, const struct gen_out *o)
 {
-        struct miss m = { .span = (uint16_t)o->span };
+        struct tr_miss_record m = { .span = (uint16_t)o->span };
 
-        tr_call(g->e, g->v->translator->missed[o->how]);
+        tr_call(g->e, o->how == TR_MISS_STACK ? g->v->translator->missed_stack[gen_view(g)] : g->v->translator->missed[o->how]);
         m.back = back_to(g, o->retry);
         put_bytes(g, &m, sizeof(m));
 }
@@ -187,7 +181,7 @@ void gen_emit_outs(struct gen *g)
 
 static const uint8_t *stack_missed(struct dbt_vcpu *v, uint64_t difference, const uint8_t *at)
 {
-        const struct miss *m = (const struct miss *)at;
+        const struct tr_miss_record *m = (const struct tr_miss_record *)at;
 
         return tr_stack_missed(v, difference ^ v->tr_stack[v->mmu].match, m->span) ? at - m->back : at + sizeof(*m);
 }
@@ -195,7 +189,7 @@ static const uint8_t *stack_missed(struct dbt_vcpu *v, uint64_t difference, cons
 const uint8_t *tr_tlb_missed(struct dbt_vcpu *v, uint64_t difference, uint64_t entry, const uint8_t *at, enum tr_miss how)
 {
         const struct dbt_tlb_entry *e = (const struct dbt_tlb_entry *)((const uint8_t *)v->tlb_now + entry);
-        const struct miss *m = (const struct miss *)at;
+        const struct tr_miss_record *m = (const struct tr_miss_record *)at;
         uint64_t lin;
 
         if (how == TR_MISS_STACK)

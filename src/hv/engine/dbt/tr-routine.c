@@ -156,7 +156,7 @@ static void emit_slot(struct tr_emit *e)
 }
 
 /* op reg, [vCPU + rcx + offset] */
-static void with_jumps(struct tr_emit *e, unsigned opcode, bool w, unsigned reg, size_t offset)
+static void with_rcx(struct tr_emit *e, unsigned opcode, bool w, unsigned reg, size_t offset)
 {
         struct tr_op op = { .opcode = (uint8_t)opcode, .w = w };
         struct tr_mem m = { .base = TR_RCX, .index = TR_NO_HOME, .vcpu = true, .disp = (int32_t)offset };
@@ -171,7 +171,7 @@ static void emit_to_cached(struct tr_emit *e, const struct dbt_tr *t, unsigned m
         uint8_t *miss;
 
         emit_slot(e);
-        with_jumps(e, 0x3b, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].rip));
+        with_rcx(e, 0x3b, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].rip));
         miss = tr_jcc(e, TR_CC_NE);
         TR_CODE(e, 0x48, 0x25, 0x00, 0xf0, 0xff, 0xff); /* and rax, -4096 */
         tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
@@ -190,12 +190,12 @@ static void emit_jump_in(struct tr_emit *e, const struct dbt_tr *t, unsigned mod
         tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
         tr_with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
         emit_slot(e);
-        with_jumps(e, 0x89, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].rip));
+        with_rcx(e, 0x89, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].rip));
         TR_CODE(e, 0x89, 0xc8, 0xc1, 0xe8, DBT_JUMP_SHIFT + DBT_JUMP_PART_BITS); /* mov eax, ecx; shr eax, imm8 */
         tr_op_mem(e, &mov, 0, &used);
         tr_put(e, 1);
         tr_with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
-        with_jumps(e, 0x89, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].code));
+        with_rcx(e, 0x89, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].code));
         TR_CODE(e, 0xff, 0xe0);
 }
 
@@ -346,6 +346,42 @@ static void emit_missed_tlb(struct tr_emit *e, enum tr_miss how)
         TR_CODE(e, 0xc3);
 }
 
+/* In: RAX what the address and the match of the view's tr_stack differ by; a record is behind the call. A page that the TLB has, to be written, is taken at once; C does the rest.
+ * Keeps all registers of the guest. */
+static void emit_missed_stack(struct tr_emit *e, unsigned view)
+{
+        size_t stack = offsetof(struct dbt_vcpu, tr_stack) + view * sizeof(struct dbt_stack_page), tlb = offsetof(struct dbt_vcpu, tlb) + view * DBT_TLB_SIZE * sizeof(struct dbt_tlb_entry);
+        uint8_t *slow;
+
+        _Static_assert(offsetof(struct tr_miss_record, span) == 0, "as is read below");
+        tr_with_field(e, 0x33, true, TR_RAX, stack + offsetof(struct dbt_stack_page, match));
+        tr_save(e, ROAM_SAVED);
+        TR_CODE(e, 0x48, 0x8b, 0x14, 0x24);                                       /* mov rdx, [rsp] */
+        TR_CODE(e, 0x89, 0xc1, 0xc1, 0xe9, DBT_PAGE_SHIFT - DBT_TLB_ENTRY_SHIFT); /* mov ecx, eax; shr ecx, imm8 */
+        TR_CODE(e, 0x81, 0xe1);                                                   /* and ecx, imm32 */
+        tr_put32(e, (DBT_TLB_SIZE - 1) << DBT_TLB_ENTRY_SHIFT);
+        with_rcx(e, 0x8b, true, TR_RSI, tlb + offsetof(struct dbt_tlb_entry, match_write));
+        TR_CODE(e, 0x48, 0x31, 0xc6);       /* xor rsi, rax */
+        TR_CODE(e, 0x0f, 0xb7, 0x3a);       /* movzx edi, word [rdx]: the span */
+        TR_CODE(e, 0x48, 0x01, 0xfe);       /* add rsi, rdi */
+        TR_CODE(e, 0x48, 0x81, 0xfe);       /* cmp rsi, imm32 */
+        tr_put32(e, (uint32_t)DBT_PAGE_SIZE);
+        slow = tr_jcc(e, TR_CC_A);
+        with_rcx(e, 0x8b, true, TR_RSI, tlb + offsetof(struct dbt_tlb_entry, addend));
+        tr_with_field(e, 0x89, true, TR_RSI, stack + offsetof(struct dbt_stack_page, addend));
+        TR_CODE(e, 0x48, 0x25, 0x00, 0xf0, 0xff, 0xff); /* and rax, -4096 */
+        tr_with_field(e, 0x89, true, TR_RAX, stack + offsetof(struct dbt_stack_page, match));
+        TR_CODE(e, 0x48, 0x63, 0x7a, offsetof(struct tr_miss_record, back)); /* movsxd rdi, [rdx + back] */
+        TR_CODE(e, 0x48, 0x29, 0xfa);       /* sub rdx, rdi */
+        TR_CODE(e, 0x48, 0x89, 0x14, 0x24); /* mov [rsp], rdx */
+        tr_restore(e, ROAM_SAVED);
+        TR_CODE(e, 0xc3);
+        tr_set_jump(e, slow);
+        tr_restore(e, ROAM_SAVED);
+        tr_with_field(e, 0x33, true, TR_RAX, stack + offsetof(struct dbt_stack_page, match));
+        emit_missed_tlb(e, TR_MISS_STACK);
+}
+
 void tr_emit_routines(struct dbt_vcpu *v, struct tr_emit *e)
 {
         struct dbt_tr *t = v->translator;
@@ -379,6 +415,10 @@ void tr_emit_routines(struct dbt_vcpu *v, struct tr_emit *e)
                         emit_missed(e, k);
                 else
                         emit_missed_tlb(e, k);
+        }
+        for (unsigned view = 0; view < DBT_NMMUS; view++) {
+                t->missed_stack[view] = tr_here(e);
+                emit_missed_stack(e, view);
         }
         t->exit = tr_here(e);
         emit_exit(e, t);

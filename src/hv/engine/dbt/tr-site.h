@@ -49,7 +49,7 @@ enum tr_miss { TR_MISS_READ, TR_MISS_WRITE, TR_MISS_TLB_READ, TR_MISS_TLB_WRITE,
 bool tr_site_missed(struct dbt_vcpu *v, struct tr_site *site, uint64_t lin, enum tr_miss how);
 /* The block has run about so many times: notes in by_tlb which of its sites missed too often. */
 void tr_sites_judge(struct dbt_vcpu *v, struct dbt_block *b, unsigned runs);
-/* Kernels keep to one page of their stack for a while: all accesses relative to RSP of code that runs often share v->tr_stack of their view. Makes it fit for the address,
+/* Code keeps to one page of its stack for a while: all accesses relative to RSP of 64-bit code that runs often share v->tr_stack of their view. Makes it fit for the address,
  * if its page can be read and written. */
 bool tr_stack_missed(struct dbt_vcpu *v, uint64_t lin, unsigned span);
 void tr_stacks_forget(struct dbt_vcpu *v);

@@ -131,6 +131,7 @@ struct dbt_tr {
         /* Common routines. */
         const uint8_t *enter, *leave, *leave_jump, *leave_at, *leave_asked, *call, *rep_movs, *rep_stos;
         const uint8_t *missed[TR_MISSES];     /* RAX: address, RCX: site; NE: try again. TR_MISS_TLB_*: see tr-out.c */
+        const uint8_t *missed_stack[DBT_NMMUS];
         const uint8_t *check[DBT_NMMUS][2][TR_SPANS]; /* [1] writes. RAX: address of 1 << n bytes, which is kept. To RCX the addend; or goes to the fault's exit */
         const uint8_t *out, *exit, *save_flags;
         const uint8_t *returned[DBT_JUMP_MODES]; /* from a call to the address in RAX, which is not the one that the stack of calls tells */
@@ -334,6 +335,12 @@ void tr_decode_known(struct dbt_vcpu *v, const struct dbt_block *b, unsigned at,
 void dbt_tr_forget_decoded(struct dbt_vcpu *v);
 
 /* --- tr-routine.c --- */
+
+/* Behind a call of t->missed[TR_MISS_TLB_*] or t->missed_stack. back: from here to where the check begins. */
+struct tr_miss_record {
+        uint16_t span;
+        int32_t back;
+} __attribute__((packed)); /* it lies in the code */
 
 void tr_emit_routines(struct dbt_vcpu *v, struct tr_emit *e);
 

@@ -228,7 +228,7 @@ struct dbt_vcpu {
         struct dbt_stack_page {
                 uint64_t match;    /* linear address; TR_SITE_INVALID: none */
                 uint64_t addend;   /* linear + addend is the host address */
-        } tr_stack[DBT_NMMUS];     /* the page of a kernel's stack that can be read and written directly, see tr-site.h */
+        } tr_stack[DBT_NMMUS];     /* the page of the stack that can be read and written directly, see tr-site.h */
         struct dbt_x87 x87;
         _Atomic int32_t tr_budget; /* entries of blocks that are not known to run often, until translated code is left; below 0 also after dbt_ask */
         uint64_t tr_addends[DBT_GROUPS];
