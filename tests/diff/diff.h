@@ -119,6 +119,7 @@ const uint8_t *host_code(void); /* CODE_SIZE bytes, as the last sequence left th
 /* guest.c: the engine. */
 /* translate: all 64-bit code is translated the first time it runs; otherwise none. */
 int guest_init(bool translate, bool hot); /* hot: with translations as for code that runs often */
+void guest_free(void);
 /* Returns 0, or a negative number if the engine gave up; *out is then undefined. */
 int guest_run(const struct sequence *s, const uint8_t *mem, struct cpu *out);
 const uint8_t *guest_page(unsigned page); /* of the data area */

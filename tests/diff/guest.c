@@ -142,6 +142,15 @@ static void make_start_state(void)
         s->idtr = (struct x86_table){.base = SYSTEM_BASE + IDT, .limit = 0x1ff};
 }
 
+void guest_free(void)
+{
+        if (!guest.vm)
+                return;
+        engine_dbt.vcpu_free(guest.vcpu);
+        engine_dbt.vm_free(guest.vm);
+        guest.vm = NULL;
+}
+
 static int new_machine(void)
 {
         const struct engine_config config = {.cpus = 1, .exact_flags = compare_exact_flags, .translate_hot = guest.hot, .callbacks = &callbacks,
@@ -151,10 +160,7 @@ static int new_machine(void)
         uint32_t pv;
         int r;
 
-        if (guest.vm) {
-                engine_dbt.vcpu_free(guest.vcpu);
-                engine_dbt.vm_free(guest.vm);
-        }
+        guest_free();
         r = engine_dbt.vm_new(&config, &guest.vm);
         if (r == 0)
                 r = engine_dbt.map(guest.vm, 0, 0, MEMORY_SIZE, guest.mem, false);

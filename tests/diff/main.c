@@ -275,5 +275,6 @@ int main(int argc, char **argv)
         for (uint64_t k = 0; k < o.count && bad < o.keep_going; k++)
                 bad += one(o.seed + k, &o);
         print_summary(&o, bad);
+        guest_free();
         return bad ? 1 : 0;
 }
