@@ -192,7 +192,7 @@ static void check_stack(struct gen *g, const struct check *c)
 {
         with_stack(g, &op_xor, TR_RAX, offsetof(struct dbt_stack_page, match));
         compare_span(g, c);
-        add_out(g, TR_CC_A, TR_MISS_STACK, c->retry)->span = c->span;
+        add_out(g, TR_CC_A, TR_MISS_STACK, c->retry)->span = c->span | (c->write ? TR_SPAN_WRITE : 0);
         if (c->restore)
                 with_stack(g, &op_xor, TR_RAX, offsetof(struct dbt_stack_page, match));
         with_stack(g, &op_mov, TR_RCX, offsetof(struct dbt_stack_page, addend));

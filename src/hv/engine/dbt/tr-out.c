@@ -183,7 +183,7 @@ static const uint8_t *stack_missed(struct dbt_vcpu *v, uint64_t difference, cons
 {
         const struct tr_miss_record *m = (const struct tr_miss_record *)at;
 
-        return tr_stack_missed(v, difference ^ v->tr_stack[v->mmu].match, m->span) ? at - m->back : at + sizeof(*m);
+        return tr_stack_missed(v, difference ^ v->tr_stack[v->mmu].match, m->span & (TR_SPAN_WRITE - 1), m->span & TR_SPAN_WRITE) ? at - m->back : at + sizeof(*m);
 }
 
 const uint8_t *tr_tlb_missed(struct dbt_vcpu *v, uint64_t difference, uint64_t entry, const uint8_t *at, enum tr_miss how)

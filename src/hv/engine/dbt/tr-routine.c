@@ -363,6 +363,8 @@ static void emit_missed_stack(struct tr_emit *e, unsigned view)
         with_rcx(e, 0x8b, true, TR_RSI, tlb + offsetof(struct dbt_tlb_entry, match_write));
         TR_CODE(e, 0x48, 0x31, 0xc6);       /* xor rsi, rax */
         TR_CODE(e, 0x0f, 0xb7, 0x3a);       /* movzx edi, word [rdx]: the span */
+        TR_CODE(e, 0x81, 0xe7);             /* and edi, imm32 */
+        tr_put32(e, TR_SPAN_WRITE - 1);
         TR_CODE(e, 0x48, 0x01, 0xfe);       /* add rsi, rdi */
         TR_CODE(e, 0x48, 0x81, 0xfe);       /* cmp rsi, imm32 */
         tr_put32(e, (uint32_t)DBT_PAGE_SIZE);

@@ -117,11 +117,11 @@ bool tr_site_missed(struct dbt_vcpu *v, struct tr_site *s, uint64_t lin, enum tr
         return true;
 }
 
-bool tr_stack_missed(struct dbt_vcpu *v, uint64_t lin, unsigned span)
+bool tr_stack_missed(struct dbt_vcpu *v, uint64_t lin, unsigned span, bool write)
 {
-        const struct dbt_tlb_entry *e = tr_tlb_entry(v, lin, span, true);
+        const struct dbt_tlb_entry *e = tr_tlb_entry(v, lin, span, write);
 
-        if (!e)
+        if (!e || (e->match_write ^ lin) > DBT_PAGE_SIZE - span)
                 return false;
         v->tr_stack[v->mmu].match = lin & DBT_PAGE_MASK;
         v->tr_stack[v->mmu].addend = e->addend;

@@ -50,8 +50,8 @@ bool tr_site_missed(struct dbt_vcpu *v, struct tr_site *site, uint64_t lin, enum
 /* The block has run about so many times: notes in by_tlb which of its sites missed too often. */
 void tr_sites_judge(struct dbt_vcpu *v, struct dbt_block *b, unsigned runs);
 /* Code keeps to one page of its stack for a while: all accesses relative to RSP of 64-bit code that runs often share v->tr_stack of their view. Makes it fit for the address,
- * if its page can be read and written. */
-bool tr_stack_missed(struct dbt_vcpu *v, uint64_t lin, unsigned span);
+ * if its page can be read and written directly. False: the access, which is a write or not, has to be done by the handler: so do reads of a page that was not written yet. */
+bool tr_stack_missed(struct dbt_vcpu *v, uint64_t lin, unsigned span, bool write);
 void tr_stacks_forget(struct dbt_vcpu *v);
 /* The TLB's entry for the access, filled if need be; NULL if it needs its handler. */
 const struct dbt_tlb_entry *tr_tlb_entry(struct dbt_vcpu *v, uint64_t lin, unsigned span, bool write);

@@ -337,8 +337,9 @@ void dbt_tr_forget_decoded(struct dbt_vcpu *v);
 /* --- tr-routine.c --- */
 
 /* Behind a call of t->missed[TR_MISS_TLB_*] or t->missed_stack. back: from here to where the check begins. */
+#define TR_SPAN_WRITE 0x8000u
 struct tr_miss_record {
-        uint16_t span;
+        uint16_t span; /* bytes; t->missed_stack: and whether they are written */
         int32_t back;
 } __attribute__((packed)); /* it lies in the code */
 
