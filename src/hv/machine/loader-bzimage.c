@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Linux bzImage by the 64-bit entry point: Documentation/arch/x86/boot.rst and zero-page.rst of the kernel. */
+/* Linux bzImage: Documentation/arch/x86/boot.rst and zero-page.rst of the kernel. The kernel in it is started if it can be unpacked here, see
+ * loader-vmlinux.c; else the image, by its 64-bit entry point, which unpacks itself. */
 
 #include <errno.h>
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/log.h"
 #include "base/macros.h"
 #include "hv/machine/loader-private.h"
 
@@ -28,6 +30,8 @@
 #define HDR_RELOCATABLE 0x234u
 #define HDR_XLOADFLAGS 0x236u
 #define HDR_CMDLINE_SIZE 0x238u
+#define HDR_PAYLOAD_OFFSET 0x248u
+#define HDR_PAYLOAD_LENGTH 0x24cu
 #define HDR_SETUP_DATA 0x250u
 #define HDR_PREF_ADDRESS 0x258u
 #define HDR_INIT_SIZE 0x260u
@@ -39,10 +43,12 @@
 #define ZP_E820_TABLE 0x2d0u
 
 #define LOADFLAGS_LOADED_HIGH 0x01u
+#define LOADFLAGS_KASLR 0x02u
 #define LOADFLAGS_KEEP_SEGMENTS 0x40u
 #define XLF_KERNEL_64 0x1u
 #define ENTRY64_OFFSET 0x200u
 #define LOADER_TYPE_UNDEFINED 0xffu
+#define VERSION_UNPACKED 0x020fu /* Linux 5.5, see loader-vmlinux.c */
 
 #define INITRD_CEILING GUEST_LOW_RAM_END
 
@@ -51,6 +57,7 @@ struct bzimage {
         uint64_t code_off, code_size; /* the protected-mode part in the file */
         uint64_t load;                /* where it goes */
         uint64_t end;                 /* of what the kernel uses before it knows its memory */
+        bool randomized;              /* it runs elsewhere than it is linked for */
 };
 
 bool loader_is_bzimage(const struct loader_image *img)
@@ -142,7 +149,9 @@ static void write_zero_page(struct loader *l, const struct bzimage *bz)
                 header_end = l->kernel.head_len;
         memcpy(zp + HDR_START, bz->head + HDR_START, header_end - HDR_START);
         zp[HDR_TYPE_OF_LOADER] = LOADER_TYPE_UNDEFINED;
-        zp[HDR_LOADFLAGS] &= (uint8_t)~LOADFLAGS_KEEP_SEGMENTS;
+        zp[HDR_LOADFLAGS] &= (uint8_t)~(LOADFLAGS_KEEP_SEGMENTS | LOADFLAGS_KASLR);
+        if (bz->randomized)
+                zp[HDR_LOADFLAGS] |= LOADFLAGS_KASLR;
         le32_store(zp + HDR_CODE32_START, (uint32_t)bz->load);
         le32_store(zp + HDR_RAMDISK_IMAGE, (uint32_t)l->initrd);
         le32_store(zp + HDR_RAMDISK_SIZE, (uint32_t)l->initrd_size);
@@ -153,9 +162,42 @@ static void write_zero_page(struct loader *l, const struct bzimage *bz)
         guest_write(l->mem, LOADER_ZERO_PAGE, zp, sizeof(zp));
 }
 
+/* The payload's place in the image, if the header is of a kernel whose payload is known well enough. */
+static int find_payload(struct loader *l, const struct bzimage *bz, struct loader_payload *ret)
+{
+        uint64_t off = le32_load(bz->head + HDR_PAYLOAD_OFFSET), size = le32_load(bz->head + HDR_PAYLOAD_LENGTH);
+
+        if (le16_load(bz->head + HDR_VERSION) < VERSION_UNPACKED)
+                return loader_fail(l, -ENOEXEC, "it is older than Linux 5.5");
+        if (off > bz->code_size || size > bz->code_size - off)
+                return loader_fail(l, -ENOEXEC, "its payload is outside of it");
+        *ret = (struct loader_payload){ .off = bz->code_off + off, .size = size, .load = bz->load, .need = bz->end - bz->load,
+                .align = le32_load(bz->head + HDR_KERNEL_ALIGNMENT), .relocatable = bz->head[HDR_RELOCATABLE] };
+        if (bz->load != le64_load(bz->head + HDR_PREF_ADDRESS))
+                return loader_fail(l, -ENOEXEC, "its preferred address is unusual");
+        return 0;
+}
+
+/* Puts the kernel into memory, unpacked or to unpack itself; *ret_entry is where it starts. */
+static int load_code(struct loader *l, struct bzimage *bz, uint64_t *ret_entry)
+{
+        struct loader_payload payload;
+        struct loader_vmlinux vmlinux;
+
+        if (find_payload(l, bz, &payload) == 0 && loader_load_vmlinux(l, &payload, &vmlinux) == 0) {
+                bz->randomized = vmlinux.randomized;
+                *ret_entry = vmlinux.entry;
+                return 0;
+        }
+        log_debug("loader: the kernel has to unpack itself: %s", l->error);
+        *ret_entry = bz->load + ENTRY64_OFFSET;
+        return loader_copy(l, bz->code_off, bz->load, bz->code_size);
+}
+
 int loader_load_bzimage(struct loader *l)
 {
         struct bzimage bz = { .head = l->kernel.head };
+        uint64_t entry;
         int r;
 
         r = check_header(l);
@@ -167,17 +209,17 @@ int loader_load_bzimage(struct loader *l)
         r = find_place(l, &bz);
         if (r < 0)
                 return r;
-        r = loader_copy(l, bz.code_off, bz.load, bz.code_size);
-        if (r < 0)
-                return r;
         r = loader_place_cmdline(l, "", le32_load(bz.head + HDR_CMDLINE_SIZE));
         if (r < 0)
                 return r;
         r = loader_place_initrd(l, bz.end, (uint64_t)le32_load(bz.head + HDR_INITRD_ADDR_MAX) + 1);
         if (r < 0)
                 return r;
+        r = load_code(l, &bz, &entry);
+        if (r < 0)
+                return r;
         write_zero_page(l, &bz);
-        loader_state_long(l, bz.load + ENTRY64_OFFSET);
+        loader_state_long(l, entry);
         l->state->gpr[X86_RSI] = LOADER_ZERO_PAGE;
         return 0;
 }

@@ -75,6 +75,36 @@ void loader_state_flat32(struct loader *l, uint32_t entry);
 /* 64-bit mode with the first 4 GiB mapped to themselves, interrupts off, at entry. */
 void loader_state_long(struct loader *l, uint64_t entry);
 
+/* What a bzImage's header says of its payload, and where the kernel in it goes. */
+struct loader_payload {
+        uint64_t off, size; /* in the image; inside of it */
+        uint64_t load;      /* guest physical, the address that it is linked for: [load, load + need) is free RAM */
+        uint64_t need;      /* bytes that it uses before it knows its memory */
+        uint64_t align;     /* of both addresses */
+        bool relocatable;
+};
+
+struct loader_vmlinux {
+        uint64_t entry;  /* guest physical, for loader_state_long */
+        bool randomized; /* the kernel is to be told */
+};
+
+/* Unpacks and places the kernel of a bzImage, after the initrd. Negative errno: it cannot be done here, l->error says why ("its payload ..."), and
+ * guest memory is as before. */
+int loader_load_vmlinux(struct loader *l, const struct loader_payload *p, struct loader_vmlinux *ret);
+
+/* Gets what was unpacked, piece by piece; a negative errno ends it. */
+typedef int loader_sink_fn(void *opaque, const uint8_t *data, size_t n);
+/* The unpacked size that the payload at [off, off + size) of the image states, bytes. */
+int loader_unpacked_size(struct loader *l, uint64_t off, uint64_t size, uint64_t *ret);
+/* Unpacks the payload at [off, off + size) of the image: LZ4, gzip, xz or zstd. Negative errno if it is none of them, damaged, or not of the size
+ * that it states; the sink may have got a part by then. */
+int loader_unpack(struct loader *l, uint64_t off, uint64_t size, loader_sink_fn *sink, void *opaque);
+
+/* n zeroed bytes, which go back to the host with loader_unmap_buffer; NULL: out of memory. */
+void *loader_map_buffer(struct loader *l, size_t n);
+void loader_unmap_buffer(void *p, size_t n);
+
 /* The formats. Each returns 0 with everything placed and the state set. */
 bool loader_is_bzimage(const struct loader_image *img);
 int loader_load_bzimage(struct loader *l);

@@ -3,8 +3,8 @@
 
 /* Direct kernel boot: puts a kernel into guest memory and makes the bootstrap CPU's start state.
  *
- * Linux bzImage by the 64-bit entry (Documentation/x86/boot.rst), ELF with a PVH note (Xen public/arch-x86/hvm/start_info.h),
- * multiboot 1 ELF or flat (Multiboot Specification 0.6.96). */
+ * Linux bzImage (Documentation/x86/boot.rst), unpacked here if possible, else started by its 64-bit entry; ELF with a PVH note
+ * (Xen public/arch-x86/hvm/start_info.h); multiboot 1 ELF or flat (Multiboot Specification 0.6.96). */
 
 #include <stdint.h>
 
@@ -16,6 +16,7 @@ struct loader_input {
         int initrd_fd; /* -1: none */
         const char *cmdline;
         uint64_t rsdp; /* guest physical address of the RSDP, 0: none */
+        const uint64_t *random; /* two numbers that place the kernel, for tests; NULL: drawn from the host */
 };
 
 /* state: reset state on entry, start state on return. Negative errno, with *ret_error a sentence that names the cause:

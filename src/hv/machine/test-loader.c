@@ -17,13 +17,7 @@
 #include "hv/bus/check.h"
 #include "hv/bus/memory.h"
 #include "hv/machine/loader-private.h"
-
-struct run {
-        struct guest_memory mem;
-        struct x86_state state;
-        const char *error;
-        int r;
-};
+#include "hv/machine/test-loader.h"
 
 static int make_file(const void *data, size_t n)
 {
@@ -33,9 +27,10 @@ static int make_file(const void *data, size_t n)
         return fd;
 }
 
-static void start(struct run *run, uint64_t memory, const void *kernel, size_t n, size_t initrd_size, const char *cmdline)
+void start_at(struct run *run, uint64_t memory, const void *kernel, size_t n, size_t initrd_size, const char *cmdline,
+        const uint64_t random[2])
 {
-        struct loader_input in = { .initrd_fd = -1, .cmdline = cmdline, .rsdp = 0xe0000 };
+        struct loader_input in = { .initrd_fd = -1, .cmdline = cmdline, .rsdp = 0xe0000, .random = random };
         uint8_t *initrd = malloc(initrd_size + 1);
 
         memset(run, 0, sizeof(*run));
@@ -52,7 +47,12 @@ static void start(struct run *run, uint64_t memory, const void *kernel, size_t n
         free(initrd);
 }
 
-static void stop(struct run *run)
+void start(struct run *run, uint64_t memory, const void *kernel, size_t n, size_t initrd_size, const char *cmdline)
+{
+        start_at(run, memory, kernel, n, initrd_size, cmdline, NULL);
+}
+
+void stop(struct run *run)
 {
         guest_memory_finish(&run->mem);
 }
@@ -69,7 +69,7 @@ static void expect_error(uint64_t memory, const void *kernel, size_t n, size_t i
         stop(&run);
 }
 
-static uint64_t peek64(struct run *run, uint64_t gpa)
+uint64_t peek64(struct run *run, uint64_t gpa)
 {
         uint8_t b[8];
 
@@ -77,16 +77,14 @@ static uint64_t peek64(struct run *run, uint64_t gpa)
         return le64_load(b);
 }
 
-static uint32_t peek32(struct run *run, uint64_t gpa)
+uint32_t peek32(struct run *run, uint64_t gpa)
 {
         return (uint32_t)peek64(run, gpa);
 }
 
 /* --- bzImage ------------------------------------------------------------------------------------------------- */
 
-#define BZ_SIZE (512 * 5 + 4096)
-
-static uint8_t *make_bzimage(void)
+uint8_t *make_bzimage(void)
 {
         uint8_t *k = calloc(1, BZ_SIZE);
 
@@ -120,7 +118,7 @@ static void check_identity(struct run *run, uint64_t lin)
         CHECK((pde & 0x83) == 0x83 && (pde & ~0xfffULL) == ALIGN_DOWN(lin, MiB(2)));
 }
 
-static void check_long_state(struct run *run)
+void check_long_state(struct run *run)
 {
         const struct x86_state *s = &run->state;
 
@@ -528,6 +526,7 @@ int main(int argc, char **argv)
                 return 0;
         test_bzimage();
         test_bzimage_errors();
+        test_unpacked();
         test_pvh();
         test_pvh_errors();
         test_multiboot_elf();
