@@ -64,5 +64,5 @@ def main(tests, modules, commands='', files=()):
         make_initrd(tree, initrd, modules, commands, files)
         for name, test in list(tests.items()):
             if name.startswith('test_') and (not only or name in only):
-                said = run_test(test, lambda **more: VM(domus_vm, f'{tree}/vmlinuz', initrd, cmdline='console=ttyS0 quiet', **more))
+                said = run_test(test, lambda **more: VM(domus_vm, f'{tree}/vmlinuz', initrd, **{'cmdline': 'console=ttyS0 quiet', **more}))
                 print(f'{name}: {said}', flush=True)
