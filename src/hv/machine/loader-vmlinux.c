@@ -2,8 +2,8 @@
 
 /* The kernel inside a bzImage, put where it runs and started at its own 64-bit entry.
  *
- * Left alone, a bzImage begins with unpacking itself inside the guest, which takes the software engine longer than anything else that a small
- * kernel does up to its init. The host does the same natively, in a tenth of the time: it unpacks the payload into guest memory, relocates it, and starts
+ * Left alone, a bzImage begins with unpacking itself inside the guest, which is a good part of the boot in the software
+ * engine. The host does the same natively, in less than half the time: it unpacks the payload into guest memory, relocates it, and starts
  * it with the state and the boot parameters that it would have got from its decompressor (Linux arch/x86/boot/compressed/misc.c, kaslr.c and
  * head_64.S; arch/x86/kernel/head_64.S). Address space randomization stays: both addresses are drawn here, by the rules of the kernel's own
  * kaslr.c. One thing is left out: the decompressor would turn on five-level page tables on a CPU that has them. The kernel runs with four then.
