@@ -31,8 +31,8 @@
 #define SHORT_TURNS 1000u
 #define MIDDLE_TURNS 20000u
 #define LONG_TURNS 1000000u
-#define LIMIT_NS 8000000u /* per run */
-#define TOTAL_NS 40000000u /* no run begins later */
+#define LIMIT_NS 25000000u /* per run */
+#define TOTAL_NS 120000000u /* no run begins later */
 #define TOO_SLOW 10u       /* times the native duration */
 #define NOISE_NS 200000u
 

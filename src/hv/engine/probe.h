@@ -12,5 +12,5 @@ struct engine_probe {
         char reason[160];  /* one line, for the log: what was measured or what failed */
 };
 
-/* kvm_fd: an open /dev/kvm, or negative errno from opening it. Takes milliseconds; never blocks for longer than 50 ms. */
+/* kvm_fd: an open /dev/kvm, or negative errno from opening it. Takes milliseconds where KVM is real; never blocks for longer than 150 ms. */
 void engine_probe_kvm(int kvm_fd, struct engine_probe *ret);
