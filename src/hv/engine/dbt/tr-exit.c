@@ -105,6 +105,12 @@ static void jump_far(struct gen *g, int64_t offset)
                 jump_cached(g, offset);
 }
 
+/* jump: what leads to it, with flags that are not stored if dirty. */
+static void add_exit(struct gen *g, uint8_t *jump, int64_t offset, bool dirty)
+{
+        g->exits[g->n_exits++] = (struct gen_exit){ .jump = jump, .offset = offset, .dirty = dirty, .forward = offset > (int64_t)g->offset };
+}
+
 /* A jump to the exit of the offset, which is seldom run code once it is linked. One that cannot be linked needs no jump, if it is always taken. */
 static void jump_to_exit(struct gen *g, unsigned cond, int64_t offset)
 {
@@ -115,19 +121,27 @@ static void jump_to_exit(struct gen *g, unsigned cond, int64_t offset)
                 jump_far(g, offset);
                 return;
         }
-        g->exits[g->n_exits++] = (struct gen_exit){ .jump = tr_jcc(g->e, cond), .offset = offset, .dirty = g->dirty, .forward = offset > (int64_t)g->offset };
+        add_exit(g, tr_jcc(g->e, cond), offset, g->dirty);
+}
+
+static bool has_tail(const struct gen_exit *x)
+{
+        return x->dirty && is_within_page(x->offset);
 }
 
 bool gen_skips_tail(const struct gen *g, const struct gen_exit *x)
 {
-        const struct dbt_block *to = is_within_page(x->offset) ? dbt_index_find(g->v->decode, (g->b->key & DBT_PAGE_MASK) + (uint64_t)x->offset) : NULL;
+        const struct dbt_block *to;
 
+        if (!has_tail(x))
+                return true;
+        to = dbt_index_find(g->v->decode, (g->b->key & DBT_PAGE_MASK) + (uint64_t)x->offset);
         return to && to->code && !to->flags_in;
 }
 
 void gen_emit_tail(struct gen *g, struct gen_exit *x)
 {
-        if (!x->dirty || x->tail || !is_within_page(x->offset))
+        if (!has_tail(x) || x->tail)
                 return;
         tr_set_jump(g->e, x->jump);
         tr_call(g->e, g->v->translator->save_flags);
@@ -254,8 +268,7 @@ static void call_near(struct gen *g, const struct dbt_insn *i)
 {
         bool dirty = g->dirty;
 
-        g->exits[g->n_exits++] = (struct gen_exit){ .jump = begin_call(g), .offset = gen_branch_target(g, i), .dirty = dirty,
-                .forward = gen_branch_target(g, i) > (int64_t)g->offset };
+        add_exit(g, begin_call(g), gen_branch_target(g, i), dirty);
         come_back(g, i);
 }
 

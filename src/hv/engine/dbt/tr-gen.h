@@ -284,7 +284,7 @@ uint8_t *gen_jump_far(struct gen *g, int64_t offset);
 void gen_entry(struct gen *g);
 /* Goes on at an offset from the page's start: in the block's mode if that is in another page. */
 void gen_exit_to(struct gen *g, int64_t offset);
-/* Is it known to lead to where nobody reads the flags, so that its tail is not a part of what runs? */
+/* Has it no tail, or is it known to lead to where nobody reads the flags, so that the tail is not a part of what runs? */
 bool gen_skips_tail(const struct gen *g, const struct gen_exit *x);
 /* Its tail, if it has one and it is not there yet. */
 void gen_emit_tail(struct gen *g, struct gen_exit *x);

@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Lookups in the TLB as routines, for code that seldom runs: there, a call in place of the lookup makes a third less code for the host's caches. */
+/* Lookups in the TLB: what all of them begin with, and routines, for code that seldom runs: there, a call in place of the lookup makes a third less code for the host's caches. */
 
 #include "hv/engine/dbt/tr.h"
 
-/* op reg, [entry of the view's TLB at RCX + offset] */
-static void with_entry(struct tr_emit *e, unsigned opcode, unsigned reg, unsigned view, size_t offset)
+void tr_tlb_slot(struct tr_emit *e)
+{
+        TR_CODE(e, 0x89, 0xc1, 0xc1, 0xe9, DBT_PAGE_SHIFT - DBT_TLB_ENTRY_SHIFT); /* mov ecx, eax; shr ecx, imm8 */
+        TR_CODE(e, 0x81, 0xe1);                                                   /* and ecx, imm32 */
+        tr_put32(e, (DBT_TLB_SIZE - 1) << DBT_TLB_ENTRY_SHIFT);
+}
+
+void tr_with_entry(struct tr_emit *e, unsigned opcode, unsigned reg, unsigned view, size_t offset)
 {
         struct tr_op op = { .opcode = (uint8_t)opcode, .w = true };
         struct tr_mem m = { .base = TR_RCX, .index = TR_NO_HOME, .vcpu = true };
@@ -20,18 +26,16 @@ static void emit_check(struct tr_emit *e, unsigned view, bool write, unsigned sp
         size_t match = write ? offsetof(struct dbt_tlb_entry, match_write) : offsetof(struct dbt_tlb_entry, match_read);
         uint8_t *miss;
 
-        TR_CODE(e, 0x89, 0xc1, 0xc1, 0xe9, DBT_PAGE_SHIFT - DBT_TLB_ENTRY_SHIFT); /* mov ecx, eax; shr ecx, imm8 */
-        TR_CODE(e, 0x81, 0xe1);                                                   /* and ecx, imm32 */
-        tr_put32(e, (DBT_TLB_SIZE - 1) << DBT_TLB_ENTRY_SHIFT);
-        with_entry(e, 0x33, TR_RAX, view, match);
+        tr_tlb_slot(e);
+        tr_with_entry(e, 0x33, TR_RAX, view, match);
         TR_CODE(e, 0x48, 0x3d); /* cmp rax, imm32 */
         tr_put32(e, (uint32_t)DBT_PAGE_SIZE - span);
         miss = tr_jcc(e, TR_CC_A);
-        with_entry(e, 0x33, TR_RAX, view, match);
-        with_entry(e, 0x8b, TR_RCX, view, offsetof(struct dbt_tlb_entry, addend));
+        tr_with_entry(e, 0x33, TR_RAX, view, match);
+        tr_with_entry(e, 0x8b, TR_RCX, view, offsetof(struct dbt_tlb_entry, addend));
         TR_CODE(e, 0xc3); /* ret */
         tr_set_jump(e, miss);
-        with_entry(e, 0x33, TR_RAX, view, match);
+        tr_with_entry(e, 0x33, TR_RAX, view, match);
         tr_mov_imm(e, TR_RCX, span | (uint32_t)write << 16);
         tr_jmp(e, missed);
 }

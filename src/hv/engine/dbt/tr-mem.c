@@ -135,15 +135,6 @@ static struct tr_site *check_site(struct gen *g, const struct check *c)
         return site;
 }
 
-/* op reg, [TLB entry in RCX + offset] */
-static void with_entry(struct gen *g, const struct tr_op *op, unsigned reg, size_t offset)
-{
-        size_t view = offsetof(struct dbt_vcpu, tlb) + gen_view(g) * sizeof(g->v->tlb[0]);
-        struct tr_mem m = { .base = TR_RCX, .index = TR_NO_HOME, .vcpu = true, .disp = (int32_t)(view + offset) };
-
-        tr_op_mem(g->e, op, reg, &m);
-}
-
 static size_t match_field(bool write)
 {
         return write ? offsetof(struct dbt_tlb_entry, match_write) : offsetof(struct dbt_tlb_entry, match_read);
@@ -165,20 +156,17 @@ static bool check_by_routine(struct gen *g, const struct check *c)
 
 static void check_tlb(struct gen *g, const struct check *c)
 {
-        static const struct tr_op shr = { .opcode = 0xc1 }, mov = { .opcode = 0x8b };
+        unsigned view = gen_view(g);
 
         if (check_by_routine(g, c))
                 return;
-        tr_op_reg(g->e, &mov, TR_RCX, TR_RAX);
-        tr_op_reg(g->e, &shr, 5, TR_RCX);
-        tr_put(g->e, DBT_PAGE_SHIFT - DBT_TLB_ENTRY_SHIFT);
-        alu_imm(g, 4, TR_RCX, (DBT_TLB_SIZE - 1) << DBT_TLB_ENTRY_SHIFT, false);
-        with_entry(g, &op_xor, TR_RAX, match_field(c->write));
+        tr_tlb_slot(g->e);
+        tr_with_entry(g->e, 0x33, TR_RAX, view, match_field(c->write));
         compare_span(g, c);
         add_out(g, TR_CC_A, c->write ? TR_MISS_TLB_WRITE : TR_MISS_TLB_READ, c->retry)->span = c->span;
         if (c->restore)
-                with_entry(g, &op_xor, TR_RAX, match_field(c->write));
-        with_entry(g, &op_mov, TR_RCX, offsetof(struct dbt_tlb_entry, addend));
+                tr_with_entry(g->e, 0x33, TR_RAX, view, match_field(c->write));
+        tr_with_entry(g->e, 0x8b, TR_RCX, view, offsetof(struct dbt_tlb_entry, addend));
 }
 
 static void with_stack(struct gen *g, const struct tr_op *op, unsigned reg, size_t offset)

@@ -117,9 +117,7 @@ static void emit_index(struct tr_emit *e, const struct dbt_tr *t)
 static void emit_find(struct tr_emit *e, const struct dbt_tr *t)
 {
         tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
-        TR_CODE(e, 0x89, 0xc1, 0xc1, 0xe9, DBT_PAGE_SHIFT - DBT_TLB_ENTRY_SHIFT); /* mov ecx, eax; shr ecx, imm8 */
-        TR_CODE(e, 0x81, 0xe1);                                                   /* and ecx, imm32 */
-        tr_put32(e, (DBT_TLB_SIZE - 1) << DBT_TLB_ENTRY_SHIFT);
+        tr_tlb_slot(e);
         TR_CODE(e, 0x48, 0x25, 0x00, 0xf0, 0xff, 0xff); /* and rax, -4096 */
         tr_with_field(e, 0x03, true, TR_RCX, offsetof(struct dbt_vcpu, tlb_now));
         with_base(e, 0x3b, TR_RAX, TR_RCX, offsetof(struct dbt_tlb_entry, match_exec));
@@ -156,7 +154,7 @@ static void emit_slot(struct tr_emit *e)
 }
 
 /* op reg, [vCPU + rcx + offset] */
-static void with_rcx(struct tr_emit *e, unsigned opcode, bool w, unsigned reg, size_t offset)
+static void with_jumps(struct tr_emit *e, unsigned opcode, bool w, unsigned reg, size_t offset)
 {
         struct tr_op op = { .opcode = (uint8_t)opcode, .w = w };
         struct tr_mem m = { .base = TR_RCX, .index = TR_NO_HOME, .vcpu = true, .disp = (int32_t)offset };
@@ -171,7 +169,7 @@ static void emit_to_cached(struct tr_emit *e, const struct dbt_tr *t, unsigned m
         uint8_t *miss;
 
         emit_slot(e);
-        with_rcx(e, 0x3b, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].rip));
+        with_jumps(e, 0x3b, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].rip));
         miss = tr_jcc(e, TR_CC_NE);
         TR_CODE(e, 0x48, 0x25, 0x00, 0xf0, 0xff, 0xff); /* and rax, -4096 */
         tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
@@ -190,12 +188,12 @@ static void emit_jump_in(struct tr_emit *e, const struct dbt_tr *t, unsigned mod
         tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
         tr_with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
         emit_slot(e);
-        with_rcx(e, 0x89, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].rip));
+        with_jumps(e, 0x89, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].rip));
         TR_CODE(e, 0x89, 0xc8, 0xc1, 0xe8, DBT_JUMP_SHIFT + DBT_JUMP_PART_BITS); /* mov eax, ecx; shr eax, imm8 */
         tr_op_mem(e, &mov, 0, &used);
         tr_put(e, 1);
         tr_with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
-        with_rcx(e, 0x89, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].code));
+        with_jumps(e, 0x89, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].code));
         TR_CODE(e, 0xff, 0xe0);
 }
 
@@ -350,17 +348,15 @@ static void emit_missed_tlb(struct tr_emit *e, enum tr_miss how)
  * Keeps all registers of the guest. */
 static void emit_missed_stack(struct tr_emit *e, unsigned view)
 {
-        size_t stack = offsetof(struct dbt_vcpu, tr_stack) + view * sizeof(struct dbt_stack_page), tlb = offsetof(struct dbt_vcpu, tlb) + view * DBT_TLB_SIZE * sizeof(struct dbt_tlb_entry);
+        size_t stack = offsetof(struct dbt_vcpu, tr_stack) + view * sizeof(struct dbt_stack_page);
         uint8_t *slow;
 
         _Static_assert(offsetof(struct tr_miss_record, span) == 0, "as is read below");
         tr_with_field(e, 0x33, true, TR_RAX, stack + offsetof(struct dbt_stack_page, match));
         tr_save(e, ROAM_SAVED);
-        TR_CODE(e, 0x48, 0x8b, 0x14, 0x24);                                       /* mov rdx, [rsp] */
-        TR_CODE(e, 0x89, 0xc1, 0xc1, 0xe9, DBT_PAGE_SHIFT - DBT_TLB_ENTRY_SHIFT); /* mov ecx, eax; shr ecx, imm8 */
-        TR_CODE(e, 0x81, 0xe1);                                                   /* and ecx, imm32 */
-        tr_put32(e, (DBT_TLB_SIZE - 1) << DBT_TLB_ENTRY_SHIFT);
-        with_rcx(e, 0x8b, true, TR_RSI, tlb + offsetof(struct dbt_tlb_entry, match_write));
+        TR_CODE(e, 0x48, 0x8b, 0x14, 0x24); /* mov rdx, [rsp] */
+        tr_tlb_slot(e);
+        tr_with_entry(e, 0x8b, TR_RSI, view, offsetof(struct dbt_tlb_entry, match_write));
         TR_CODE(e, 0x48, 0x31, 0xc6);       /* xor rsi, rax */
         TR_CODE(e, 0x0f, 0xb7, 0x3a);       /* movzx edi, word [rdx]: the span */
         TR_CODE(e, 0x81, 0xe7);             /* and edi, imm32 */
@@ -369,7 +365,7 @@ static void emit_missed_stack(struct tr_emit *e, unsigned view)
         TR_CODE(e, 0x48, 0x81, 0xfe);       /* cmp rsi, imm32 */
         tr_put32(e, (uint32_t)DBT_PAGE_SIZE);
         slow = tr_jcc(e, TR_CC_A);
-        with_rcx(e, 0x8b, true, TR_RSI, tlb + offsetof(struct dbt_tlb_entry, addend));
+        tr_with_entry(e, 0x8b, TR_RSI, view, offsetof(struct dbt_tlb_entry, addend));
         tr_with_field(e, 0x89, true, TR_RSI, stack + offsetof(struct dbt_stack_page, addend));
         TR_CODE(e, 0x48, 0x25, 0x00, 0xf0, 0xff, 0xff); /* and rax, -4096 */
         tr_with_field(e, 0x89, true, TR_RAX, stack + offsetof(struct dbt_stack_page, match));

@@ -40,7 +40,7 @@ static bool append(struct dbt_vcpu *v, const struct dbt_block *b, struct dbt_blo
         }
         ret->ends = b->ends;
         ret->direct = b->direct;
-        if (b->code && before < 64)
+        if (b->code)
                 ret->by_tlb |= b->by_tlb << before;
         return true;
 }

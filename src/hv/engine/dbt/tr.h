@@ -309,6 +309,10 @@ void tr_emit_string_routines(struct dbt_tr *t, struct tr_emit *e);
 
 /* --- tr-lookup.c --- */
 
+/* To RCX: where the entry of the address in RAX is in a TLB, in bytes. */
+void tr_tlb_slot(struct tr_emit *e);
+/* op reg, [entry of the view's TLB at RCX + offset], 64 bits */
+void tr_with_entry(struct tr_emit *e, unsigned opcode, unsigned reg, unsigned view, size_t offset);
 void tr_emit_lookups(struct dbt_tr *t, struct tr_emit *e);
 /* Called by translated code: what are the bytes, and in bit 16 whether they are written; at is the return address of the call of t->check. Returns where
  * to go on. */
