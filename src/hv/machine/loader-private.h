@@ -97,9 +97,9 @@ int loader_load_vmlinux(struct loader *l, const struct loader_payload *p, struct
 typedef int loader_sink_fn(void *opaque, const uint8_t *data, size_t n);
 /* The unpacked size that the payload at [off, off + size) of the image states, bytes. */
 int loader_unpacked_size(struct loader *l, uint64_t off, uint64_t size, uint64_t *ret);
-/* Unpacks the payload at [off, off + size) of the image: LZ4, gzip, xz or zstd. Negative errno if it is none of them, damaged, or not of the size
- * that it states; the sink may have got a part by then. */
-int loader_unpack(struct loader *l, uint64_t off, uint64_t size, loader_sink_fn *sink, void *opaque);
+/* Unpacks the payload at [off, off + size) of the image: LZ4, gzip, xz or zstd; unpacked: what loader_unpacked_size says of it. Negative errno if it is none
+ * of them, damaged, or not of that size; the sink may have got a part by then. */
+int loader_unpack(struct loader *l, uint64_t off, uint64_t size, uint64_t unpacked, loader_sink_fn *sink, void *opaque);
 
 /* n zeroed bytes, which go back to the host with loader_unmap_buffer; NULL: out of memory. */
 void *loader_map_buffer(struct loader *l, size_t n);

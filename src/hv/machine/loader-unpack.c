@@ -287,16 +287,14 @@ int loader_unpacked_size(struct loader *l, uint64_t off, uint64_t size, uint64_t
         return 0;
 }
 
-int loader_unpack(struct loader *l, uint64_t off, uint64_t size, loader_sink_fn *sink, void *opaque)
+int loader_unpack(struct loader *l, uint64_t off, uint64_t size, uint64_t unpacked, loader_sink_fn *sink, void *opaque)
 {
-        struct unpack u = { .l = l, .pos = off, .end = off + size, .sink = sink, .opaque = opaque };
+        struct unpack u = { .l = l, .pos = off, .end = off + size, .left = unpacked, .sink = sink, .opaque = opaque };
         uint8_t magic[sizeof(formats[0].magic)];
         const struct format *format;
         int r;
 
-        r = loader_unpacked_size(l, off, size, &u.left);
-        if (r == 0)
-                r = loader_read(l, off, magic, sizeof(magic));
+        r = loader_read(l, off, magic, sizeof(magic));
         if (r < 0)
                 return r;
         format = find_format(magic);

@@ -408,7 +408,7 @@ int loader_load_vmlinux(struct loader *l, const struct loader_payload *p, struct
         if (r == 0 && v.size > p->need)
                 r = loader_fail(l, -ENOEXEC, "its payload is larger than the memory in which it would be unpacked");
         if (r == 0)
-                r = loader_unpack(l, p->off, p->size, sink, &v);
+                r = loader_unpack(l, p->off, p->size, v.size, sink, &v);
         if (r == 0 && v.elf.n_seg == 0)
                 r = loader_fail(l, -ENOEXEC, "its payload is too small");
         if (r == 0 && v.randomized)
