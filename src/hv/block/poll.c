@@ -9,9 +9,10 @@
 #include "hv/block/backend.h"
 
 #define WAIT_MIN 10000u  /* ns */
-#define WAIT_MAX 200000u
-/* What takes long to copy is not waited for, nor does it say anything of what is not: a guest that falls asleep and wakes up once for so much loses little, and whoever copies has the CPU to itself. */
-#define LARGE KiB(128)
+/* What a sleeping guest, a sleeping server of its image and the main loop lose for a request is 100 to 300 us where a CPU that wakes up first has to be let go by a hypervisor. */
+#define WAIT_MAX 500000u
+/* What takes longer to copy is not waited for, nor does it say anything of what is not. */
+#define LARGE MiB(1)
 #define LOOKS 32u /* between looks at the clock, which also let others have the CPU: what is waited for may be done there */
 
 struct block_poller {
@@ -49,7 +50,7 @@ void block_poll_begin(struct block *b)
                 return;
         if (b->backend->keep && b->backend->keep(b)) {
                 b->work_kept = true;
-        } else if (b->poll_ns[b->poll_op] && b->poll_len < LARGE) {
+        } else if (b->poll_ns[b->poll_op] && b->poll_len <= LARGE) {
                 b->poll_begun = true;
                 b->backend->quiet(b, true);
         }
@@ -92,7 +93,7 @@ void block_poll_learn(struct block *b, const struct block_request *request, uint
 {
         unsigned wait = b->poll_ns[request->op];
 
-        if (request->len >= LARGE)
+        if (request->len > LARGE)
                 return;
         if (took > WAIT_MAX)
                 wait = wait / 2 < WAIT_MIN ? 0 : wait / 2;

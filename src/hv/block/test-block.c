@@ -213,9 +213,9 @@ static void test_throttle(void)
 static void test_large(void)
 {
         struct props props = { 0 };
-        struct iovec iov = { calloc(1, KiB(128)), KiB(128) };
-        struct test_request t = { .request = { .op = BLOCK_READ, .len = KiB(128), .iov = &iov, .n_iov = 1, .done = on_done } };
-        int fd = make_file(MiB(1), 0);
+        struct iovec iov = { calloc(1, MiB(2)), MiB(2) };
+        struct test_request t = { .request = { .op = BLOCK_READ, .len = MiB(2), .iov = &iov, .n_iov = 1, .done = on_done } };
+        int fd = make_file(MiB(2), 0);
         struct block *b;
 
         props_add_fds(&props, "fd", &fd, 1);
