@@ -27,6 +27,13 @@ struct engine_callbacks {
         int (*extint_ack)(void *opaque);
 };
 
+/* dbt: may programs of the guest reach their memory by the host's page tables? */
+enum engine_mirror {
+        ENGINE_MIRROR_AUTO,   /* where the host has protection keys, for programs that run for long */
+        ENGINE_MIRROR_NEVER,
+        ENGINE_MIRROR_ALWAYS, /* for all programs, at once: for tests */
+};
+
 struct engine_config {
         unsigned cpus;    /* 1..ENGINE_CPUS_MAX */
         uint64_t tsc_khz; /* 0: the host's */
@@ -36,6 +43,7 @@ struct engine_config {
         unsigned translate_after;
         bool check;       /* dbt: every translated block is compared with the executor, at the first difference the engine stops. 1 CPU only */
         bool translate_hot; /* dbt: every block is translated as if it ran often, for tests */
+        enum engine_mirror mirror;
         bool exact_flags; /* dbt: flags that no instruction reads are kept, too, for tests that look at exceptions' frames */
         /* dbt: bytes of all vCPUs' caches of decoded and translated code together; 0: the engine's choice. Each vCPU gets an equal part, but
          * at least and at most the sizes below. */
@@ -64,6 +72,8 @@ struct engine_ops {
         /* Makes [gpa, gpa+size) guest memory backed by host, which must stay mapped until vm_free or a map of size 0 for the
          * same slot. Page aligned. readonly: guest writes go to mmio_write. Stopped only. */
         int (*map)(struct engine_vm *vm, unsigned slot, uint64_t gpa, uint64_t size, void *host, bool readonly);
+        /* The memory of the slot is a part of a file, which is mapped shared: so it can be mapped once more. fd stays the caller's and open until vm_free. Stopped only. NULL: of no use. */
+        void (*share)(struct engine_vm *vm, unsigned slot, int fd, uint64_t offset);
         /* Fetches and clears the dirty bitmap of a slot (one bit per 4 KiB page, (size/4096+7)/8 bytes), switching
          * logging on or off. bitmap may be NULL to only switch. */
         int (*dirty_log)(struct engine_vm *vm, unsigned slot, bool enable, uint8_t *bitmap);

@@ -175,6 +175,7 @@ static int make_engine(struct machine *m)
                 .translate_after = m->config.translate_after,
                 .code_cache = m->config.code_cache,
                 .check = m->config.engine_check,
+                .mirror = m->config.mirror,
         };
         int r = m->engine->vm_new(&config, &m->vm);
 
@@ -182,6 +183,8 @@ static int make_engine(struct machine *m)
                 struct guest_region *region = &m->memory.regions[i];
 
                 r = m->engine->map(m->vm, i, region->gpa, region->size, region->host, region->readonly);
+                if (r == 0 && m->engine->share && !region->readonly && m->memory.memfd >= 0)
+                        m->engine->share(m->vm, i, m->memory.memfd, region->offset);
         }
         if (r == 0 && m->engine->written) {
                 m->memory.written = on_memory_written;

@@ -53,6 +53,7 @@ struct machine_config {
         unsigned translate_after; /* as in struct engine_config */
         uint64_t code_cache;      /* the same */
         bool engine_check;        /* check there */
+        enum engine_mirror mirror; /* the same */
         /* Called on the main thread, without the device lock. */
         void (*event)(struct machine *m, enum machine_event ev, void *opaque);
         void *opaque;

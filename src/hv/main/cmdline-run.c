@@ -37,7 +37,7 @@ static int usage(void)
         fputs("usage: domus-vm run --kernel FILE [--initrd FILE] [--append TEXT] [--memory SIZE] [--cpus N]\n"
               "                    [--disk FILE[,KEY=VALUE...]] [--net tap=NAME|fd=N[,KEY=VALUE...]] [--device DRIVER[,KEY=VALUE...]]\n"
               "                    [--engine dbt|kvm|auto] [--translate-after N|never] [--code-cache SIZE] [--engine-check]\n"
-              "                    [--debug-exit] [--no-reboot]\n",
+              "                    [--mirror auto|always|never] [--debug-exit] [--no-reboot]\n",
                 stderr);
         return -EINVAL;
 }
@@ -95,6 +95,22 @@ static int parse_translate(const char *s, unsigned *ret)
         return 0;
 }
 
+/* For tests of the software engine. */
+static int parse_mirror(const char *s, enum engine_mirror *ret)
+{
+        static const char *const names[] = {
+                [ENGINE_MIRROR_AUTO] = "auto", [ENGINE_MIRROR_NEVER] = "never", [ENGINE_MIRROR_ALWAYS] = "always",
+        };
+
+        for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+                if (strcmp(s, names[i]) == 0) {
+                        *ret = (enum engine_mirror)i;
+                        return 0;
+                }
+        }
+        return complain(s, "--mirror takes auto, always or never");
+}
+
 static int parse_option(struct run *run, int option)
 {
         switch (option) {
@@ -123,6 +139,8 @@ static int parse_option(struct run *run, int option)
         case 'x':
                 run->config.engine_check = true;
                 return 0;
+        case 'M':
+                return parse_mirror(optarg, &run->config.mirror);
         case 'D':
                 return cmdline_device_add(&run->devices, optarg);
         case 'b':
@@ -149,6 +167,7 @@ static int parse(struct run *run, int argc, char **argv)
                 { "debug-exit", no_argument, NULL, 'd' },    { "no-reboot", no_argument, NULL, 'n' },
                 { "translate-after", required_argument, NULL, 't' },
                 { "engine-check", no_argument, NULL, 'x' },
+                { "mirror", required_argument, NULL, 'M' },
                 { "device", required_argument, NULL, 'D' },
                 { "disk", required_argument, NULL, 'b' },
                 { "net", required_argument, NULL, 'N' },

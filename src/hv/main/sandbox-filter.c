@@ -6,6 +6,7 @@
 #include <seccomp.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -25,7 +26,7 @@ static const int allowed[] = {
         /* Memory. */
         SCMP_SYS(mmap), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(mprotect), SCMP_SYS(madvise), SCMP_SYS(brk),
         SCMP_SYS(memfd_create), SCMP_SYS(mincore), SCMP_SYS(membarrier), SCMP_SYS(msync), SCMP_SYS(mlock),
-        SCMP_SYS(munlock),
+        SCMP_SYS(munlock), SCMP_SYS(pkey_alloc), SCMP_SYS(pkey_free),
         /* Threads and signals. */
         SCMP_SYS(futex), SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(set_robust_list), SCMP_SYS(rseq), SCMP_SYS(gettid),
         SCMP_SYS(getpid), SCMP_SYS(getppid), SCMP_SYS(sched_yield), SCMP_SYS(sched_getaffinity), SCMP_SYS(getcpu),
@@ -124,6 +125,12 @@ static int allow_self(scmp_filter_ctx ctx)
         return r;
 }
 
+/* The engine gives memory another key only where data is. */
+static int allow_keys(scmp_filter_ctx ctx)
+{
+        return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(pkey_mprotect), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+}
+
 int sandbox_filter(void)
 {
         scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
@@ -142,6 +149,8 @@ int sandbox_filter(void)
                 r = allow_descriptors(ctx);
         if (r >= 0)
                 r = allow_self(ctx);
+        if (r >= 0)
+                r = allow_keys(ctx);
         if (r >= 0)
                 r = add(ctx, SCMP_ACT_KILL_PROCESS, deadly, ARRAY_SIZE(deadly));
         if (r >= 0)

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -24,6 +25,8 @@
 
 static int pty_master, pty_slave;
 static pid_t parent;
+static void *memory;
+#define MEMORY_SIZE 4096
 
 /* The wait status of a process that confines itself, then does fn: exit status 0 if fn returns >= 0, else errno. */
 static int confined(long (*fn)(void))
@@ -97,6 +100,26 @@ static long read_limit(void)
         struct rlimit limit;
 
         return getrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* The call itself: the C library's function is mprotect where the key is -1, as it is on a host without keys. */
+static long set_key(int protection, int key)
+{
+        return syscall(SYS_pkey_mprotect, memory, MEMORY_SIZE, protection, key);
+}
+
+static long give_key(void)
+{
+        int key = pkey_alloc(0, 0);
+
+        if (key < 0)
+                return errno == ENOSYS ? -1 : set_key(PROT_READ | PROT_WRITE, -1);
+        return set_key(PROT_READ | PROT_WRITE, key) < 0 || set_key(PROT_READ, 0) < 0 ? -1 : pkey_free(key);
+}
+
+static long give_key_to_code(void)
+{
+        return set_key(PROT_READ | PROT_EXEC, -1);
 }
 
 static long open_file(void)
@@ -193,6 +216,7 @@ static void test_needed(void)
         CHECK(works(flush_pty));
         CHECK(works(copy_fd));
         CHECK(works(read_limit));
+        CHECK(works(give_key));
 }
 
 static void test_refused(void)
@@ -209,6 +233,7 @@ static void test_refused(void)
         CHECK(fails(type_on_terminal, ENOSYS));
         CHECK(fails(change_limit, ENOSYS));
         CHECK(fails(parents_limit, ENOSYS));
+        CHECK(fails(give_key_to_code, ENOSYS));
 }
 
 static void test_deadly(void)
@@ -222,6 +247,8 @@ int main(void)
 {
         parent = getpid();
         CHECK_EQ(openpty(&pty_master, &pty_slave, NULL, NULL, NULL), 0);
+        memory = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        CHECK(memory != MAP_FAILED);
         test_needed();
         test_refused();
         test_deadly();
