@@ -33,17 +33,20 @@ struct dbt_mem {
         uint8_t base;        /* index into v->regs: enum x86_gpr, DBT_REG_NONE or DBT_REG_RIP */
         uint8_t index:7;
         bool stub:1;         /* of the instruction rather than the operand: native is valid */
-        uint8_t seg_base:6;  /* fast: where in struct dbt_vcpu the segment's base is, in units of 8 bytes: DBT_SEG_BASE */
+        uint8_t seg_base:6;  /* fast: where the segment's base is, in units of 8 bytes from v->regs: DBT_SEG_BASE */
         uint8_t scale:2;     /* shift count 0..3 */
         uint8_t addr_size:4; /* 2, 4, 8 */
         uint8_t seg:3;       /* enum x86_sreg, override applied */
         bool fast:1;         /* 64-bit mode, 64-bit address size: no limits and no truncation */
 };
 
-#define DBT_SEG_BASE_NONE (offsetof(struct dbt_vcpu, zero) / 8)
+#define DBT_SEG_BASE_OF(field) ((offsetof(struct dbt_vcpu, field) - offsetof(struct dbt_vcpu, regs)) / 8)
+#define DBT_SEG_BASE_NONE DBT_SEG_BASE_OF(zero)
+/* The field that one of these stands for. */
+#define DBT_SEG_BASE_FIELD(base) (offsetof(struct dbt_vcpu, regs) + (base) * sizeof(uint64_t))
 /* In 64-bit mode: the base is that of v->zero for all but FS and GS. */
 #define DBT_SEG_BASE(reg) ((reg) == X86_FS || (reg) == X86_GS ? \
-        (offsetof(struct dbt_vcpu, seg) + (reg) * sizeof(struct x86_segment) + offsetof(struct x86_segment, base)) / 8 : DBT_SEG_BASE_NONE)
+        DBT_SEG_BASE_OF(seg) + ((reg) * sizeof(struct x86_segment) + offsetof(struct x86_segment, base)) / 8 : DBT_SEG_BASE_NONE)
 _Static_assert(DBT_SEG_BASE(X86_GS) < 64 && offsetof(struct dbt_vcpu, seg) % 8 == 0 && sizeof(struct x86_segment) % 8 == 0, "seg_base has 6 bits");
 
 /* Decoded code does not depend on the address it runs at: one physical page can be mapped at many. */
@@ -70,7 +73,7 @@ _Static_assert(sizeof(struct dbt_insn) == 32, "there are many of them");
 /* Base of the operand's segment if mem.fast. */
 static inline uint64_t dbt_seg_base(const struct dbt_vcpu *v, const struct dbt_insn *i)
 {
-        return ((const uint64_t *)v)[i->mem.seg_base];
+        return *(const uint64_t *)(const void *)((const uint8_t *)v + DBT_SEG_BASE_FIELD(i->mem.seg_base));
 }
 
 /* Offset part of the memory operand's address, truncated to the address size; without segment base. */

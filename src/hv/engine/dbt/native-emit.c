@@ -157,7 +157,7 @@ static void prologue(struct emit *e, const struct native_plan *p)
         }
         for (unsigned r = 0; r < X86_NGPRS; r++)
                 if (regs & BIT(r))
-                        with_vcpu(e, 0x8b, host_reg(e, r), r * 8);
+                        with_vcpu(e, 0x8b, host_reg(e, r), (unsigned)offsetof(struct dbt_vcpu, gpr) + r * 8);
 }
 
 static void leave(struct emit *e, unsigned result)
@@ -174,7 +174,7 @@ static void epilogue(struct emit *e, const struct native_plan *p)
 {
         for (unsigned r = 0; r < X86_NGPRS; r++)
                 if (p->writes & BIT(r))
-                        with_vcpu(e, 0x89, host_reg(e, r), r * 8);
+                        with_vcpu(e, 0x89, host_reg(e, r), (unsigned)offsetof(struct dbt_vcpu, gpr) + r * 8);
         if (p->flags_out) {
                 unsigned s = scratch(e);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <ucontext.h>
 
+#include "hv/engine/dbt/mirror.h"
 #include "hv/engine/dbt/native.h"
 #include "hv/engine/dbt/tr.h"
 #include "hv/engine/dbt/vm.h"
@@ -36,7 +37,7 @@ static const void *fault_exit(struct dbt_vcpu *v, uint64_t pc, unsigned vector)
 
 /* A fault in the copied instruction goes on at the fault exit of the stub or the translated block: sigreturn, unlike a jump out of the handler,
  * brings the guest's vector registers back. Any other one is a bug here and ends the process as it would have. */
-static void on_signal(int sig, siginfo_t *info, void *context)
+static __attribute__((used)) void on_fault(int sig, siginfo_t *info, void *context)
 {
         ucontext_t *uc = context;
         greg_t *regs = uc->uc_mcontext.gregs;
@@ -47,6 +48,8 @@ static void on_signal(int sig, siginfo_t *info, void *context)
                 regs[REG_RSP] = (greg_t)rsp;
                 return;
         }
+        if (native_self && regs[REG_TRAPNO] == X86_PF && (to = dbt_tr_miss_exit(native_self, (uint64_t)regs[REG_RIP])))
+                mirror_note_miss(native_self, (uint64_t)(uintptr_t)info->si_addr, regs[REG_ERR] >> 1 & 1);
         if (native_self && regs[REG_TRAPNO] != X86_PF)
                 to = fault_exit(native_self, (uint64_t)regs[REG_RIP], (unsigned)regs[REG_TRAPNO]);
         if (!to) {
@@ -56,12 +59,14 @@ static void on_signal(int sig, siginfo_t *info, void *context)
         regs[REG_RIP] = (greg_t)(uintptr_t)to;
 }
 
-int native_install_signals(void)
+MIRROR_HANDLER(on_fault_mirrored, "on_fault")
+
+int native_install_signals(bool mirrored)
 {
         struct sigaction sa;
 
         memset(&sa, 0, sizeof(sa));
-        sa.sa_sigaction = on_signal;
+        sa.sa_sigaction = mirrored ? on_fault_mirrored : on_fault;
         sa.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
         sigemptyset(&sa.sa_mask);
         if (sigaction(SIGFPE, &sa, NULL) < 0 || sigaction(SIGILL, &sa, NULL) < 0 || sigaction(SIGSEGV, &sa, NULL) < 0)

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "hv/engine/dbt/mirror.h"
 #include "hv/engine/dbt/native.h"
 
 /* What makes two stubs equal begins here. */
@@ -173,7 +174,7 @@ int dbt_native_init(struct dbt_vcpu *v)
         dbt_native_flush(v);
         r = map_buffer(n);
         if (r == 0)
-                r = native_install_signals();
+                r = native_install_signals(mirror_possible(&v->vm->config));
         if (r < 0)
                 dbt_native_finish(v);
         return r;

@@ -127,6 +127,7 @@ static bool has_plain_category(const ZydisDecodedInstruction *z)
         case ZYDIS_CATEGORY_SYSRET:
         case ZYDIS_CATEGORY_SYSTEM:
         case ZYDIS_CATEGORY_DECIMAL:
+        case ZYDIS_CATEGORY_PKU: /* what keeps mirrored programs out of the engine's memory */
         case ZYDIS_CATEGORY_XSAVE:
         case ZYDIS_CATEGORY_XSAVEOPT:
                 return false;

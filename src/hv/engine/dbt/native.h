@@ -146,7 +146,7 @@ void native_check(struct dbt_vcpu *v, enum native_class class);
 /* Runs the stub with mem as its memory operand; raises what the host found. */
 void native_call(struct dbt_vcpu *v, const struct native_stub *s, void *mem);
 /* Installs the process's handlers for SIGFPE, SIGILL and SIGSEGV; may be repeated. */
-int native_install_signals(void);
+int native_install_signals(bool mirrored);
 
 /* Before a vector or x87 instruction: checks, and the guest's state is in the host's registers afterwards. */
 static inline void native_enter(struct dbt_vcpu *v, const struct native_stub *s)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "hv/engine/dbt/mirror.h"
 #include "hv/engine/dbt/block.h"
 #include "hv/engine/dbt/check.h"
 #include "hv/engine/dbt/sys.h"
@@ -320,6 +321,7 @@ static int enter(struct dbt_vcpu *v)
                 log_error("vCPU %u: no timer: %s", v->index, strerror(-r));
                 return r;
         }
+        mirror_thread(v);
         r = dbt_tr_begin(v);
         if (r < 0) {
                 log_error("vCPU %u: no stack for signals: %s", v->index, strerror(-r));

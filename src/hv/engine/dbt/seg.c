@@ -2,6 +2,7 @@
 
 /* Segment registers and descriptors (Intel SDM vol. 3, chapters 3 and 5; AMD APM vol. 2, chapter 4). */
 
+#include "hv/engine/dbt/mirror.h"
 #include "base/log.h"
 #include "hv/engine/dbt/mmu.h"
 #include "hv/engine/dbt/seg.h"
@@ -475,6 +476,7 @@ void dbt_mode_update(struct dbt_vcpu *v)
         dbt_set_view(v, dbt_cpl_mmu(v, v->cpl, v->rflags));
         if (v->mmu == DBT_MMU_KERNEL_SMAP)
                 v->mode |= DBT_MODE_SMAP;
+        mirror_mode(v);
         v->fpu_trap = (v->cr0 & (X86_CR0_EM | X86_CR0_TS)) || !(v->cr4 & X86_CR4_OSFXSR);
         v->avx_trap = v->fpu_trap || !(v->cr4 & X86_CR4_OSXSAVE) || (v->xcr0 & 7) != 7;
 }

@@ -884,8 +884,9 @@ static void new_vcpu(void)
         struct cpuid_topology topo = { .cpus = 1 };
         uint32_t pv;
 
-        CHECK_EQ(posix_memalign((void **)&v, 64, sizeof(*v)), 0);
+        CHECK_EQ(posix_memalign((void **)&v, DBT_PAGE_SIZE, sizeof(*v)), 0);
         memset(v, 0xff, sizeof(*v));
+        v->mirror = NULL;
         v->check = NULL;
         vm.config.callbacks = &cb;
         vm.tsc_khz = 2000000;

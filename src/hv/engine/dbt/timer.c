@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "hv/engine/dbt/mirror.h"
 #include "hv/engine/dbt/sys.h"
 
 #define TIMER_SIGNAL (SIGRTMIN + 4)
@@ -28,7 +29,7 @@
 /* What this thread runs, for the signal handler; NULL outside of dbt_vcpu_run. */
 static __thread struct dbt_vcpu *timer_self __attribute__((tls_model("initial-exec")));
 
-static void on_timer(int sig)
+static __attribute__((used)) void on_timer(int sig, siginfo_t *info, void *context)
 {
         struct dbt_vcpu *v = timer_self;
 
@@ -38,13 +39,15 @@ static void on_timer(int sig)
         dbt_ask(v, DBT_REQ_TIMER);
 }
 
-int dbt_timer_install_signal(void)
+MIRROR_HANDLER(on_timer_mirrored, "on_timer")
+
+int dbt_timer_install_signal(bool mirrored)
 {
         struct sigaction sa;
 
         memset(&sa, 0, sizeof(sa));
-        sa.sa_handler = on_timer;
-        sa.sa_flags = SA_RESTART | SA_ONSTACK; /* translated code uses RSP for something else */
+        sa.sa_sigaction = mirrored ? on_timer_mirrored : on_timer;
+        sa.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK; /* translated code uses RSP for something else */
         sigemptyset(&sa.sa_mask);
         return sigaction(TIMER_SIGNAL, &sa, NULL) < 0 ? -errno : 0;
 }

@@ -9,6 +9,7 @@
  * stands for a PCID since it was last flushed. So a context is forgotten by giving it another number, and a CR3 load that keeps a context
  * finds its entries again. One entry covers a large page. Rights and A/D bits are the guest's; nothing here depends on slots or code pages. */
 
+#include "hv/engine/dbt/mirror.h"
 #include "hv/engine/dbt/check.h"
 #include "hv/engine/dbt/mmu.h"
 
@@ -208,6 +209,7 @@ uint32_t dbt_tlb_protect_code(struct dbt_vcpu *v, uint64_t gpa_page)
         uint64_t in_group = gpa_page & (DBT_CODE_GROUP * DBT_PAGE_SIZE - 1);
         uint32_t written = 0;
 
+        mirror_protect(v, gpa_page);
         if (slot)
                 dbt_tr_forget_host(v, (uintptr_t)dbt_slot_host(slot, gpa_page) - in_group, DBT_CODE_GROUP * DBT_PAGE_SIZE);
         for (unsigned mmu = 0; mmu < DBT_NMMUS; mmu++) {
@@ -373,6 +375,7 @@ void dbt_tlb_flush(struct dbt_vcpu *v)
 {
         struct dbt_tlb2 *t = &v->tlb2;
 
+        mirror_flush(v);
         t->global = new_context(t);
         t->pcid = (uint16_t)dbt_pcid(v);
         forget_contexts(t);
@@ -384,11 +387,13 @@ void dbt_tlb_flush_nonglobal(struct dbt_vcpu *v)
 {
         forget_contexts(&v->tlb2);
         first_flush(v, false);
+        mirror_flush(v);
 }
 
 void dbt_tlb_flush_page(struct dbt_vcpu *v, uint64_t lin)
 {
         second_flush_page(v, lin, v->tlb2.context, v->tlb2.global);
+        mirror_flush_page(v, lin);
         first_flush_page(v, lin);
 }
 
@@ -396,6 +401,8 @@ void dbt_tlb_switch(struct dbt_vcpu *v, unsigned pcid, bool keep)
 {
         use_context(&v->tlb2, pcid, keep);
         first_flush(v, false);
+        if (!keep)
+                mirror_flush_present(v);
 }
 
 void dbt_tlb_flush_pcid(struct dbt_vcpu *v, unsigned pcid)
@@ -406,6 +413,7 @@ void dbt_tlb_flush_pcid(struct dbt_vcpu *v, unsigned pcid)
                 dbt_tlb_switch(v, pcid, false);
         else if (known)
                 *known = 0;
+        mirror_flush(v);
 }
 
 void dbt_tlb_flush_pcid_page(struct dbt_vcpu *v, unsigned pcid, uint64_t lin)
@@ -414,6 +422,10 @@ void dbt_tlb_flush_pcid_page(struct dbt_vcpu *v, unsigned pcid, uint64_t lin)
 
         if (known)
                 second_flush_page(v, lin, *known, *known);
+        if (pcid == v->tlb2.pcid)
+                mirror_flush_page(v, lin);
+        else
+                mirror_flush(v);
         if (pcid == v->tlb2.pcid)
                 first_flush_page(v, lin);
 }

@@ -16,13 +16,13 @@ static void call_handlers(struct gen *g, const struct dbt_insn *i, unsigned offs
 {
         tr_mov_imm(g->e, TR_RAX, (uintptr_t)i);
         tr_mov_imm(g->e, TR_RCX, offset | n << 16);
-        tr_call(g->e, g->v->translator->call);
-        tr_jcc_to(g->e, TR_CC_NE, g->v->translator->leave_jump);
+        tr_call(g->e, gen_ways(g)->call);
+        tr_jcc_to(g->e, TR_CC_NE, gen_ways(g)->leave_jump);
 }
 
 static void go_on_at_rip(struct gen *g)
 {
-        tr_jmp(g->e, g->v->translator->jump_rip);
+        tr_jmp(g->e, gen_ways(g)->jump_rip);
 }
 
 /* --- The block ----------------------------------------------------------------------------------------------------------------- */
@@ -47,6 +47,11 @@ static bool supported(const struct gen *g, const struct gen_insn *n)
         if ((i->flags & DBT_INSN_MEM) && i->mem.base == DBT_REG_RIP && !fits((int64_t)i->mem.disp + n->offset))
                 return false;
         switch (t->kind) {
+        case TR_CLD: /* what they write or read is out of reach */
+        case TR_STD:
+        case TR_RDTSC:
+        case TR_CMPXCHG_WIDE: /* a miss finds registers exchanged */
+                return !gen_mirrored(g);
         case TR_LEA:
                 return !t->op.op16 || tr_home[t->reg] != TR_NO_HOME;
         case TR_NATIVE:
@@ -281,7 +286,7 @@ static void emit_header(struct gen *g)
 
         tr_put32(g->e, 0);
         tr_put32(g->e, (uint32_t)((size_t)((const uint8_t *)g->b - hot->base) / DBT_BLOCK_ALIGN));
-        tr_call(g->e, g->v->translator->leave_asked);
+        tr_call(g->e, gen_ways(g)->leave_asked);
         g->cold = tr_here(g->e);
         g->b->cold = (uint32_t)(g->cold - g->v->translator->exec);
 }

@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 
+#include "hv/engine/dbt/mirror.h"
 #include "hv/engine/dbt/tr.h"
 
 #define STACK_SIZE DBT_PAGE_SIZE
@@ -127,6 +128,7 @@ uint64_t dbt_tr_calls_full(const struct dbt_vcpu *v, uint64_t address)
 
 int tr_calls_init(struct dbt_vcpu *v)
 {
+        int r;
         uint8_t *all = mmap(NULL, ALL_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
         if (all == MAP_FAILED)
@@ -141,6 +143,12 @@ int tr_calls_init(struct dbt_vcpu *v)
         }
         if (mprotect(all + STACKS * 2 * STACK_SIZE, SIGNAL_STACK_SIZE, PROT_READ | PROT_WRITE) < 0)
                 return -errno;
+        /* Kernels before 6.12 store a signal's frame with the keys of the code that is interrupted. */
+        r = mirror_give(v, all + STACKS * 2 * STACK_SIZE, SIGNAL_STACK_SIZE);
+        if (r == 0)
+                r = mirror_give(v, all + (2 * DBT_JUMP_MIRROR + 1) * STACK_SIZE, STACK_SIZE);
+        if (r < 0)
+                return r;
         v->tr_calls_of = DBT_JUMP_MODES;
         v->tr_calls_top = v->calls[DBT_JUMP_MODES].base;
         return 0;

@@ -57,7 +57,7 @@ void gen_jump_rax(struct gen *g)
 
         gen_settle_rsp(g);
         if (g->jumps < 0) {
-                tr_jmp(g->e, g->v->translator->jump);
+                tr_jmp(g->e, gen_ways(g)->jump);
                 return;
         }
         if (g->b->stage == TR_SELDOM) {
@@ -154,7 +154,8 @@ static void exit_within_page(struct gen *g, const struct gen_exit *x)
         const uint8_t *bytes = (const uint8_t *)&link;
 
         tr_set_jump(g->e, x->tail ? x->tail : x->jump);
-        tr_call(g->e, g->v->translator->exit);
+        tr_call(g->e, gen_ways(g)->exit);
+        link.to_cold = (uint16_t)(tr_here(g->e) - g->cold);
         link.to_jump = (int32_t)(g->e->p - x->jump);
         link.to_tail = x->tail ? (int32_t)(g->e->p - x->tail) : 0;
         g->b->exits[g->n_links++] = (uint16_t)(tr_here(g->e) - g->cold);
@@ -222,7 +223,7 @@ static void push_return(struct gen *g, const struct dbt_insn *i)
  * the host's guesses at other ones worse: up to 1.6 times as slow. In tests programs have them, too. */
 static bool has_calls(const struct gen *g)
 {
-        return g->jumps >= 0 && (!(gen_mode(g) & DBT_MODE_CPL3) || g->v->vm->config.translate_hot);
+        return g->jumps >= 0 && (!(gen_mode(g) & DBT_MODE_CPL3) || (g->v->vm->config.translate_hot && !gen_mirrored(g)));
 }
 
 /* Where the call's ret comes back to: RAX is the address that the guest goes back to. */

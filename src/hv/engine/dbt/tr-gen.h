@@ -147,6 +147,17 @@ static inline uint32_t gen_mode_with_ac(const struct gen *g, bool ac)
         return ac ? gen_mode(g) & ~(unsigned)DBT_MODE_SMAP : gen_mode(g) | DBT_MODE_SMAP;
 }
 
+/* Are its memory operands addresses of the host, too? */
+static inline bool gen_mirrored(const struct gen *g)
+{
+        return tr_is_mirrored(gen_mode(g));
+}
+
+static inline const struct tr_ways *gen_ways(const struct gen *g)
+{
+        return &g->v->translator->ways[gen_mirrored(g)];
+}
+
 /* 64-bit code; else 32-bit code with flat segments, in which all addresses wrap at 4 GiB. */
 static inline bool gen_64(const struct gen *g)
 {

@@ -234,7 +234,7 @@ void gen_plan_groups(struct gen *g)
 
                 n->group = -1;
                 access_of(n, &n->access);
-                if (n->access.valid && gen_64(g) && !g->b->apart)
+                if (n->access.valid && !gen_mirrored(g) && gen_64(g) && !g->b->apart)
                         place(&p, &n->access, k);
                 if (n->t.kind == TR_HANDLER || n->t.kind == TR_JCC)
                         p.n_open = 0;

@@ -47,7 +47,7 @@ static struct tr_mem address_of_32(struct gen *g, const struct dbt_mem *m)
         check_open(g, m);
         a = gen_offset_of(g, m);
         gen_lea(g, TR_RAX, &a);
-        a = tr_field(m->seg_base * 8u);
+        a = tr_field(DBT_SEG_BASE_FIELD(m->seg_base));
         tr_op_mem(g->e, &add, TR_RAX, &a);
         return gen_at(TR_RAX, 0);
 }
@@ -66,7 +66,7 @@ static struct tr_mem address_of(struct gen *g, const struct dbt_mem *m)
                 return a;
         tr_lea(g->e, TR_RAX, &a);
         if (segment) {
-                struct tr_mem base = tr_field(m->seg_base * 8u);
+                struct tr_mem base = tr_field(DBT_SEG_BASE_FIELD(m->seg_base));
 
                 tr_op_mem(g->e, &add, TR_RAX, &base);
         }
@@ -249,7 +249,7 @@ static size_t key_of(const struct gen *g, const struct dbt_mem *m, int32_t *ret_
                 *ret_disp = m->disp + (int32_t)g->offset;
                 return offsetof(struct dbt_vcpu, tr_page);
         }
-        return m->base == DBT_REG_NONE && segment ? m->seg_base * 8u : 0;
+        return m->base == DBT_REG_NONE && segment ? DBT_SEG_BASE_FIELD(m->seg_base) : 0;
 }
 
 static struct tr_mem keyed_operand(struct gen *g, size_t key, int32_t disp, unsigned size, bool write)
@@ -376,6 +376,11 @@ struct tr_mem gen_checked(struct gen *g, const uint8_t *retry, unsigned size, bo
         static const struct dbt_mem anywhere = { .base = DBT_REG_NONE, .index = DBT_REG_NONE };
         struct check c = { .retry = retry, .span = size, .write = write, .restore = true };
 
+        if (gen_mirrored(g)) {
+                tr_mov(g->e, TR_RCX, TR_RAX);
+                gen_add_fault(g);
+                return gen_at(TR_RCX, 0);
+        }
         check(g, &c, prefers_site(g, &anywhere));
         tr_op_reg(g->e, &op_add, TR_RCX, TR_RAX);
         return gen_at(TR_RCX, 0);
@@ -412,11 +417,53 @@ static struct tr_mem group_operand(struct gen *g, int n, const struct dbt_mem *m
         return with_addend(g, m);
 }
 
+/* The operand itself. Keeps the flags. */
+static struct tr_mem mirrored(struct gen *g, const struct dbt_mem *m)
+{
+        struct tr_mem a = { .base = TR_NO_HOME, .index = TR_NO_HOME, .scale = m->scale, .disp = m->disp }, field;
+
+        g->held = -1;
+        if (m->base == DBT_REG_RIP) {
+                gen_load_field(g, TR_RCX, offsetof(struct dbt_vcpu, tr_page));
+                a.base = TR_RCX;
+                a.disp += (int32_t)g->offset;
+        } else if (m->base != DBT_REG_NONE) {
+                a.base = (uint8_t)gen_source(g, m->base, TR_RCX);
+                if (m->base == X86_RSP)
+                        a.disp += g->rsp;
+        }
+        if (m->index != DBT_REG_NONE) {
+                a.index = (uint8_t)gen_source(g, m->index, a.base == TR_RCX ? TR_RAX : TR_RCX);
+                if (a.index == TR_RAX) {
+                        tr_lea(g->e, TR_RCX, &a);
+                        a = gen_at(TR_RCX, 0);
+                }
+        }
+        if (m->seg_base != DBT_SEG_BASE_NONE) {
+                field = tr_field(DBT_SEG_BASE_FIELD(m->seg_base));
+                tr_load(g->e, TR_RAX, &field);
+                if (a.base != TR_NO_HOME || a.index != TR_NO_HOME) {
+                        tr_lea(g->e, TR_RCX, &a);
+                        a = (struct tr_mem){ .base = TR_RCX, .index = TR_RAX };
+                        tr_lea(g->e, TR_RCX, &a);
+                        a = gen_at(TR_RCX, 0);
+                } else {
+                        a = gen_at(TR_RCX, a.disp);
+                        tr_mov(g->e, TR_RCX, TR_RAX);
+                }
+        }
+        gen_add_fault(g);
+        return a;
+}
+
 static struct tr_mem operand(struct gen *g, const struct dbt_mem *m, unsigned size, bool write)
 {
         int n = g->insns[g->k].group;
         int32_t disp;
         size_t key;
+
+        if (gen_mirrored(g))
+                return mirrored(g, m);
 
         if (n >= 0 && g->groups[n].members > 1 && !g->apart)
                 return group_operand(g, n, m);

@@ -6,6 +6,7 @@
  * instructions only the bytes are kept; those that handlers run this way are decoded again. */
 
 #include "hv/engine/dbt/exec.h"
+#include "hv/engine/dbt/mirror.h"
 #include "hv/engine/dbt/native.h"
 #include "hv/engine/dbt/sys.h"
 #include "hv/engine/dbt/tr-gen.h"
@@ -54,7 +55,7 @@ static void put_out(struct gen *g, unsigned k)
         struct out_rsp rsp = { .before = first->rsp, .behind = -last->rsp_behind };
 
         o.moved = rsp.before || rsp.behind;
-        tr_call(g->e, g->v->translator->out);
+        tr_call(g->e, gen_ways(g)->out);
         o.to_cold = (uint16_t)back_to(g, g->cold);
         o.behind = (uint16_t)(last->behind - g->entry);
         put_bytes(g, &o, sizeof(o));
@@ -299,14 +300,14 @@ static const uint8_t *behind_handlers(struct dbt_vcpu *v, const struct dbt_block
 {
         const struct out *o = (const struct out *)at;
         const struct out_rsp *rsp = (const struct out_rsp *)(o + 1);
-        const struct dbt_tr *t = v->translator;
+        const struct tr_ways *ways = &v->translator->ways[tr_is_mirrored((uint32_t)(b->key >> 56))];
 
         if (is_dropped(b) || (atomic_load_explicit(&v->request, memory_order_relaxed) & DBT_REQ_CODE))
-                return t->leave_jump;
+                return ways->leave_jump;
         if (last->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK))
-                return (last->flags & DBT_INSN_ENDS_BLOCK) && dbt_must_stop(v) ? t->leave_jump : t->jump_rip;
+                return (last->flags & DBT_INSN_ENDS_BLOCK) && dbt_must_stop(v) ? ways->leave_jump : ways->jump_rip;
         if (!is_fpu_ready(v, o->fpu))
-                return t->leave_jump;
+                return ways->leave_jump;
         if (o->moved)
                 v->gpr[X86_RSP] += (uint64_t)(int64_t)rsp->behind;
         return (const uint8_t *)b->code + o->behind;
@@ -318,7 +319,7 @@ const uint8_t *tr_out(struct dbt_vcpu *v, const uint8_t *at)
         const struct out_rsp *rsp = (const struct out_rsp *)(o + 1);
         struct dbt_block *b = tr_block_at(v, at - o->to_cold);
         const struct dbt_insn *last;
-        uint64_t start = o->n > 1 ? dbt_host_tsc() : 0;
+        uint64_t start = o->n > 1 ? dbt_host_tsc() : 0, missed = mirror_begin_miss(v);
 
         dbt_set_flags(v, v->tr_flags);
         v->rip = v->tr_page + o->offset;
@@ -327,6 +328,8 @@ const uint8_t *tr_out(struct dbt_vcpu *v, const uint8_t *at)
         last = run_handlers(v, b, o->offset - (unsigned)(b->key & ~DBT_PAGE_MASK), o->n);
         v->tr_flags = dbt_flags_ax(v);
         tr_calls_follow(v);
+        if (missed)
+                mirror_end_miss(v, missed);
         if (o->n > 1)
                 count_closure(v, b, start);
         return behind_handlers(v, b, last, at);

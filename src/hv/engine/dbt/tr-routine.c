@@ -33,6 +33,21 @@ static void with_base(struct tr_emit *e, unsigned opcode, unsigned reg, unsigned
         tr_op_mem(e, &op, reg, &m);
 }
 
+/* To code of the present mode. */
+static void jump_rax(struct tr_emit *e)
+{
+        static const struct tr_op cmp = { .opcode = 0x83, .ends = 2 };
+        struct tr_mem pkru = tr_field(offsetof(struct dbt_vcpu, tr_pkru));
+        uint8_t *open;
+
+        tr_op_mem(e, &cmp, 7, &pkru);
+        tr_put(e, 0);
+        open = tr_jcc(e, TR_CC_E);
+        tr_close(e);
+        tr_set_jump(e, open);
+        TR_CODE(e, 0xff, 0xe0); /* jmp rax */
+}
+
 /* C: enum tr_exit enter(struct dbt_vcpu *v, const void *code) */
 static void emit_enter(struct tr_emit *e)
 {
@@ -42,7 +57,7 @@ static void emit_enter(struct tr_emit *e)
         tr_with_field(e, 0x8b, true, TR_RSP, offsetof(struct dbt_vcpu, tr_calls_top));
         tr_mov(e, TR_RAX, TR_RSI);
         reload(e);
-        TR_CODE(e, 0xff, 0xe0); /* jmp rax */
+        jump_rax(e);
 }
 
 /* In: EAX what to return. */
@@ -99,7 +114,7 @@ static void emit_index(struct tr_emit *e, const struct dbt_tr *t)
                 found[k] = tr_jcc(e, TR_CC_E);
         }
         tr_restore(e, 1u << TR_RDX);
-        tr_jmp(e, t->leave_jump);
+        tr_jmp(e, t->ways[0].leave_jump);
         for (unsigned k = 0; k < DBT_INDEX_WAYS; k++)
                 tr_set_jump(e, found[k]);
         TR_CODE(e, 0x8b, 0x00, 0x48, 0xc1, 0xe0, 4); /* mov eax, [rax]; shl rax, 4 */
@@ -107,10 +122,10 @@ static void emit_index(struct tr_emit *e, const struct dbt_tr *t)
         with_base(e, 0x03, TR_RAX, TR_RDX, offsetof(struct dbt_decode, arena));
         tr_restore(e, 1u << TR_RDX);
         with_base(e, 0x3b, TR_RCX, TR_RAX, offsetof(struct dbt_block, key));
-        tr_jcc_to(e, TR_CC_NE, t->leave_jump); /* no mode of translated code has the key 0 of where there is none */
+        tr_jcc_to(e, TR_CC_NE, t->ways[0].leave_jump); /* no mode of translated code has the key 0 of where there is none */
         TR_CODE(e, 0x48, 0x83, 0x78, offsetof(struct dbt_block, second), 0xff); /* cmp qword [rax + second], -1 */
         _Static_assert(DBT_NO_PAGE == ~0ULL && offsetof(struct dbt_block, second) < 128, "immediate and displacement of 8 bits");
-        tr_jcc_to(e, TR_CC_NE, t->leave_jump);
+        tr_jcc_to(e, TR_CC_NE, t->ways[0].leave_jump);
 }
 
 /* In: RAX where to go on. Out: RAX the code of the block there; leaves if it has none. dbt_block_lookup for translated code. */
@@ -121,19 +136,19 @@ static void emit_find(struct tr_emit *e, const struct dbt_tr *t)
         TR_CODE(e, 0x48, 0x25, 0x00, 0xf0, 0xff, 0xff); /* and rax, -4096 */
         tr_with_field(e, 0x03, true, TR_RCX, offsetof(struct dbt_vcpu, tlb_now));
         with_base(e, 0x3b, TR_RAX, TR_RCX, offsetof(struct dbt_tlb_entry, match_exec));
-        tr_jcc_to(e, TR_CC_NE, t->leave_jump);
+        tr_jcc_to(e, TR_CC_NE, t->ways[0].leave_jump);
         tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
         emit_key(e);
         emit_index(e, t);
         with_base(e, 0x8b, TR_RAX, TR_RAX, offsetof(struct dbt_block, code));
         TR_CODE(e, 0x48, 0x85, 0xc0); /* test rax, rax */
-        tr_jcc_to(e, TR_CC_E, t->leave_jump);
+        tr_jcc_to(e, TR_CC_E, t->ways[0].leave_jump);
 }
 
 static void emit_jump(struct tr_emit *e, const struct dbt_tr *t)
 {
         emit_find(e, t);
-        TR_CODE(e, 0xff, 0xe0); /* jmp rax */
+        jump_rax(e);
 }
 
 /* In a routine that was called: goes on at target. By ret, so that the host's return predictions stay in step with the calls. */
@@ -184,6 +199,8 @@ static void emit_jump_in(struct tr_emit *e, const struct dbt_tr *t, unsigned mod
         size_t cache = offsetof(struct dbt_vcpu, jumps) + mode * sizeof(struct dbt_jumps);
         struct tr_mem used = { .base = TR_RAX, .index = TR_NO_HOME, .vcpu = true, .disp = (int32_t)(cache + offsetof(struct dbt_jumps, used)) };
 
+        if (mode == DBT_JUMP_MIRROR)
+                tr_open(e);
         emit_find(e, t);
         tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
         tr_with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
@@ -194,6 +211,8 @@ static void emit_jump_in(struct tr_emit *e, const struct dbt_tr *t, unsigned mod
         tr_put(e, 1);
         tr_with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
         with_jumps(e, 0x89, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].code));
+        if (mode == DBT_JUMP_MIRROR)
+                tr_close(e);
         TR_CODE(e, 0xff, 0xe0);
 }
 
@@ -233,8 +252,10 @@ static void emit_save_flags(struct tr_emit *e)
 }
 
 /* Called, with a record behind the call. */
-static void emit_out(struct tr_emit *e)
+static void emit_out(struct tr_emit *e, bool mirrored)
 {
+        if (mirrored)
+                tr_open(e);
         tr_c_begin(e);
         spill(e);
         tr_with_field(e, 0x8b, true, TR_RDI, offsetof(struct dbt_vcpu, self));
@@ -246,12 +267,16 @@ static void emit_out(struct tr_emit *e)
         tr_with_field(e, 0x8b, false, TR_RAX, offsetof(struct dbt_vcpu, tr_flags));
         TR_CODE(e, 0x04, 0x7f, 0x9e); /* add al, 0x7f; sahf */
         tr_c_end(e);
+        if (mirrored)
+                tr_close(e);
         TR_CODE(e, 0xc3); /* ret: see ret_to */
 }
 
 /* In: RAX the instruction, ECX its offset in the page and, from bit 16, how many. Out: NZ if translated code is to be left. */
-static void emit_call(struct tr_emit *e)
+static void emit_call(struct tr_emit *e, bool mirrored)
 {
+        if (mirrored)
+                tr_open(e);
         tr_c_begin(e);
         spill(e);
         tr_with_field(e, 0x8b, true, TR_RDI, offsetof(struct dbt_vcpu, self));
@@ -262,6 +287,8 @@ static void emit_call(struct tr_emit *e)
         TR_CODE(e, 0x84, 0xc0); /* test al, al */
         reload(e);
         tr_c_end(e);
+        if (mirrored)
+                tr_close(e);
         TR_CODE(e, 0xc3);
 }
 
@@ -380,23 +407,54 @@ static void emit_missed_stack(struct tr_emit *e, unsigned view)
         emit_missed_tlb(e, TR_MISS_STACK);
 }
 
+/* Those that call C and come back. */
+static void emit_calling(struct tr_emit *e, struct tr_ways *ways, bool mirrored)
+{
+        ways->out = tr_here(e);
+        emit_out(e, mirrored);
+        ways->call = tr_here(e);
+        emit_call(e, mirrored);
+        tr_emit_string_routines(e, ways, mirrored);
+}
+
+/* The same routine, once all memory is accessible. */
+static const uint8_t *opened(struct tr_emit *e, const uint8_t *routine)
+{
+        const uint8_t *at = tr_here(e);
+
+        tr_open(e);
+        tr_jmp(e, routine);
+        return at;
+}
+
+static void emit_mirrored_ways(struct tr_emit *e, const struct tr_ways *plain, struct tr_ways *ways)
+{
+        ways->leave_jump = opened(e, plain->leave_jump);
+        ways->leave_asked = opened(e, plain->leave_asked);
+        ways->exit = opened(e, plain->exit);
+        ways->jump = opened(e, plain->jump);
+        ways->jump_rip = opened(e, plain->jump_rip);
+        emit_calling(e, ways, true);
+}
+
 void tr_emit_routines(struct dbt_vcpu *v, struct tr_emit *e)
 {
         struct dbt_tr *t = v->translator;
+        struct tr_ways *ways = &t->ways[0];
 
         t->enter = tr_here(e);
         emit_enter(e);
         t->leave_at = tr_here(e);
         emit_set_rip(e);
-        t->leave_jump = tr_here(e);
+        ways->leave_jump = tr_here(e);
         TR_CODE(e, 0x31, 0xc0); /* xor eax, eax: TR_EXIT_JUMP */
         t->leave = tr_here(e);
         emit_leave(e);
-        t->leave_asked = tr_here(e);
+        ways->leave_asked = tr_here(e);
         emit_leave_asked(e, v, t);
-        t->jump_rip = tr_here(e);
+        ways->jump_rip = tr_here(e);
         tr_with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
-        t->jump = tr_here(e);
+        ways->jump = tr_here(e);
         emit_jump(e, t);
         for (unsigned k = 0; k < DBT_JUMP_MODES; k++) {
                 t->jump_in[k] = tr_here(e);
@@ -418,15 +476,12 @@ void tr_emit_routines(struct dbt_vcpu *v, struct tr_emit *e)
                 t->missed_stack[view] = tr_here(e);
                 emit_missed_stack(e, view);
         }
-        t->exit = tr_here(e);
+        ways->exit = tr_here(e);
         emit_exit(e, t);
         t->save_flags = tr_here(e);
         emit_save_flags(e);
-        t->out = tr_here(e);
-        emit_out(e);
-        t->call = tr_here(e);
-        emit_call(e);
+        emit_calling(e, ways, false);
+        emit_mirrored_ways(e, ways, &t->ways[1]);
         tr_emit_call_routines(v, e);
-        tr_emit_string_routines(t, e);
         tr_emit_lookups(t, e);
 }

@@ -100,7 +100,8 @@ void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
         uint32_t target = code_offset(t, b->code), at = code_offset(t, v->tr_link);
         const struct tr_link *link = link_at(t, at);
 
-        if (b->dead || link->prev)
+        /* v->tr_page may be what a mirrored program has made of it. */
+        if (b->dead || link->prev || (tr_block_at(v, v->tr_link - link->to_cold)->key ^ b->key) >> DBT_PAGE_SHIFT)
                 return;
         link_insert(t, list_of(t, b), at);
         if (link->forward)
@@ -157,16 +158,23 @@ static void enter_jump(struct dbt_jumps *j, uint64_t lin, const void *code)
         j->used[n >> DBT_JUMP_PART_BITS] = 1;
 }
 
+static void begin_jumps(struct dbt_jumps *j, uint32_t mode)
+{
+        j->mode = mode;
+        for (unsigned part = 0; part < ARRAY_SIZE(j->used); part++)
+                j->used[part] = 1;
+        clear_jumps(j);
+}
+
 int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode)
 {
-        for (int k = 0; k < DBT_JUMP_MODES; k++) {
+        int k = tr_is_mirrored(mode) ? DBT_JUMP_MIRROR : 0, end = tr_is_mirrored(mode) ? DBT_JUMP_MODES : DBT_JUMP_MIRROR;
+
+        for (; k < end; k++) {
                 if (v->jumps[k].mode == mode)
                         return k;
                 if (!v->jumps[k].mode) {
-                        v->jumps[k].mode = mode;
-                        for (unsigned part = 0; part < ARRAY_SIZE(v->jumps[k].used); part++)
-                                v->jumps[k].used[part] = 1;
-                        clear_jumps(&v->jumps[k]);
+                        begin_jumps(&v->jumps[k], mode);
                         return k;
                 }
         }
@@ -175,8 +183,8 @@ int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode)
 
 void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel)
 {
-        for (int k = 0; k < DBT_JUMP_MODES && v->jumps[k].mode; k++)
-                if (kernel || (v->jumps[k].mode & DBT_MODE_CPL3))
+        for (int k = 0; k < DBT_JUMP_MODES; k++)
+                if (v->jumps[k].mode && (kernel || (v->jumps[k].mode & DBT_MODE_CPL3)))
                         clear_jumps(&v->jumps[k]);
         if (!v->translator)
                 return;
@@ -194,7 +202,8 @@ void tr_fault_new(struct dbt_tr *t, const uint8_t *pc, const uint8_t *exit)
         *f = (struct tr_fault){ .pc = (uint32_t)(pc - t->exec), .exit = (uint32_t)(exit - t->exec) };
 }
 
-const void *dbt_tr_fault_exit(const struct dbt_tr *t, uint64_t pc)
+/* The last one at pc or before it. */
+static const struct tr_fault *fault_before(const struct dbt_tr *t, uint64_t pc)
 {
         uint64_t offset = pc - (uintptr_t)t->exec, segment = (offset - TR_ROUTINES_SIZE) / t->segment;
         const struct tr_fault *faults;
@@ -207,14 +216,29 @@ const void *dbt_tr_fault_exit(const struct dbt_tr *t, uint64_t pc)
         while (low < high) {
                 unsigned mid = low + (high - low) / 2;
 
-                if (faults[mid].pc == offset)
-                        return t->exec + faults[mid].exit;
-                if (faults[mid].pc < offset)
+                if (faults[mid].pc <= offset)
                         low = mid + 1;
                 else
                         high = mid;
         }
-        return NULL;
+        return low ? &faults[low - 1] : NULL;
+}
+
+static const void *fault_exit(const struct dbt_tr *t, uint64_t pc, uint64_t within)
+{
+        const struct tr_fault *f = fault_before(t, pc);
+
+        return f && pc - (uintptr_t)t->exec - f->pc < within ? t->exec + f->exit : NULL;
+}
+
+const void *dbt_tr_fault_exit(const struct dbt_tr *t, uint64_t pc)
+{
+        return fault_exit(t, pc, 1);
+}
+
+const void *dbt_tr_miss_exit(const struct dbt_vcpu *v, uint64_t pc)
+{
+        return v->translator && tr_is_mirrored(v->mode) ? fault_exit(v->translator, pc, TR_MISS_WITHIN) : NULL;
 }
 
 /* --- Segments ------------------------------------------------------------------------------------------------------------- */
@@ -471,7 +495,7 @@ void dbt_tr_sample(struct dbt_vcpu *v, struct dbt_block *b)
                 return;
         if (b->stage == TR_TRIAL)
                 tr_sites_judge(v, b, TR_TRIAL_SAMPLES * TR_BUDGET);
-        b->stage = b->stage == TR_SELDOM && v->mmu == DBT_MMU_USER ? TR_TRIAL : TR_OFTEN;
+        b->stage = b->stage == TR_SELDOM && v->mmu == DBT_MMU_USER && !tr_is_mirrored(v->mode) ? TR_TRIAL : TR_OFTEN;
         rip = dbt_rip_linear(v);
         now = translate_again(v, b);
         if (now && mode >= 0 && v->jumps[mode].slot[jump_slot(rip)].rip == rip)

@@ -144,6 +144,10 @@ static struct tr_mem at_index(struct gen *g, unsigned reg, unsigned size, bool w
         const uint8_t *retry = tr_here(g->e);
         struct tr_mem a = gen_at(reg, 0);
 
+        if (gen_mirrored(g)) {
+                gen_add_fault(g);
+                return a;
+        }
         gen_lea(g, TR_RAX, &a);
         return gen_checked(g, retry, size, write);
 }
@@ -201,7 +205,7 @@ void gen_rep_string(struct gen *g, const struct dbt_insn *i, const struct tr_ins
 
         gen_flags_clobber(g);
         tr_mov_imm(g->e, TR_RAX, t->size | (gen_64(g) ? 0 : OFFSETS_32));
-        tr_call(g->e, has_source(t) ? g->v->translator->rep_movs : g->v->translator->rep_stos);
+        tr_call(g->e, has_source(t) ? gen_ways(g)->rep_movs : gen_ways(g)->rep_stos);
         gen_add_out(g, tr_jcc(g->e, TR_CC_E));
         if (has_source(t))
                 advance_all(g, TR_RSI, t->size);
@@ -213,10 +217,12 @@ void gen_rep_string(struct gen *g, const struct dbt_insn *i, const struct tr_ins
 /* --- Common routines -------------------------------------------------------------------------------------------------------------- */
 
 /* In: EAX the size. Calls fn(v, RDI, source, RCX, size). Out: Z if it returned false. Only what C may change is saved. */
-static void emit_rep(struct tr_emit *e, bool (*fn)(struct dbt_vcpu *, uint64_t, uint64_t, uint64_t, uint64_t), unsigned source)
+static void emit_rep(struct tr_emit *e, bool (*fn)(struct dbt_vcpu *, uint64_t, uint64_t, uint64_t, uint64_t), unsigned source, bool mirrored)
 {
         struct tr_mem self = tr_field(offsetof(struct dbt_vcpu, self));
 
+        if (mirrored)
+                tr_open(e);
         tr_save(e, TR_VOLATILE);
         tr_c_begin(e);
         tr_mov(e, TR_RDX, source);
@@ -231,13 +237,15 @@ static void emit_rep(struct tr_emit *e, bool (*fn)(struct dbt_vcpu *, uint64_t, 
         tr_put(e, 0xc0);
         tr_restore(e, TR_VOLATILE);
         tr_c_end(e);
+        if (mirrored)
+                tr_close(e);
         tr_put(e, 0xc3);
 }
 
-void tr_emit_string_routines(struct dbt_tr *t, struct tr_emit *e)
+void tr_emit_string_routines(struct tr_emit *e, struct tr_ways *ways, bool mirrored)
 {
-        t->rep_movs = tr_here(e);
-        emit_rep(e, rep_movs, TR_RSI);
-        t->rep_stos = tr_here(e);
-        emit_rep(e, rep_stos, HOME_RAX);
+        ways->rep_movs = tr_here(e);
+        emit_rep(e, rep_movs, TR_RSI, mirrored);
+        ways->rep_stos = tr_here(e);
+        emit_rep(e, rep_stos, HOME_RAX, mirrored);
 }

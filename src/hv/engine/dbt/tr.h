@@ -79,6 +79,7 @@ enum { TR_RAX, TR_RCX, TR_RDX, TR_RBX, TR_RSP, TR_RBP, TR_RSI, TR_RDI };
 struct tr_link {
         uint16_t offset : 12;  /* in the page: where it leads */
         uint16_t forward : 1;  /* in the page: the successor need not look at v->request, as no loop is made of such exits alone */
+        uint16_t to_cold;      /* from here back to where the block's seldom run code begins */
         int32_t to_jump;       /* from here back to the 32-bit displacement of the block's jump or conditional jump */
         int32_t to_tail;       /* to that of the tail's jump, 0: there is none */
         uint32_t next, prev;   /* other link, or 0; the cell that has this one's offset, or 0: it is not linked */
@@ -101,12 +102,22 @@ struct tr_stats {
         uint64_t sites, faults, copies;
 };
 
+/* Of code of DBT_MODE_MIRROR, from where it is known that an instruction of the guest's accesses memory to where it does, at most. */
+#define TR_MISS_WITHIN 64
+
 /* An instruction of a translated block that a handler has run. */
 #define TR_DECODED 512
 struct tr_decoded {
         const struct dbt_block *block; /* NULL: none */
         unsigned at;                   /* offset of its bytes */
         struct dbt_insn insn;
+};
+
+/* Common routines that leave a block. */
+struct tr_ways {
+        const uint8_t *leave_jump, *leave_asked, *call, *rep_movs, *rep_stos, *out, *exit;
+        const uint8_t *jump;     /* to the address in RAX, any mode */
+        const uint8_t *jump_rip; /* to v->rip */
 };
 
 struct dbt_tr {
@@ -129,14 +140,13 @@ struct dbt_tr {
         struct tr_stats stats;
         struct tr_decoded decoded[TR_DECODED];
         /* Common routines. */
-        const uint8_t *enter, *leave, *leave_jump, *leave_at, *leave_asked, *call, *rep_movs, *rep_stos;
+        const uint8_t *enter, *leave, *leave_at;
+        struct tr_ways ways[2];               /* [1]: of blocks of DBT_MODE_MIRROR, that begin by making all memory accessible */
         const uint8_t *missed[TR_MISSES];     /* RAX: address, RCX: site; NE: try again. TR_MISS_TLB_*: see tr-out.c */
         const uint8_t *missed_stack[DBT_NMMUS];
         const uint8_t *check[DBT_NMMUS][2][TR_SPANS]; /* [1] writes. RAX: address of 1 << n bytes, which is kept. To RCX the addend; or goes to the fault's exit */
-        const uint8_t *out, *exit, *save_flags;
+        const uint8_t *save_flags;
         const uint8_t *returned[DBT_JUMP_MODES]; /* from a call to the address in RAX, which is not the one that the stack of calls tells */
-        const uint8_t *jump;                  /* to the address in RAX, any mode */
-        const uint8_t *jump_rip;              /* to v->rip */
         const uint8_t *to_cached[DBT_JUMP_MODES]; /* called: RCX is the slot in the jump cache of the address in RAX, or goes on there */
         const uint8_t *to_far[DBT_JUMP_MODES];    /* the same for the offset EAX from the page, in 64-bit code */
         const uint8_t *jump_in[DBT_JUMP_MODES]; /* the same within a mode, which enters the target in the jump cache */
@@ -145,7 +155,7 @@ struct dbt_tr {
 /* dbt_block's stage: how its code is made. */
 enum tr_stage {
         TR_SELDOM, /* all memory operands by the TLB */
-        TR_TRIAL,  /* user code: all by sites */
+        TR_TRIAL,  /* user code that is not mirrored: all by sites */
         TR_OFTEN,  /* by sites but for those of which this turned out to be worse */
 };
 
@@ -305,7 +315,7 @@ bool tr_decode_native(const struct dbt_insn *i, bool mode64, struct tr_insn *ret
 
 /* --- tr-string.c --- */
 
-void tr_emit_string_routines(struct dbt_tr *t, struct tr_emit *e);
+void tr_emit_string_routines(struct tr_emit *e, struct tr_ways *ways, bool mirrored);
 
 /* --- tr-lookup.c --- */
 
@@ -348,6 +358,18 @@ struct tr_miss_record {
 } __attribute__((packed)); /* it lies in the code */
 
 void tr_emit_routines(struct dbt_vcpu *v, struct tr_emit *e);
+
+/* --- tr-keys.c --- */
+
+/* Between code of DBT_MODE_MIRROR and what needs more memory than that. Keep all registers and RFLAGS. */
+void tr_open(struct tr_emit *e);
+/* As v->mode wants it; if it may be no mirrored one. */
+void tr_close(struct tr_emit *e);
+
+static inline bool tr_is_mirrored(uint32_t mode)
+{
+        return (mode & (DBT_MODE_CPL3 | DBT_MODE_MIRROR)) == (DBT_MODE_CPL3 | DBT_MODE_MIRROR);
+}
 
 /* --- tr-call.c --- */
 
@@ -430,6 +452,8 @@ void dbt_tr_unlink(struct dbt_vcpu *v, const struct dbt_block *b);
 uint64_t dbt_tr_calls_full(const struct dbt_vcpu *v, uint64_t address);
 /* Where to go on when the host faults at pc, or NULL. Called by the signal handler. */
 const void *dbt_tr_fault_exit(const struct dbt_tr *t, uint64_t pc);
+/* The same for a page fault in code of DBT_MODE_MIRROR. */
+const void *dbt_tr_miss_exit(const struct dbt_vcpu *v, uint64_t pc);
 /* What linear addresses in the jump caches stand for may have changed; kernel: also those of supervisor modes. Without a translator nothing happens. */
 void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel);
 /* The same for sites: all but those for global pages, or all; those for one page of 4 KiB. */

@@ -108,6 +108,7 @@ struct dbt_tlb2 {
 #define DBT_JUMP_SHIFT 4
 #define DBT_JUMP_PART_BITS 6
 #define DBT_JUMP_MODES 6
+#define DBT_JUMP_MIRROR (DBT_JUMP_MODES - 1) /* that of DBT_MODE_MIRROR */
 #define DBT_JUMP_HASH 0x9e3779b1u
 /* Groups of memory accesses in one block of translated code. */
 #define DBT_GROUPS 12
@@ -119,7 +120,7 @@ struct dbt_jumps {
         } slot[DBT_JUMPS];
         uint8_t used[DBT_JUMPS >> DBT_JUMP_PART_BITS]; /* parts of the table that have to be cleared to forget all */
         uint32_t mode; /* enum dbt_mode_bits, 0: not used yet */
-};
+} __attribute__((aligned(4096)));
 
 /* --- The CPU ---------------------------------------------------------------------------------------------- */
 
@@ -132,6 +133,7 @@ enum dbt_mode_bits {
         DBT_MODE_CPL3 = 1 << 4,
         DBT_MODE_SS32 = 1 << 5,  /* SS.B: stack size 32 */
         DBT_MODE_SMAP = 1 << 7,  /* the view is DBT_MMU_KERNEL_SMAP: so the mode says which view it is */
+        DBT_MODE_MIRROR = 1 << 7, /* with CPL3: memory is reached as mirror.c mapped it */
         DBT_MODE_FLAT = 1 << 6,  /* 32-bit: DS, ES, SS, CS have base 0 and limit 4 GiB: no segment checks needed */
 };
 
@@ -185,9 +187,26 @@ struct dbt_timer {
         uint64_t expired;       /* host TSC when the LAPIC's timer last fired */
 };
 
+/* Programs whose memory is mirrored (mirror.c) reach what lies in the first part with their own pointers, and can read the second: nothing there is trusted to be what it was when such code ran, but for
+ * what a routine has just stored. All else is out of their reach. */
+#define DBT_PART __attribute__((aligned(4096)))
+
 struct dbt_vcpu {
-        /* Guest-visible, hot. rip is that of the instruction being executed whenever a handler runs or raises. rflags is
-         * always complete (no lazy flags outside of exec-*.c's own handlers). */
+        /* --- Written by translated code between routines --- */
+
+        union {
+                struct { /* see tr.h */
+                        uint64_t tr_page, tr_target;
+                        uint32_t tr_flags;
+                        _Atomic int32_t tr_budget; /* entries of blocks that are not known to run often, until translated code is left; below 0 also after dbt_ask */
+                        struct dbt_x87 x87;
+                        uint64_t tr_saved[16];     /* host registers while a routine calls C */
+                        uint64_t tr_keys[3];       /* and while it changes PKRU */
+                        uint64_t tr_return;        /* where the routine that calls C goes on */
+                };
+                uint8_t tr_part[4096 - (X86_NGPRS + 2) * sizeof(uint64_t)];
+        };
+        /* Guest-visible, hot. rip is that of the instruction being executed whenever a handler runs or raises. At the end of the part, as DBT_SEG_BASE wants it. */
         union {
                 uint64_t gpr[X86_NGPRS];
                 uint64_t regs[X86_NGPRS + 2]; /* what a memory operand's base and index choose from: DBT_REG_* of insn.h */
@@ -197,16 +216,21 @@ struct dbt_vcpu {
                         uint64_t rip;
                 };
         };
-        uint64_t rflags;
-        struct x86_segment seg[X86_NSREGS];
 
+        /* --- Read by it --- */
+
+        struct x86_segment seg[X86_NSREGS] DBT_PART;
+        uint64_t rflags;           /* always complete (no lazy flags outside of exec-*.c's own handlers) */
         _Atomic uint32_t request;  /* enum dbt_request */
-        uint32_t mode;             /* enum dbt_mode_bits; dbt_mode_update() after CR0, EFER, CS, SS, RFLAGS.VM or CPL changed */
-        uint8_t cpl;
-        uint8_t mmu;               /* enum dbt_mmu for data; dbt_mode_update() after CPL, CR0, CR4, RFLAGS.AC changed */
         bool fpu_live;
         bool fpu_trap;             /* CR0.EM or TS, CR4.OSFXSR off: native_check comes before a vector or x87 instruction */
         bool avx_trap;             /* that, or CR4.OSXSAVE or bits of XCR0 are off: the same for AVX */
+
+        /* --- All else --- */
+
+        uint32_t mode DBT_PART;    /* enum dbt_mode_bits; dbt_mode_update() after CR0, EFER, CS, SS, RFLAGS.VM or CPL changed */
+        uint8_t cpl;
+        uint8_t mmu;               /* enum dbt_mmu for data; dbt_mode_update() after CPL, CR0, CR4, RFLAGS.AC changed */
         bool interrupt_shadow;     /* sti, mov ss: no interrupt before the next instruction is done */
         bool nmi_blocked;
         bool intr_waiting;         /* dbt_poll_events found an interrupt that IF or the shadow holds back: the run loop calls
@@ -219,29 +243,24 @@ struct dbt_vcpu {
 
         struct dbt_tlb_entry *tlb_now; /* tlb[mmu], by dbt_set_view */
         struct dbt_tlb_info *tlb_info_now;
-        /* Used by translated code, see tr.h. */
         struct dbt_vcpu *self;
-        uint64_t tr_page, tr_target;
         uint64_t tr_shadow;        /* address behind the last sti: no interrupt before that instruction is done */
         const uint8_t *tr_link;    /* the exit last taken, in the code, if it can be linked */
-        uint32_t tr_flags;
         struct dbt_stack_page {
                 uint64_t match;    /* linear address; TR_SITE_INVALID: none */
                 uint64_t addend;   /* linear + addend is the host address */
         } tr_stack[DBT_NMMUS];     /* the page of the stack that can be read and written directly, see tr-site.h */
-        struct dbt_x87 x87;
-        _Atomic int32_t tr_budget; /* entries of blocks that are not known to run often, until translated code is left; below 0 also after dbt_ask */
         uint64_t tr_addends[DBT_GROUPS];
-        uint64_t tr_saved[16];     /* host registers while a routine calls C */
-        uint64_t tr_return;        /* where the routine that calls C goes on */
         uint64_t tr_c_stack;       /* RSP of who entered translated code */
         uint64_t tr_calls_top;     /* RSP of translated code while C runs: the top of calls[tr_calls_of] */
         struct dbt_calls {
                 uint64_t top, base;
         } calls[DBT_JUMP_MODES + 1]; /* of each mode with a jump cache, and of all others */
         uint8_t tr_calls_of;
+        uint32_t tr_pkru;          /* PKRU while code of the present mode runs; 0: all may be reached */
         uint32_t tr_closures;      /* times that handlers ran a group, */
         uint64_t tr_closure_ticks, tr_closures_since; /* how long that took, and since when; TSC */
+        struct mirror *mirror;     /* owned by mirror.c; NULL: there is none */
         struct dbt_jumps jumps[DBT_JUMP_MODES];
         struct dbt_tlb_entry tlb[DBT_NMMUS][DBT_TLB_SIZE] __attribute__((aligned(128)));
         struct dbt_tlb_info tlb_info[DBT_NMMUS][DBT_TLB_SIZE];
@@ -494,7 +513,7 @@ void dbt_fpu_load(struct dbt_vcpu *v); /* v->fpu -> host registers */
 
 /* --- timer.c ------------------------------------------------------------------------------------------------------- */
 
-int dbt_timer_install_signal(void);
+int dbt_timer_install_signal(bool mirrored);
 /* Begin and end of what the vCPU's thread does in dbt_vcpu_run. The first asks the run loop to look at the LAPIC's timer. */
 int dbt_timer_enter(struct dbt_vcpu *v);
 void dbt_timer_leave(void);

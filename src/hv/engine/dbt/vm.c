@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/log.h"
+#include "hv/engine/dbt/mirror.h"
 #include "hv/engine/dbt/block.h"
 #include "hv/engine/dbt/check.h"
 #include "hv/engine/dbt/sys.h"
@@ -156,7 +157,7 @@ static void slot_clear(struct dbt_slot *s)
 {
         free(s->code_pages);
         free(s->dirty_pages);
-        *s = (struct dbt_slot){ .size = 0 };
+        *s = (struct dbt_slot){ .fd = -1 };
 }
 
 static void vm_free(struct engine_vm *opaque)
@@ -208,7 +209,7 @@ static int vm_new(const struct engine_config *config, struct engine_vm **ret)
         vm->code_cache = code_cache_size(config);
         r = make_apics(vm);
         if (r >= 0)
-                r = dbt_timer_install_signal();
+                r = dbt_timer_install_signal(mirror_possible(config));
         if (r < 0) {
                 vm_free((struct engine_vm *)vm);
                 return r;
@@ -221,6 +222,7 @@ static int vm_new(const struct engine_config *config, struct engine_vm **ret)
 static void forget_mappings(struct dbt_vm *vm)
 {
         for (unsigned i = 0; i < vm->n_vcpus; i++) {
+                mirror_drop(vm->vcpus[i]);
                 dbt_tlb_flush(vm->vcpus[i]);
                 dbt_block_flush(vm->vcpus[i]);
         }
@@ -246,11 +248,22 @@ static int map(struct engine_vm *opaque, unsigned slot, uint64_t gpa, uint64_t s
         }
         s = &vm->slots[slot];
         slot_clear(s);
-        *s = (struct dbt_slot){ .gpa = gpa, .size = size, .host = host, .readonly = readonly, .code_pages = code_pages };
+        *s = (struct dbt_slot){ .gpa = gpa, .size = size, .host = host, .readonly = readonly, .fd = -1, .code_pages = code_pages };
         if (slot >= vm->n_slots)
                 vm->n_slots = slot + 1;
         forget_mappings(vm);
         return 0;
+}
+
+static void share(struct engine_vm *opaque, unsigned slot, int fd, uint64_t offset)
+{
+        struct dbt_vm *vm = vm_of(opaque);
+
+        if (slot >= vm->n_slots || !vm->slots[slot].size)
+                return;
+        vm->slots[slot].fd = fd;
+        vm->slots[slot].offset = offset;
+        forget_mappings(vm);
 }
 
 /* --- Dirty log: mmu.c gives out direct writes only to pages whose bit is set ----------------------------------------------------- */
@@ -360,6 +373,7 @@ static void vcpu_free(struct engine_vcpu *opaque)
         if (v->native)
                 dbt_native_finish(v);
         dbt_tr_finish(v);
+        mirror_finish(v);
         free(v->check);
         dbt_decode_free(v->decode);
         /* They go in any order, but all before the VM runs again. */
@@ -385,6 +399,7 @@ static int vcpu_new(struct engine_vm *opaque, unsigned index, const struct cpuid
         v->cpuid = *cpuid;
         v->lapic = lapic_bus_get(vm->apics, index);
         v->translate_after = vm->translate_after;
+        mirror_init(v);
         r = dbt_decode_new(v, &v->decode);
         if (r >= 0)
                 r = dbt_native_init(v);
@@ -489,6 +504,7 @@ const struct engine_ops engine_dbt = {
         .vm_new = vm_new,
         .vm_free = vm_free,
         .map = map,
+        .share = share,
         .dirty_log = dirty_log,
         .written = written,
         .cpuid_supported = cpuid_supported,

@@ -13,6 +13,8 @@ struct dbt_slot {
         uint64_t gpa, size;
         uint8_t *host;
         bool readonly;
+        int fd;                        /* of the file that is mapped there, -1: none */
+        uint64_t offset;               /* in it */
         _Atomic uint64_t *code_pages;  /* bit per page: some vCPU has cached code from it */
         _Atomic uint64_t *dirty_pages; /* bit per page, NULL while not logging */
 };

@@ -1,0 +1,580 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* A program of the guest that runs for long gets its memory from the host's own page tables: each page that it uses is mapped at its linear address, too, in this process. Blocks of
+ * DBT_MODE_MIRROR have the guest's memory operands as they are, without a look into a TLB; what is not mapped, or may not be written, is a SIGSEGV, which costs some 20 us where a miss in the TLB costs
+ * 0.1. So this is for programs that have run for a while, and one address space (CR3) at a time.
+ *
+ * The mappings are those of a TLB: a page is mapped as the page tables say, to be written only once its D bit is set and while there is no code in it. Where the architecture drops
+ * TLB entries, what the page tables do not say any more goes: one page at INVLPG, else all pages are looked at before the program runs again.
+ *
+ * All other memory of the process is out of reach of such code: it has the protection key 0, to which PKRU denies access while a block of DBT_MODE_MIRROR runs (tr-keys.c). Two more keys are for the
+ * guest's pages and what the blocks themselves write, and for what they read. An address that is in use here is not mirrored; an access to it is a SIGSEGV, too, and the handler's. Where the blocks' own
+ * memory lies, there would be none: a program that has something near is not mirrored. One that has not, and reads there all the same, sees it instead of getting a #PF.
+ *
+ * Only for VMs of one vCPU: another one would run another program at the same addresses. */
+
+#include <cpuid.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/rseq.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "hv/engine/dbt/block.h"
+#include "hv/engine/dbt/mirror.h"
+#include "hv/engine/dbt/mmu.h"
+#include "hv/engine/dbt/sys.h"
+
+#define PAGES_MAX 16384u
+#define INDEX_BITS 15
+#define INDEX_SIZE (1u << INDEX_BITS)
+#define FILTER_BITS 15
+#define LOWEST 0x10000u /* mmap_min_addr(5) */
+/* In a page's state, beside its physical address: it may be written; it is a part of a larger page. */
+#define WRITABLE 1u
+#define LARGE 2u
+
+#define CANDIDATES 8
+#define OURS_MAX 6
+/* Ticks of the TSC. */
+#define MS(v) ((v)->vm->tsc_khz)
+#define LONG(v) (8 * MS(v))             /* so long a program has run that it is mirrored */
+#define MISS_COST(v) (MS(v) / 40)
+#define DROP_COST(v) (MS(v) / 125)
+#define MISSES_FREE(v) (40 * MS(v))     /* what misses may cost anyway, beside a fourth of the time that the program ran */
+#define BANNED(v) (2000 * MS(v))        /* after that; twice as long each further time */
+#define BANS_MAX 8
+
+struct page {
+        uint64_t lin, state;
+};
+
+struct candidate {
+        uint64_t cr3, ran;      /* 0: none */
+        uint64_t banned_until;
+        unsigned bans;
+};
+
+/* Memory of the process that mirrored code reaches. */
+struct range {
+        uint64_t start, end;
+};
+
+struct mirror {
+        int keys[2];            /* what is written, what is read */
+        struct range ours[OURS_MAX];
+        unsigned n_ours;
+        uint32_t pkru;
+        uint64_t cr3;           /* of the program that is mirrored, ~0: none */
+        bool stale;             /* pages have to be looked at before it runs */
+        uint64_t missed;        /* address | 1: write; 0: none */
+        uint64_t pending;       /* page that missed and is likely to be there when the program runs again */
+        uint64_t entered;       /* TSC when CPL 3 was entered, 0: it was not */
+        uint64_t ran, missing;  /* ticks since the program is mirrored, and what of them misses took */
+        struct candidate candidates[CANDIDATES];
+        unsigned next, n, n_large;
+        struct page pages[PAGES_MAX];
+        uint16_t index[INDEX_SIZE];      /* 1 + of pages, 0: none */
+        uint64_t written[(1u << FILTER_BITS) / 64]; /* filter of physical pages that are writable in some page */
+};
+
+/* --- The table of pages ------------------------------------------------------------------------------------------------------ */
+
+static unsigned hash(uint64_t page, unsigned bits)
+{
+        return (unsigned)((page >> DBT_PAGE_SHIFT) * DBT_HASH_FACTOR >> (64 - bits));
+}
+
+static unsigned slot_of(const struct mirror *m, uint64_t lin)
+{
+        unsigned k = hash(lin, INDEX_BITS);
+
+        while (m->index[k] && m->pages[m->index[k] - 1].lin != lin)
+                k = (k + 1) % INDEX_SIZE;
+        return k;
+}
+
+static struct page *find(struct mirror *m, uint64_t lin)
+{
+        unsigned n = m->index[slot_of(m, lin)];
+
+        return n ? &m->pages[n - 1] : NULL;
+}
+
+static void index_remove(struct mirror *m, unsigned hole)
+{
+        for (unsigned k = (hole + 1) % INDEX_SIZE; m->index[k]; k = (k + 1) % INDEX_SIZE) {
+                unsigned home = hash(m->pages[m->index[k] - 1].lin, INDEX_BITS);
+
+                if ((k - home) % INDEX_SIZE < (k - hole) % INDEX_SIZE)
+                        continue;
+                m->index[hole] = m->index[k];
+                hole = k;
+        }
+        m->index[hole] = 0;
+}
+
+/* The last one takes its place. */
+static void forget(struct mirror *m, struct page *p)
+{
+        unsigned n = (unsigned)(p - m->pages);
+
+        m->n_large -= (p->state & LARGE) != 0;
+        index_remove(m, slot_of(m, p->lin));
+        if (n != --m->n) {
+                m->index[slot_of(m, m->pages[m->n].lin)] = (uint16_t)(n + 1);
+                m->pages[n] = m->pages[m->n];
+        }
+}
+
+static void note_written(struct mirror *m, uint64_t state)
+{
+        unsigned k = hash(state, FILTER_BITS);
+
+        if (state & WRITABLE)
+                m->written[k / 64] |= 1ULL << k % 64;
+}
+
+static void remember(struct mirror *m, uint64_t lin, uint64_t state)
+{
+        struct page *p = find(m, lin);
+
+        if (!p) {
+                unsigned k = slot_of(m, lin);
+
+                p = &m->pages[m->n++];
+                *p = (struct page){ .lin = lin };
+                m->index[k] = (uint16_t)m->n;
+        }
+        m->n_large += (state & LARGE) != 0;
+        m->n_large -= (p->state & LARGE) != 0;
+        p->state = state;
+        note_written(m, state);
+}
+
+/* --- Mappings ------------------------------------------------------------------------------------------------------------------ */
+
+static void *at(uint64_t lin)
+{
+        return (void *)(uintptr_t)lin;
+}
+
+static void drop_page(struct dbt_vcpu *v, struct page *p)
+{
+        munmap(at(p->lin), DBT_PAGE_SIZE);
+        forget(v->mirror, p);
+        v->mirror->missing += DROP_COST(v);
+}
+
+/* Together with what is mirrored in front of it and behind it. */
+static void drop_run(struct mirror *m, uint64_t lin)
+{
+        uint64_t start = lin, end = lin + DBT_PAGE_SIZE;
+
+        while (find(m, start - DBT_PAGE_SIZE))
+                start -= DBT_PAGE_SIZE;
+        while (find(m, end))
+                end += DBT_PAGE_SIZE;
+        munmap(at(start), end - start);
+        for (lin = start; lin != end; lin += DBT_PAGE_SIZE)
+                forget(m, find(m, lin));
+}
+
+static void drop_all(struct mirror *m)
+{
+        while (m->n)
+                drop_run(m, m->pages[m->n - 1].lin);
+        for (unsigned k = 0; k < ARRAY_SIZE(m->written); k++)
+                m->written[k] = 0;
+        m->stale = false;
+}
+
+static bool allows_write(const struct dbt_vcpu *v, const struct dbt_page *page, const struct dbt_slot *slot)
+{
+        return dbt_page_allows(v, page, DBT_WRITE, DBT_MMU_USER) && (page->rights & DBT_PAGE_DIRTY) && dbt_slot_is_dirty(slot, page->gpa) && !dbt_code_page_test(v->vm, page->gpa);
+}
+
+/* What the page tables say of the page; 0: it cannot be mirrored. */
+static uint64_t wanted(struct dbt_vcpu *v, uint64_t lin, enum dbt_access access, struct dbt_slot **ret_slot)
+{
+        struct dbt_slot *slot;
+        struct dbt_page page;
+        uint32_t error;
+
+        if (lin < LOWEST || !dbt_canonical(lin) || lin >> 63 || v->sys.watch)
+                return 0;
+        if (!dbt_tlb_page(v, lin, access, DBT_MMU_USER, true, &page, &error) || !dbt_page_allows(v, &page, DBT_READ, DBT_MMU_USER))
+                return 0;
+        slot = dbt_slot_find(v->vm, page.gpa);
+        if (!slot || slot->fd < 0 || slot->readonly || dbt_lapic_page(v, page.gpa))
+                return 0;
+        if (access == DBT_WRITE)
+                dbt_slot_mark_dirty(slot, page.gpa);
+        *ret_slot = slot;
+        return page.gpa | (allows_write(v, &page, slot) ? WRITABLE : 0) | (page.shift > DBT_PAGE_SHIFT ? LARGE : 0);
+}
+
+/* For a page that is not mirrored yet, the address must be free. */
+static bool map_page(const struct mirror *m, const struct dbt_slot *slot, uint64_t lin, uint64_t state, bool known)
+{
+        int prot = state & WRITABLE ? PROT_READ | PROT_WRITE : PROT_READ;
+        uint64_t offset = slot->offset + ((state & DBT_PAGE_MASK) - slot->gpa);
+        void *map = mmap(at(lin), DBT_PAGE_SIZE, PROT_NONE, MAP_SHARED | (known ? MAP_FIXED : MAP_FIXED_NOREPLACE), slot->fd, (off_t)offset);
+
+        if (map == MAP_FAILED)
+                return false;
+        if (map != at(lin) || pkey_mprotect(map, DBT_PAGE_SIZE, prot, m->keys[0]) < 0) {
+                munmap(map, DBT_PAGE_SIZE);
+                return false;
+        }
+        return true;
+}
+
+static void mirror_page(struct dbt_vcpu *v, uint64_t lin, enum dbt_access access)
+{
+        struct mirror *m = v->mirror;
+        struct dbt_slot *slot;
+        uint64_t state = wanted(v, lin, access, &slot);
+        struct page *p = find(m, lin);
+
+        if (!state || (p && p->state == state))
+                return;
+        if (m->n == PAGES_MAX) {
+                drop_all(m);
+                p = NULL;
+        }
+        if (map_page(m, slot, lin, state, p))
+                remember(m, lin, state);
+        else if (p)
+                forget(m, p);
+}
+
+/* Pages of which the page tables say something else now. */
+static void look_again(struct dbt_vcpu *v)
+{
+        struct mirror *m = v->mirror;
+        struct dbt_slot *slot;
+
+        m->stale = false;
+        for (unsigned k = m->n; k-- > 0;)
+                if (k < m->n && wanted(v, m->pages[k].lin, DBT_READ, &slot) != m->pages[k].state)
+                        drop_page(v, &m->pages[k]);
+}
+
+/* --- Which program ------------------------------------------------------------------------------------------------------------- */
+
+static uint64_t present(const struct dbt_vcpu *v)
+{
+        return v->cr3 & DBT_PAGE_MASK;
+}
+
+static struct candidate *candidate(struct mirror *m, uint64_t cr3)
+{
+        struct candidate *c;
+
+        for (unsigned k = 0; k < CANDIDATES; k++)
+                if (m->candidates[k].cr3 == cr3)
+                        return &m->candidates[k];
+        c = &m->candidates[m->next++ % CANDIDATES];
+        *c = (struct candidate){ .cr3 = cr3 };
+        return c;
+}
+
+static void take(struct mirror *m, uint64_t cr3)
+{
+        drop_all(m);
+        m->cr3 = cr3;
+        m->pending = m->ran = m->missing = 0;
+        for (unsigned k = 0; k < CANDIDATES; k++)
+                m->candidates[k].ran = 0;
+}
+
+/* The program at CPL 3 has run for so long. Another one takes its turn if it does not run any more, or seldom. */
+static void account(struct dbt_vcpu *v, uint64_t now)
+{
+        struct mirror *m = v->mirror;
+        struct candidate *owner = candidate(m, m->cr3), *c = candidate(m, present(v));
+        uint64_t took = now - m->entered;
+
+        c->ran += took;
+        if (c->cr3 == m->cr3) {
+                m->ran += took;
+                if (m->missing > MISSES_FREE(v) + m->ran / 4) {
+                        take(m, ~0ULL);
+                        c->banned_until = now + (BANNED(v) << c->bans);
+                        c->bans += c->bans < BANS_MAX;
+                }
+        } else if (c->ran > LONG(v) + 4 * owner->ran && now > c->banned_until) {
+                take(m, c->cr3);
+        }
+        if (c->ran > 16 * LONG(v))
+                for (unsigned k = 0; k < CANDIDATES; k++)
+                        m->candidates[k].ran /= 2;
+}
+
+/* Is there a page table for lin, or a large page? */
+static bool has_table(const struct dbt_vcpu *v, uint64_t lin)
+{
+        uint64_t table = v->cr3;
+
+        for (unsigned shift = 39; shift >= 21; shift -= 9) {
+                uint64_t gpa = (table & v->sys.phys_mask & DBT_PAGE_MASK) + (lin >> shift & 511) * 8;
+                const struct dbt_slot *slot = dbt_slot_find(v->vm, gpa);
+
+                table = slot ? *(const volatile uint64_t *)dbt_slot_host(slot, gpa) : 0;
+                if (!(table & 1) || (shift < 39 && (table & 1 << 7)))
+                        return table & 1;
+        }
+        return true;
+}
+
+/* May the program have something where mirrored code would find the process's own memory? Only its kernel can change that. */
+static bool is_in_the_way(const struct dbt_vcpu *v)
+{
+        const struct mirror *m = v->mirror;
+
+        for (unsigned k = 0; k < m->n_ours; k++)
+                for (uint64_t lin = m->ours[k].start & ~(MiB(2) - 1); lin < m->ours[k].end; lin += MiB(2))
+                        if (has_table(v, lin))
+                                return true;
+        return false;
+}
+
+static void enter(struct dbt_vcpu *v)
+{
+        struct mirror *m = v->mirror;
+        uint64_t pending;
+
+        if (!m->entered)
+                m->entered = dbt_host_tsc();
+        if (v->vm->config.mirror == ENGINE_MIRROR_ALWAYS && m->cr3 != present(v))
+                take(m, present(v));
+        if (m->cr3 != present(v) || is_in_the_way(v))
+                return;
+        v->mode |= DBT_MODE_MIRROR;
+        v->tr_pkru = m->pkru;
+        if (m->stale)
+                look_again(v);
+        pending = m->pending;
+        m->pending = 0;
+        if (pending)
+                mirror_page(v, pending, DBT_READ);
+}
+
+static void leave(struct dbt_vcpu *v)
+{
+        struct mirror *m = v->mirror;
+
+        v->zero = 0; /* whatever the program has made of it */
+        if (!m->entered)
+                return;
+        if (v->vm->config.mirror != ENGINE_MIRROR_ALWAYS)
+                account(v, dbt_host_tsc());
+        m->entered = 0;
+}
+
+void mirror_mode(struct dbt_vcpu *v)
+{
+        if (!v->mirror)
+                return;
+        v->tr_pkru = 0;
+        if (v->cpl == 3 && (v->mode & DBT_MODE_CS64))
+                enter(v);
+        else
+                leave(v);
+}
+
+static bool is_mirrored(const struct dbt_vcpu *v)
+{
+        return v->cpl == 3 && (v->mode & DBT_MODE_MIRROR);
+}
+
+/* --- Misses -------------------------------------------------------------------------------------------------------------------- */
+
+void mirror_note_miss(struct dbt_vcpu *v, uint64_t address, bool write)
+{
+        v->mirror->missed = (address & DBT_PAGE_MASK) | 2 | write;
+}
+
+uint64_t mirror_begin_miss(struct dbt_vcpu *v)
+{
+        struct mirror *m = v->mirror;
+        uint64_t missed;
+
+        if (!m || !m->missed)
+                return 0;
+        missed = m->missed;
+        m->missed = 0;
+        m->missing += MISS_COST(v);
+        m->pending = missed & DBT_PAGE_MASK;
+        return missed;
+}
+
+void mirror_end_miss(struct dbt_vcpu *v, uint64_t missed)
+{
+        v->mirror->pending = 0;
+        if (is_mirrored(v))
+                mirror_page(v, missed & DBT_PAGE_MASK, missed & 1 ? DBT_WRITE : DBT_READ);
+}
+
+/* --- Changes ------------------------------------------------------------------------------------------------------------------- */
+
+void mirror_flush(struct dbt_vcpu *v)
+{
+        if (!v->mirror)
+                return;
+        v->mirror->stale = true;
+        if (is_mirrored(v))
+                look_again(v);
+}
+
+void mirror_flush_present(struct dbt_vcpu *v)
+{
+        /* Without PCIDs, those of all address spaces go. */
+        if (v->mirror && (!(v->cr4 & X86_CR4_PCIDE) || present(v) == v->mirror->cr3))
+                mirror_flush(v);
+}
+
+/* Those of the large page that lin may lie in. */
+static void flush_large(struct dbt_vcpu *v, uint64_t lin)
+{
+        uint64_t start = lin & ~(MiB(2) - 1);
+
+        for (lin = start; lin != start + MiB(2); lin += DBT_PAGE_SIZE) {
+                struct page *p = find(v->mirror, lin);
+
+                if (p && (p->state & LARGE))
+                        drop_page(v, p);
+        }
+        if (v->tlb2.shifts >> 30 & 1)
+                mirror_flush(v);
+}
+
+void mirror_flush_page(struct dbt_vcpu *v, uint64_t lin)
+{
+        struct page *p;
+
+        if (!v->mirror || !v->mirror->n)
+                return;
+        if (present(v) != v->mirror->cr3) {
+                mirror_flush_present(v);
+                return;
+        }
+        p = find(v->mirror, lin & DBT_PAGE_MASK);
+        if (p && !(p->state & LARGE))
+                drop_page(v, p);
+        else if (v->mirror->n_large)
+                flush_large(v, lin);
+}
+
+void mirror_protect(struct dbt_vcpu *v, uint64_t gpa)
+{
+        struct mirror *m = v->mirror;
+        unsigned bit = hash(gpa, FILTER_BITS);
+
+        if (!m || !(m->written[bit / 64] >> bit % 64 & 1))
+                return;
+        for (unsigned k = m->n; k-- > 0;)
+                if ((m->pages[k].state & ~(uint64_t)LARGE) == (gpa | WRITABLE))
+                        drop_page(v, &m->pages[k]);
+}
+
+void mirror_drop(struct dbt_vcpu *v)
+{
+        if (v->mirror)
+                drop_all(v->mirror);
+}
+
+/* --- Keys ---------------------------------------------------------------------------------------------------------------------- */
+
+/* CPUID.7.ECX.OSPKE: the kernel has enabled protection keys. */
+static bool has_keys(void)
+{
+        unsigned a, b, c, d;
+
+        return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c >> 4 & 1);
+}
+
+bool mirror_possible(const struct engine_config *config)
+{
+        return config->mirror != ENGINE_MIRROR_NEVER && config->cpus == 1 && !config->check && has_keys();
+}
+
+/* Two bits per key: no access, no writes. */
+static uint32_t pkru_of(const int keys[2])
+{
+        return ~(3u << 2 * keys[0]) & ~(1u << 2 * keys[1]);
+}
+
+static int set_key(struct dbt_vcpu *v, void *memory, size_t size, int key)
+{
+        struct mirror *m = v->mirror;
+
+        if (key && m->n_ours == OURS_MAX)
+                return -ENOSPC;
+        if (key)
+                m->ours[m->n_ours++] = (struct range){ (uintptr_t)memory, (uintptr_t)memory + size };
+        return pkey_mprotect(memory, size, PROT_READ | PROT_WRITE, key) < 0 ? -errno : 0;
+}
+
+/* The vCPU's parts. */
+static int set_keys(struct dbt_vcpu *v, int written, int read)
+{
+        int r = set_key(v, v, offsetof(struct dbt_vcpu, seg), written);
+
+        if (r == 0)
+                r = set_key(v, v->seg, offsetof(struct dbt_vcpu, mode) - offsetof(struct dbt_vcpu, seg), read);
+        return r < 0 ? r : set_key(v, &v->jumps[DBT_JUMP_MIRROR], sizeof(v->jumps[DBT_JUMP_MIRROR]), read);
+}
+
+int mirror_give(struct dbt_vcpu *v, void *memory, size_t size)
+{
+        return v->mirror ? set_key(v, memory, size, v->mirror->keys[0]) : 0;
+}
+
+void mirror_init(struct dbt_vcpu *v)
+{
+        struct mirror *m;
+
+        if (!mirror_possible(&v->vm->config))
+                return;
+        m = calloc(1, sizeof(*m));
+        if (!m)
+                return;
+        m->cr3 = ~0ULL;
+        m->keys[0] = pkey_alloc(0, 0);
+        m->keys[1] = pkey_alloc(0, 0);
+        m->pkru = pkru_of(m->keys);
+        v->mirror = m;
+        if (m->keys[0] > 0 && m->keys[1] > 0 && set_keys(v, m->keys[0], m->keys[1]) == 0)
+                return;
+        log_info("programs of the guest are not mirrored: there are no protection keys");
+        mirror_finish(v);
+}
+
+void mirror_finish(struct dbt_vcpu *v)
+{
+        struct mirror *m = v->mirror;
+
+        if (!m)
+                return;
+        drop_all(m);
+        set_keys(v, 0, 0);
+        for (unsigned k = 0; k < ARRAY_SIZE(m->keys); k++)
+                if (m->keys[k] > 0)
+                        pkey_free(m->keys[k]);
+        free(m);
+        v->mirror = NULL;
+}
+
+void mirror_thread(const struct dbt_vcpu *v)
+{
+        uint8_t *self = __builtin_thread_pointer();
+
+        /* The kernel writes to a thread's rseq(2) area as it preempts the thread, in kernels before 6.16 with the keys of that moment. */
+        if (v->mirror && __rseq_size)
+                syscall(SYS_rseq, self + __rseq_offset, 32, RSEQ_FLAG_UNREGISTER, RSEQ_SIG);
+}
