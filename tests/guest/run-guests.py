@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Runs one test guest in domus-vm and judges how it ended. Arguments: domus-vm, engine, the guests' folder, name of the case.
-The engine is dbt, kvm, translated: dbt that translates all code when it runs first, or checked: and compares it with the executor."""
+The engine is dbt, kvm, translated: dbt that translates all code when it runs first, or checked: and compares it with the executor.
+mirrored, mirrored-translated and unmirrored are dbt, too, with the memory of all programs at its own addresses, or of none."""
 import os
 import select
 import signal
@@ -22,6 +23,7 @@ CASES = {
     'string': ('string', 1, '', 20, None),
     'vector': ('vector', 1, '', 20, 'it cannot emulate all of its instructions'),
     'realmode': ('realmode', 1, '', 20, 'it lacks decimal arithmetic'),
+    'mirror': ('mirror', 1, '', 60, 'it is not made for this'),
     'smc': ('smc', 1, '', 20, None),
     'smc-2': ('smc', 2, '', 30, None),
     'smp-2': ('smp', 2, '', 30, None),
@@ -38,6 +40,12 @@ def engine_options(engine):
         return ['--engine', 'dbt', '--translate-after', '1']
     if engine == 'checked':
         return ['--engine', 'dbt', '--translate-after', '1', '--engine-check']
+    if engine == 'mirrored':
+        return ['--engine', 'dbt', '--mirror', 'always']
+    if engine == 'mirrored-translated':
+        return ['--engine', 'dbt', '--translate-after', '1', '--mirror', 'always']
+    if engine == 'unmirrored':
+        return ['--engine', 'dbt', '--mirror', 'never']
     return ['--engine', engine]
 
 
