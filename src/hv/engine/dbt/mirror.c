@@ -64,7 +64,7 @@ struct candidate {
         unsigned bans;
 };
 
-/* Memory of the process that mirrored code reaches. */
+/* Memory of the process that mirrored code reaches, and what lies around it under the same tables of pages. */
 struct range {
         uint64_t start, end;
 };
@@ -343,7 +343,7 @@ static bool is_in_the_way(const struct dbt_vcpu *v)
         const struct mirror *m = v->mirror;
 
         for (unsigned k = 0; k < m->n_ours; k++)
-                for (uint64_t lin = m->ours[k].start & ~(MiB(2) - 1); lin < m->ours[k].end; lin += MiB(2))
+                for (uint64_t lin = m->ours[k].start; lin != m->ours[k].end; lin += MiB(2))
                         if (has_table(v, lin))
                                 return true;
         return false;
@@ -515,14 +515,29 @@ static uint32_t pkru_of(const int keys[2])
         return ~(3u << 2 * keys[0]) & ~(1u << 2 * keys[1]);
 }
 
+static void note_ours(struct mirror *m, uint64_t start, uint64_t end)
+{
+        struct range *r = m->ours;
+
+        while (r != &m->ours[m->n_ours] && (start > r->end || end < r->start))
+                r++;
+        if (r == &m->ours[m->n_ours]) {
+                m->n_ours++;
+                *r = (struct range){ start, end };
+        }
+        r->start = start < r->start ? start : r->start;
+        r->end = end > r->end ? end : r->end;
+}
+
 static int set_key(struct dbt_vcpu *v, void *memory, size_t size, int key)
 {
         struct mirror *m = v->mirror;
+        uint64_t start = (uintptr_t)memory;
 
         if (key && m->n_ours == OURS_MAX)
                 return -ENOSPC;
         if (key)
-                m->ours[m->n_ours++] = (struct range){ (uintptr_t)memory, (uintptr_t)memory + size };
+                note_ours(m, ALIGN_DOWN(start, MiB(2)), ALIGN_UP(start + size, MiB(2)));
         return pkey_mprotect(memory, size, PROT_READ | PROT_WRITE, key) < 0 ? -errno : 0;
 }
 

@@ -375,12 +375,12 @@ void dbt_tlb_flush(struct dbt_vcpu *v)
 {
         struct dbt_tlb2 *t = &v->tlb2;
 
-        mirror_flush(v);
         t->global = new_context(t);
         t->pcid = (uint16_t)dbt_pcid(v);
         forget_contexts(t);
         t->shifts = 0;
         first_flush(v, true);
+        mirror_flush(v);
 }
 
 void dbt_tlb_flush_nonglobal(struct dbt_vcpu *v)
