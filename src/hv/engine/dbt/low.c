@@ -8,7 +8,7 @@
 #include "hv/engine/dbt/sys.h"
 #include "hv/engine/dbt/tr.h"
 
-#define LOW_START MiB(1536) /* what is below stays free: mmap_min_addr(5), and null pointers with an offset */
+#define LOW_START MiB(1536) /* below, mirrored programs that are linked to fixed addresses have their code and heap */
 #define LOW_END GiB(2)
 #define TRIES 64
 

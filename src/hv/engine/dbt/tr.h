@@ -21,6 +21,9 @@
  * No guest register has changed when a lookup misses: the instruction's handler then does all of it. So every fault, MMIO access and
  * write to a page with code is the executor's.
  *
+ * Code of DBT_MODE_MIRROR has the guest's memory operands as they are, see mirror.c. Where the host faults in one, a table tells the way out to the handler: it has the last place at or before the
+ * fault from which on nothing else can fault. Whatever such code calls or jumps to that needs more than the first parts of struct dbt_vcpu is one of t->ways[1].
+ *
  * Jumps within a page are linked: the owner patches the jump of the exit when the successor is translated. Returns, indirect jumps, those to
  * other pages, and those to the last bytes of a page, where an instruction may begin that goes on in the next page, go through the jump cache, which maps
  * linear addresses to code, a table for each mode.
