@@ -153,7 +153,8 @@ void guest_free(void)
 
 static int new_machine(void)
 {
-        const struct engine_config config = {.cpus = 1, .exact_flags = compare_exact_flags, .translate_hot = guest.hot, .callbacks = &callbacks,
+        /* host.c has signal handlers of its own, which mirroring would keep off their stack. */
+        const struct engine_config config = {.cpus = 1, .mirror = ENGINE_MIRROR_NEVER, .exact_flags = compare_exact_flags, .translate_hot = guest.hot, .callbacks = &callbacks,
                 .translate_after = guest.translate ? 1 : ENGINE_NEVER_TRANSLATE};
         const struct cpuid_topology topo = {.cpus = 1};
         struct cpuid_table cpuid;
