@@ -59,7 +59,8 @@ struct page {
 };
 
 struct candidate {
-        uint64_t cr3, ran;      /* 0: none */
+        uint64_t cr3;           /* 0: none */
+        uint64_t ran, kernel;   /* by samples, halved now and then */
         uint64_t banned_until;
         unsigned bans;
 };
@@ -78,7 +79,7 @@ struct mirror {
         bool stale;             /* pages have to be looked at before it runs */
         uint64_t missed;        /* address | 1: write; 0: none */
         uint64_t pending;       /* page that missed and is likely to be there when the program runs again */
-        uint64_t entered;       /* TSC when CPL 3 was entered, 0: it was not */
+        uint64_t sampled;       /* TSC of the last sample */
         uint64_t ran, missing;  /* ticks since the program is mirrored, and what of them misses took */
         struct candidate candidates[CANDIDATES];
         unsigned next, n, n_large;
@@ -295,30 +296,54 @@ static void take(struct mirror *m, uint64_t cr3)
         m->cr3 = cr3;
         m->pending = m->ran = m->missing = 0;
         for (unsigned k = 0; k < CANDIDATES; k++)
-                m->candidates[k].ran = 0;
+                m->candidates[k].ran = m->candidates[k].kernel = 0;
 }
 
-/* The program at CPL 3 has run for so long. Another one takes its turn if it does not run any more, or seldom. */
-static void account(struct dbt_vcpu *v, uint64_t now)
+static void ban(struct dbt_vcpu *v, struct candidate *c, uint64_t now)
+{
+        take(v->mirror, ~0ULL);
+        c->banned_until = now + (BANNED(v) << c->bans);
+        c->bans += c->bans < BANS_MAX;
+}
+
+/* Most of the time in the kernel: each way there and back costs a mirrored program more, and its own code is not what takes long. */
+static bool is_kernels(const struct dbt_vcpu *v, const struct candidate *c)
+{
+        return c->kernel > 2 * c->ran + LONG(v);
+}
+
+static void halve(struct mirror *m)
+{
+        for (unsigned k = 0; k < CANDIDATES; k++) {
+                m->candidates[k].ran /= 2;
+                m->candidates[k].kernel /= 2;
+        }
+}
+
+/* Another program takes its turn if the one that is mirrored does not run any more, or seldom. */
+void mirror_sample(struct dbt_vcpu *v)
 {
         struct mirror *m = v->mirror;
-        struct candidate *owner = candidate(m, m->cr3), *c = candidate(m, present(v));
-        uint64_t took = now - m->entered;
+        uint64_t now, took;
+        struct candidate *owner, *c;
 
-        c->ran += took;
+        if (!m || v->vm->config.mirror == ENGINE_MIRROR_ALWAYS)
+                return;
+        now = dbt_host_tsc();
+        took = now - m->sampled < LONG(v) ? now - m->sampled : LONG(v);
+        m->sampled = now;
+        owner = candidate(m, m->cr3);
+        c = candidate(m, present(v));
+        *(v->cpl == 3 ? &c->ran : &c->kernel) += took;
         if (c->cr3 == m->cr3) {
-                m->ran += took;
-                if (m->missing > MISSES_FREE(v) + m->ran / 4) {
-                        take(m, ~0ULL);
-                        c->banned_until = now + (BANNED(v) << c->bans);
-                        c->bans += c->bans < BANS_MAX;
-                }
-        } else if (c->ran > LONG(v) + 4 * owner->ran && now > c->banned_until) {
+                m->ran += v->cpl == 3 ? took : 0;
+                if (m->missing > MISSES_FREE(v) + m->ran / 4 || is_kernels(v, c))
+                        ban(v, c, now);
+        } else if (c->ran > LONG(v) + c->kernel + 4 * owner->ran && now > c->banned_until) {
                 take(m, c->cr3);
         }
-        if (c->ran > 16 * LONG(v))
-                for (unsigned k = 0; k < CANDIDATES; k++)
-                        m->candidates[k].ran /= 2;
+        if (c->ran + c->kernel > 16 * LONG(v))
+                halve(m);
 }
 
 /* Is there a page table for lin, or a large page? */
@@ -354,8 +379,6 @@ static void enter(struct dbt_vcpu *v)
         struct mirror *m = v->mirror;
         uint64_t pending;
 
-        if (!m->entered)
-                m->entered = dbt_host_tsc();
         if (v->vm->config.mirror == ENGINE_MIRROR_ALWAYS && m->cr3 != present(v))
                 take(m, present(v));
         if (m->cr3 != present(v) || is_in_the_way(v))
@@ -370,18 +393,6 @@ static void enter(struct dbt_vcpu *v)
                 mirror_page(v, pending, DBT_READ);
 }
 
-static void leave(struct dbt_vcpu *v)
-{
-        struct mirror *m = v->mirror;
-
-        v->zero = 0; /* whatever the program has made of it */
-        if (!m->entered)
-                return;
-        if (v->vm->config.mirror != ENGINE_MIRROR_ALWAYS)
-                account(v, dbt_host_tsc());
-        m->entered = 0;
-}
-
 void mirror_mode(struct dbt_vcpu *v)
 {
         if (!v->mirror)
@@ -390,7 +401,7 @@ void mirror_mode(struct dbt_vcpu *v)
         if (v->cpl == 3 && (v->mode & DBT_MODE_CS64))
                 enter(v);
         else
-                leave(v);
+                v->zero = 0; /* whatever a program has made of it */
 }
 
 static bool is_mirrored(const struct dbt_vcpu *v)

@@ -26,6 +26,9 @@ void mirror_thread(const struct dbt_vcpu *v);
 /* CPL or what else v->mode shows has changed: is code of DBT_MODE_MIRROR next? */
 void mirror_mode(struct dbt_vcpu *v);
 
+/* At moments that have nothing to do with what runs: which program is worth it? */
+void mirror_sample(struct dbt_vcpu *v);
+
 /* A host instruction of mirrored code had no access there. Called by the signal handler. */
 void mirror_note_miss(struct dbt_vcpu *v, uint64_t address, bool write);
 /* Before and after the handler of the guest's instruction. The first returns what the second wants, which is not called if the handler raises; 0: there was no miss. */

@@ -259,8 +259,10 @@ static int answer_requests(struct dbt_vcpu *v)
                 atomic_fetch_and(&v->request, ~(uint32_t)DBT_REQ_CONVERT);
                 dbt_tr_convert(v);
         }
-        if (req & DBT_REQ_TIMER)
+        if (req & DBT_REQ_TIMER) {
+                mirror_sample(v);
                 dbt_timer_refresh(v, false);
+        }
         return -1;
 }
 
