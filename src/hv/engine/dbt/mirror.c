@@ -27,6 +27,7 @@
 #include "hv/engine/dbt/mirror.h"
 #include "hv/engine/dbt/mmu.h"
 #include "hv/engine/dbt/sys.h"
+#include "hv/engine/dbt/tr.h"
 
 /* The run-time library of the sanitizers has memory all over the address space, and its mmap changes vector registers, which are the guest's. */
 #ifdef __SANITIZE_ADDRESS__
@@ -147,15 +148,14 @@ static void note_written(struct mirror *m, uint64_t state)
 
 static void remember(struct mirror *m, uint64_t lin, uint64_t state)
 {
-        struct page *p = find(m, lin);
+        unsigned k = slot_of(m, lin);
+        struct page *p;
 
-        if (!p) {
-                unsigned k = slot_of(m, lin);
-
-                p = &m->pages[m->n++];
-                *p = (struct page){ .lin = lin };
+        if (!m->index[k]) {
+                m->pages[m->n++] = (struct page){ .lin = lin };
                 m->index[k] = (uint16_t)m->n;
         }
+        p = &m->pages[m->index[k] - 1];
         m->n_large += (state & LARGE) != 0;
         m->n_large -= (p->state & LARGE) != 0;
         p->state = state;
@@ -201,7 +201,7 @@ static void drop_all(struct mirror *m)
 
 static bool allows_write(const struct dbt_vcpu *v, const struct dbt_page *page, const struct dbt_slot *slot)
 {
-        return dbt_page_allows(v, page, DBT_WRITE, DBT_MMU_USER) && (page->rights & DBT_PAGE_DIRTY) && dbt_slot_is_dirty(slot, page->gpa) && !dbt_code_page_test(v->vm, page->gpa);
+        return dbt_page_allows(v, page, DBT_WRITE, DBT_MMU_USER) && dbt_direct_write(v, page, slot);
 }
 
 /* What the page tables say of the page; 0: it cannot be mirrored. */
@@ -224,7 +224,7 @@ static uint64_t wanted(struct dbt_vcpu *v, uint64_t lin, enum dbt_access access,
         return page.gpa | (allows_write(v, &page, slot) ? WRITABLE : 0) | (page.shift > DBT_PAGE_SHIFT ? LARGE : 0);
 }
 
-/* For a page that is not mirrored yet, the address must be free. */
+/* For a page that is not mirrored yet, the address must be free. False: another one is as it was, or cannot be used. */
 static bool map_page(const struct mirror *m, const struct dbt_slot *slot, uint64_t lin, uint64_t state, bool known)
 {
         int prot = state & WRITABLE ? PROT_READ | PROT_WRITE : PROT_READ;
@@ -233,11 +233,11 @@ static bool map_page(const struct mirror *m, const struct dbt_slot *slot, uint64
 
         if (map == MAP_FAILED)
                 return false;
-        if (map != at(lin) || pkey_mprotect(map, DBT_PAGE_SIZE, prot, m->keys[0]) < 0) {
+        if (map == at(lin) && pkey_mprotect(map, DBT_PAGE_SIZE, prot, m->keys[0]) == 0)
+                return true;
+        if (!known)
                 munmap(map, DBT_PAGE_SIZE);
-                return false;
-        }
-        return true;
+        return false;
 }
 
 static void mirror_page(struct dbt_vcpu *v, uint64_t lin, enum dbt_access access)
@@ -256,7 +256,7 @@ static void mirror_page(struct dbt_vcpu *v, uint64_t lin, enum dbt_access access
         if (map_page(m, slot, lin, state, p))
                 remember(m, lin, state);
         else if (p)
-                forget(m, p);
+                drop_page(v, p);
 }
 
 /* Pages of which the page tables say something else now. */
@@ -404,11 +404,6 @@ void mirror_mode(struct dbt_vcpu *v)
                 v->zero = 0; /* whatever a program has made of it */
 }
 
-static bool is_mirrored(const struct dbt_vcpu *v)
-{
-        return v->cpl == 3 && (v->mode & DBT_MODE_MIRROR);
-}
-
 /* --- Misses -------------------------------------------------------------------------------------------------------------------- */
 
 void mirror_note_miss(struct dbt_vcpu *v, uint64_t address, bool write)
@@ -433,7 +428,7 @@ uint64_t mirror_begin_miss(struct dbt_vcpu *v)
 void mirror_end_miss(struct dbt_vcpu *v, uint64_t missed)
 {
         v->mirror->pending = 0;
-        if (is_mirrored(v))
+        if (tr_is_mirrored(v->mode))
                 mirror_page(v, missed & DBT_PAGE_MASK, missed & 1 ? DBT_WRITE : DBT_READ);
 }
 
@@ -444,7 +439,7 @@ void mirror_flush(struct dbt_vcpu *v)
         if (!v->mirror)
                 return;
         v->mirror->stale = true;
-        if (is_mirrored(v))
+        if (tr_is_mirrored(v->mode))
                 look_again(v);
 }
 

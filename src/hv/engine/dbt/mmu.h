@@ -80,6 +80,8 @@ bool dbt_page_allows(const struct dbt_vcpu *v, const struct dbt_page *page, enum
 
 /* --- tlb.c ------------------------------------------------------------------------------------------------------- */
 
+/* May later writes of the page, which lies in slot, go straight to memory, if the view allows them? */
+bool dbt_direct_write(const struct dbt_vcpu *v, const struct dbt_page *page, const struct dbt_slot *slot);
 /* The page's translation in the present context, from the second level or by a walk. Otherwise as dbt_walk. */
 bool dbt_tlb_page(struct dbt_vcpu *v, uint64_t lin, enum dbt_access access, unsigned mmu, bool quiet, struct dbt_page *page, uint32_t *error);
 /* Enters the page, which lies in slot, in the view's first level. */

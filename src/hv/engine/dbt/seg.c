@@ -2,8 +2,8 @@
 
 /* Segment registers and descriptors (Intel SDM vol. 3, chapters 3 and 5; AMD APM vol. 2, chapter 4). */
 
-#include "hv/engine/dbt/mirror.h"
 #include "base/log.h"
+#include "hv/engine/dbt/mirror.h"
 #include "hv/engine/dbt/mmu.h"
 #include "hv/engine/dbt/seg.h"
 

@@ -9,8 +9,8 @@
  * stands for a PCID since it was last flushed. So a context is forgotten by giving it another number, and a CR3 load that keeps a context
  * finds its entries again. One entry covers a large page. Rights and A/D bits are the guest's; nothing here depends on slots or code pages. */
 
-#include "hv/engine/dbt/mirror.h"
 #include "hv/engine/dbt/check.h"
+#include "hv/engine/dbt/mirror.h"
 #include "hv/engine/dbt/mmu.h"
 
 #define WORDS (DBT_TLB_SIZE / 64)
@@ -74,8 +74,7 @@ static void note_entry(struct dbt_vcpu *v, unsigned mmu, uint64_t lin, unsigned 
                 *large_filter(v, lin, shift) |= large_bit(lin, shift);
 }
 
-/* May later writes through the entry go straight to memory? */
-static bool direct_write(const struct dbt_vcpu *v, const struct dbt_page *page, const struct dbt_slot *slot)
+bool dbt_direct_write(const struct dbt_vcpu *v, const struct dbt_page *page, const struct dbt_slot *slot)
 {
         return (page->rights & DBT_PAGE_DIRTY) && !slot->readonly && dbt_slot_is_dirty(slot, page->gpa) &&
                 !dbt_code_page_test(v->vm, page->gpa);
@@ -98,7 +97,7 @@ void dbt_tlb_fill(struct dbt_vcpu *v, const struct dbt_page *page, const struct 
         e->addend = (uintptr_t)dbt_slot_host(slot, page->gpa) - base;
         e->match_read = dbt_page_allows(v, page, DBT_READ, mmu) ? base : none;
         e->match_exec = dbt_page_allows(v, page, DBT_EXEC, mmu) ? base : none;
-        e->match_write = dbt_page_allows(v, page, DBT_WRITE, mmu) && direct_write(v, page, slot) ? base : none;
+        e->match_write = dbt_page_allows(v, page, DBT_WRITE, mmu) && dbt_direct_write(v, page, slot) ? base : none;
         if (unlikely(v->sys.watch) && dbt_debug_watched(v, base))
                 e->match_read = e->match_write = none;
         if (e->match_write != none && unlikely(!check_grant(v, mmu, n)))
@@ -171,6 +170,7 @@ static void first_flush_page(struct dbt_vcpu *v, uint64_t lin)
 {
         bool code = *code_filter(v, lin) >> (lin >> DBT_PAGE_SHIFT & 63) & 1, large = false;
 
+        mirror_flush_page(v, lin);
         if ((*large_filter(v, lin, 22) & large_bit(lin, 22)) || (*large_filter(v, lin, 30) & large_bit(lin, 30))) {
                 flush_large(v, lin);
                 code = large = true;
@@ -393,7 +393,6 @@ void dbt_tlb_flush_nonglobal(struct dbt_vcpu *v)
 void dbt_tlb_flush_page(struct dbt_vcpu *v, uint64_t lin)
 {
         second_flush_page(v, lin, v->tlb2.context, v->tlb2.global);
-        mirror_flush_page(v, lin);
         first_flush_page(v, lin);
 }
 
@@ -423,11 +422,9 @@ void dbt_tlb_flush_pcid_page(struct dbt_vcpu *v, unsigned pcid, uint64_t lin)
         if (known)
                 second_flush_page(v, lin, *known, *known);
         if (pcid == v->tlb2.pcid)
-                mirror_flush_page(v, lin);
+                first_flush_page(v, lin);
         else
                 mirror_flush(v);
-        if (pcid == v->tlb2.pcid)
-                first_flush_page(v, lin);
 }
 
 /* --- Lookups ------------------------------------------------------------------------------------------------------------- */

@@ -8,9 +8,9 @@
 #include <time.h>
 
 #include "base/log.h"
-#include "hv/engine/dbt/mirror.h"
 #include "hv/engine/dbt/block.h"
 #include "hv/engine/dbt/check.h"
+#include "hv/engine/dbt/mirror.h"
 #include "hv/engine/dbt/sys.h"
 #include "hv/engine/dbt/tr.h"
 #include "hv/x86/tsc.h"
