@@ -279,18 +279,6 @@ static void count(struct gen *g, size_t straight, size_t outs, size_t exits)
         s->exits += exits;
 }
 
-/* What is in front of the seldom run code: TR_HEADER_*. */
-static void emit_header(struct gen *g)
-{
-        const struct dbt_ring *hot = &g->v->decode->hot;
-
-        tr_put32(g->e, 0);
-        tr_put32(g->e, (uint32_t)((size_t)((const uint8_t *)g->b - hot->base) / DBT_BLOCK_ALIGN));
-        tr_call(g->e, gen_ways(g)->leave_asked);
-        g->cold = tr_here(g->e);
-        g->b->cold = (uint32_t)(g->cold - g->v->translator->exec);
-}
-
 static void emit_straight(struct gen *g)
 {
         g->e = g->straight;
@@ -314,6 +302,8 @@ static void init(struct gen *g, struct dbt_vcpu *v, struct tr_emit *straight, st
         g->straight = straight;
         g->source = source;
         g->b = b;
+        g->cold = tr_here(seldom);
+        b->cold = (uint32_t)(g->cold - v->translator->exec);
         g->n_outs = g->n_exits = g->n_links = 0;
         g->apart = false;
         g->held = -1;
@@ -339,7 +329,7 @@ static void keep_bytes(struct dbt_block *b, const struct dbt_block *source)
 
 const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *straight, struct tr_emit *seldom, const struct dbt_block *source, struct dbt_block *b)
 {
-        const uint8_t *outs, *exits;
+        const uint8_t *start = tr_here(straight), *outs, *exits;
         struct gen g;
 
         init(&g, v, straight, seldom, source, b);
@@ -347,7 +337,6 @@ const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *straight, struc
         flags_liveness(&g);
         gen_plan_groups(&g);
         gen_plan_scratch(&g);
-        emit_header(&g);
         emit_straight(&g);
         outs = tr_here(straight);
         g.e = seldom;
@@ -357,6 +346,6 @@ const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *straight, struc
         keep_bytes(b, source);
         if (straight->overflow || seldom->overflow)
                 return NULL;
-        count(&g, (size_t)(outs - g.entry), (size_t)(exits - (straight == seldom ? outs : g.cold)), (size_t)(tr_here(seldom) - exits));
+        count(&g, (size_t)(outs - start), (size_t)(exits - (straight == seldom ? outs : g.cold)), (size_t)(tr_here(seldom) - exits));
         return g.entry;
 }

@@ -155,7 +155,7 @@ static void exit_within_page(struct gen *g, const struct gen_exit *x)
 
         tr_set_jump(g->e, x->tail ? x->tail : x->jump);
         tr_call(g->e, gen_ways(g)->exit);
-        link.to_cold = (uint16_t)(tr_here(g->e) - g->cold);
+        link.to_entry = (int32_t)(tr_here(g->e) - g->entry);
         link.to_jump = (int32_t)(g->e->p - x->jump);
         link.to_tail = x->tail ? (int32_t)(g->e->p - x->tail) : 0;
         g->b->exits[g->n_links++] = (uint16_t)(tr_here(g->e) - g->cold);
@@ -379,25 +379,31 @@ void gen_branch(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t
         }
 }
 
+/* TR_HEADER_*. */
+static void put_header(struct gen *g)
+{
+        const struct dbt_ring *hot = &g->v->decode->hot;
+
+        if (g->b->stage == TR_OFTEN)
+                tr_call(g->e, gen_ways(g)->leave_asked); /* here, so that a short jump leads to it */
+        tr_put32(g->e, 0);
+        tr_put32(g->e, (uint32_t)((size_t)((const uint8_t *)g->b - hot->base) / DBT_BLOCK_ALIGN));
+        g->entry = tr_here(g->e);
+}
+
 void gen_entry(struct gen *g)
 {
         static const struct tr_op op = { .opcode = 0x83, .ends = 2 };
         struct tr_mem request = tr_field(offsetof(struct dbt_vcpu, request));
-        struct tr_mem budget = tr_field(offsetof(struct dbt_vcpu, tr_budget));
-        const uint8_t *leave = g->cold - TR_HEADER_LEAVE;
 
+        put_header(g);
         if (g->b->stage != TR_OFTEN) {
-                g->entry = tr_here(g->e);
-                tr_op_mem(g->e, &op, 5, &budget); /* sub dword [tr_budget], 1 */
-                tr_put(g->e, 1);
-                tr_jcc_to(g->e, TR_CC_S, leave);
+                tr_call(g->e, gen_ways(g)->count);
                 return;
         }
-        tr_jmp(g->e, leave); /* in front of the entry, so that a short jump leads there */
-        g->entry = tr_here(g->e);
         tr_op_mem(g->e, &op, 7, &request); /* cmp dword [request], 0 */
         tr_put(g->e, 0);
         tr_put(g->e, 0x70 | TR_CC_NE);
-        tr_put(g->e, (unsigned)(g->entry - TR_JMP_SIZE - (tr_here(g->e) + 1)) & 0xff);
+        tr_put(g->e, (unsigned)(g->entry - TR_HEADER_LEAVE - (tr_here(g->e) + 1)) & 0xff);
         g->b->skip = (uint8_t)(tr_here(g->e) - g->entry); /* others are sampled, and so have to be counted */
 }

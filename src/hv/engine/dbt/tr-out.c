@@ -11,13 +11,14 @@
 #include "hv/engine/dbt/sys.h"
 #include "hv/engine/dbt/tr-gen.h"
 
-/* Behind a call of t->out. to_cold: from here back to where the block's seldom run code begins; behind: where to go on, from the block's entry. */
+/* Behind a call of ways->out. to_entry: from here back to the block's entry; behind: where to go on, from there. */
 struct out {
         uint16_t offset : 12;  /* in the page, of the first instruction */
         uint16_t fpu : 2;      /* enum gen_fpu: what must hold to go on */
         uint16_t moved : 1;    /* struct out_rsp follows */
         uint8_t n;             /* instructions */
-        uint16_t to_cold, behind;
+        int32_t to_entry;
+        uint16_t behind;
 } __attribute__((packed));
 
 /* What is to be added to RSP before and behind the handlers. */
@@ -56,7 +57,7 @@ static void put_out(struct gen *g, unsigned k)
 
         o.moved = rsp.before || rsp.behind;
         tr_call(g->e, gen_ways(g)->out);
-        o.to_cold = (uint16_t)back_to(g, g->cold);
+        o.to_entry = back_to(g, g->entry);
         o.behind = (uint16_t)(last->behind - g->entry);
         put_bytes(g, &o, sizeof(o));
         if (o.moved)
@@ -317,7 +318,7 @@ const uint8_t *tr_out(struct dbt_vcpu *v, const uint8_t *at)
 {
         const struct out *o = (const struct out *)at;
         const struct out_rsp *rsp = (const struct out_rsp *)(o + 1);
-        struct dbt_block *b = tr_block_at(v, at - o->to_cold);
+        struct dbt_block *b = tr_block_at(v, at - o->to_entry);
         const struct dbt_insn *last;
         uint64_t start = o->n > 1 ? dbt_host_tsc() : 0, missed = mirror_begin_miss(v);
 

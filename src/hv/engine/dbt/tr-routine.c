@@ -216,13 +216,16 @@ static void emit_jump_in(struct tr_emit *e, const struct dbt_tr *t, unsigned mod
         TR_CODE(e, 0xff, 0xe0);
 }
 
-/* Called by the header of a block's seldom run code; leaves with v->rip at the block. */
-static void emit_leave_asked(struct tr_emit *e, const struct dbt_vcpu *v, const struct dbt_tr *t)
+/* Both called: in front of a block's header, at its entry. Leave with v->rip at the block. */
+static void emit_leave_asked(struct tr_emit *e, const struct dbt_vcpu *v, const struct dbt_tr *t, struct tr_ways *ways)
 {
         static const struct tr_op mov = { .opcode = 0x8b };
-        struct tr_mem header = { .base = TR_RAX, .index = TR_NO_HOME, .disp = -TR_HEADER_BLOCK };
+        struct tr_mem header = { .base = TR_RAX, .index = TR_NO_HOME, .disp = -TR_CALL_SIZE - TR_HEADER_BLOCK };
         struct tr_mem key = { .base = TR_RAX, .index = TR_RCX, .disp = offsetof(struct dbt_block, key) };
 
+        ways->leave_asked = tr_here(e);
+        TR_CODE(e, 0x48, 0x83, 0x04, 0x24, TR_HEADER_LEAVE); /* add qword [rsp], imm8: as if it had been called at the entry */
+        ways->leave_counted = tr_here(e);
         TR_CODE(e, 0x48, 0x8b, 0x04, 0x24); /* mov rax, [rsp] */
         tr_op_mem(e, &mov, TR_RAX, &header);
         _Static_assert(DBT_BLOCK_ALIGN == 16, "shifted");
@@ -233,6 +236,18 @@ static void emit_leave_asked(struct tr_emit *e, const struct dbt_vcpu *v, const 
         emit_set_rip(e);
         tr_mov_imm(e, TR_RAX, TR_EXIT_ASKED);
         ret_to(e, t->leave);
+}
+
+/* Called at a block's entry. */
+static void emit_count(struct tr_emit *e, const uint8_t *leave)
+{
+        static const struct tr_op op = { .opcode = 0x83, .ends = 2 };
+        struct tr_mem budget = tr_field(offsetof(struct dbt_vcpu, tr_budget));
+
+        tr_op_mem(e, &op, 5, &budget); /* sub dword [tr_budget], 1 */
+        tr_put(e, 1);
+        tr_jcc_to(e, TR_CC_S, leave);
+        TR_CODE(e, 0xc3);
 }
 
 /* Called, with a struct tr_link behind the call. */
@@ -431,6 +446,9 @@ static void emit_mirrored_ways(struct tr_emit *e, const struct tr_ways *plain, s
 {
         ways->leave_jump = opened(e, plain->leave_jump);
         ways->leave_asked = opened(e, plain->leave_asked);
+        ways->leave_counted = opened(e, plain->leave_counted);
+        ways->count = tr_here(e);
+        emit_count(e, ways->leave_counted);
         ways->exit = opened(e, plain->exit);
         ways->jump = opened(e, plain->jump);
         ways->jump_rip = opened(e, plain->jump_rip);
@@ -450,8 +468,9 @@ void tr_emit_routines(struct dbt_vcpu *v, struct tr_emit *e)
         TR_CODE(e, 0x31, 0xc0); /* xor eax, eax: TR_EXIT_JUMP */
         t->leave = tr_here(e);
         emit_leave(e);
-        ways->leave_asked = tr_here(e);
-        emit_leave_asked(e, v, t);
+        emit_leave_asked(e, v, t, ways);
+        ways->count = tr_here(e);
+        emit_count(e, ways->leave_counted);
         ways->jump_rip = tr_here(e);
         tr_with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
         ways->jump = tr_here(e);

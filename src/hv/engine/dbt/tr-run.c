@@ -58,7 +58,7 @@ static dbt_guest32 *cell_at(const struct dbt_tr *t, uint32_t offset)
 /* The cell in which the list of the links to b begins. */
 static uint32_t list_of(const struct dbt_tr *t, const struct dbt_block *b)
 {
-        return b->cold - TR_HEADER_LINKS;
+        return code_offset(t, b->code) - TR_HEADER_LINKS;
 }
 
 /* The code as if the link had never been linked. */
@@ -101,7 +101,7 @@ void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
         const struct tr_link *link = link_at(t, at);
 
         /* v->tr_page may be what a mirrored program has made of it. */
-        if (b->dead || link->prev || (tr_block_at(v, v->tr_link - link->to_cold)->key ^ b->key) >> DBT_PAGE_SHIFT)
+        if (b->dead || link->prev || (tr_block_at(v, v->tr_link - link->to_entry)->key ^ b->key) >> DBT_PAGE_SHIFT)
                 return;
         link_insert(t, list_of(t, b), at);
         if (link->forward)
@@ -326,7 +326,7 @@ static struct tr_emit emitter(const struct dbt_vcpu *v)
 /* Where a block's code can begin in the segment, so that its entry is where it should be. */
 static size_t code_start(const struct dbt_tr *t, enum tr_stage stage)
 {
-        return stage == TR_OFTEN ? ALIGN_UP(t->used + TR_JMP_SIZE, TR_CODE_ALIGN) - TR_JMP_SIZE : ALIGN_UP(t->used, TR_SELDOM_ALIGN);
+        return stage == TR_OFTEN ? ALIGN_UP(t->used + TR_HEADER_LEAVE, TR_CODE_ALIGN) - TR_HEADER_LEAVE : t->used;
 }
 
 /* A block like b with the code of source, not kept yet; NULL if there was no room. apart: seldom run code in the piece for it. */

@@ -31,7 +31,7 @@
  * A block's straight code is in one place; its ways out to handlers and the exits that are not linked, which are run seldom, are in another, with those of
  * other blocks, so that the host's caches and TLBs hold what runs.
  *
- * The entry of a block looks at v->request, or at v->tr_budget, which dbt_ask takes away; links that lead forward in the page skip that, as no loop is made of them alone. A block that is dropped, by
+ * The entry of a block looks at v->request, or in code that is not known to run often has a routine count down v->tr_budget, which dbt_ask takes away; links that lead forward in the page skip that, as no loop is made of them alone. A block that is dropped, by
  * whichever vCPU, sets DBT_REQ_CODE, so that its owner leaves translated code, at the latest at the next look, and takes the links to it away. Only
  * the owner writes code and links. After each call of a handler the block looks whether it, or another one, has been dropped.
  *
@@ -53,16 +53,15 @@
 /* For the common routines, in front of the first segment. */
 #define TR_ROUTINES_SIZE KiB(16)
 #define TR_NO_HOME 0xff
-/* Where blocks begin; those that seldom run are packed. */
+/* Where the entries of blocks that often run are; others are packed. */
 #define TR_CODE_ALIGN 16
-#define TR_SELDOM_ALIGN 4
 /* Seldom run code of several blocks is in a piece of this size. */
 #define TR_COLD_SIZE KiB(4)
-/* In front of a block's seldom run code: the exits linked to it, the block, in units of DBT_BLOCK_ALIGN from the hot ring's start (32 bits each), and the call
- * that leaves for what was asked. */
-#define TR_HEADER_LEAVE TR_CALL_SIZE
-#define TR_HEADER_BLOCK (TR_HEADER_LEAVE + 4)
-#define TR_HEADER_LINKS (TR_HEADER_BLOCK + 4)
+/* In front of a block's entry, and how far from there: the block, in units of DBT_BLOCK_ALIGN from the hot ring's start, and the exits linked to it (32 bits each); in
+ * front of that in code that runs often a call of ways->leave_asked. */
+#define TR_HEADER_BLOCK 4
+#define TR_HEADER_LINKS 8
+#define TR_HEADER_LEAVE (TR_HEADER_LINKS + TR_CALL_SIZE)
 /* Block entries until the run loop samples what runs, see dbt_tr_sample. */
 #define TR_BUDGET 512
 /* Samples, one each time that the budget is used up, until a block counts as often run; and until its sites are judged. */
@@ -78,17 +77,16 @@ enum { TR_RAX, TR_RCX, TR_RDX, TR_RBX, TR_RSP, TR_RBP, TR_RSI, TR_RDI };
 /* A direct exit, of which a jump is patched when the successor is known. It lies in the seldom run code, behind the call of t->exit that the block's jump
  * leads to while it is not linked. If the block leaves with flags that are not stored, there is a tail behind its straight code: a call of t->save_flags and a
  * jump, which is on the way to a successor that reads them.
- * The exits that lead to one block are in a list, which begins in its header. Cells of lists are named by their offsets in the code. */
+ * The exits that lead to one block are in a list, which begins in front of its entry. Cells of lists are named by their offsets in the code. */
 struct tr_link {
         uint16_t offset : 12;  /* in the page: where it leads */
         uint16_t forward : 1;  /* in the page: the successor need not look at v->request, as no loop is made of such exits alone */
-        uint16_t to_cold;      /* from here back to where the block's seldom run code begins */
+        int32_t to_entry;      /* from here back to the block's entry */
         int32_t to_jump;       /* from here back to the 32-bit displacement of the block's jump or conditional jump */
         int32_t to_tail;       /* to that of the tail's jump, 0: there is none */
         uint32_t next, prev;   /* other link, or 0; the cell that has this one's offset, or 0: it is not linked */
 } __attribute__((packed));
 #define TR_CALL_SIZE 5
-#define TR_JMP_SIZE 5
 /* Of a tail, to the displacement. */
 #define TR_TAIL_SIZE (TR_CALL_SIZE + 1)
 
@@ -118,7 +116,9 @@ struct tr_decoded {
 
 /* Common routines that leave a block. */
 struct tr_ways {
-        const uint8_t *leave_jump, *leave_asked, *call, *rep_movs, *rep_stos, *out, *exit;
+        const uint8_t *leave_jump, *call, *rep_movs, *rep_stos, *out, *exit;
+        const uint8_t *leave_asked, *leave_counted; /* called: in front of the header; at the entry */
+        const uint8_t *count;    /* called at the entry: counts v->tr_budget down, and leaves if that is used up */
         const uint8_t *jump;     /* to the address in RAX, any mode */
         const uint8_t *jump_rip; /* to v->rip */
 };
@@ -407,10 +407,10 @@ void tr_far_again(struct dbt_vcpu *v);
 
 /* --- tr-run.c --- */
 
-/* The block whose seldom run code begins there. */
-static inline struct dbt_block *tr_block_at(const struct dbt_vcpu *v, const uint8_t *cold)
+/* The block whose entry is there. */
+static inline struct dbt_block *tr_block_at(const struct dbt_vcpu *v, const uint8_t *entry)
 {
-        return (struct dbt_block *)(v->decode->hot.base + *(const dbt_guest32 *)(cold - TR_HEADER_BLOCK) * (size_t)DBT_BLOCK_ALIGN);
+        return (struct dbt_block *)(v->decode->hot.base + *(const dbt_guest32 *)(entry - TR_HEADER_BLOCK) * (size_t)DBT_BLOCK_ALIGN);
 }
 /* For the code that is being made. */
 void tr_fault_new(struct dbt_tr *t, const uint8_t *pc, const uint8_t *exit);
