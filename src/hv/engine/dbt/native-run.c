@@ -28,7 +28,7 @@ static const void *fault_exit(struct dbt_vcpu *v, uint64_t pc, unsigned vector)
         struct dbt_native *n = v->native;
 
         if (pc - (uintptr_t)n->exec >= NATIVE_BUFFER_SIZE)
-                return v->translator ? dbt_tr_fault_exit(v->translator, pc) : NULL;
+                return v->translator ? dbt_tr_fault_exit(v, pc) : NULL;
         if (!n->current)
                 return NULL;
         n->fault_vector = vector;

@@ -79,6 +79,7 @@ struct gen_out {
         uint8_t k;             /* of gen->insns */
         uint8_t how;           /* enum tr_miss: what is tried first; TR_MISSES: nothing */
         bool keyed, apart;     /* apart: gen->apart */
+        bool told;             /* all of it by the table of faults: there is no code for it */
         const uint8_t *retry;  /* where the check begins, in the executable view */
         struct tr_site *site;
         unsigned span;         /* TR_MISS_TLB_* */

@@ -79,5 +79,5 @@ const uint8_t *tr_check_missed(struct dbt_vcpu *v, uint64_t lin, uint32_t what, 
 {
         if (tr_tlb_entry(v, lin, what & 0xffff, what >> 16))
                 return at - TR_CALL_SIZE;
-        return dbt_tr_fault_exit(v->translator, (uintptr_t)at);
+        return dbt_tr_fault_exit(v, (uintptr_t)at);
 }

@@ -2,8 +2,9 @@
 
 /* The ways out of a block's straight code: TLB misses, and instructions that their handlers run now and then.
  *
- * There are so many that they are kept small: each is a call of a common routine with a record behind it, which says where to go on. Of the
- * instructions only the bytes are kept; those that handlers run this way are decoded again. */
+ * There are so many that they are kept small: each is a call of a common routine with a record behind it, which says where to go on. Faults of the host, and
+ * of t->check, have a table, struct tr_fault, where most are all that there is of the way out. Of the instructions only the bytes are kept; those that handlers run
+ * this way are decoded again. */
 
 #include "hv/engine/dbt/exec.h"
 #include "hv/engine/dbt/mirror.h"
@@ -67,11 +68,15 @@ static void put_out(struct gen *g, unsigned k)
 /* What a way out does before it joins the others of its instruction. */
 static void emit_way(struct gen *g, const struct gen_out *o)
 {
+        struct tr_fault *f;
+
         if (o->jump) {
                 gen_miss(g, o);
                 return;
         }
-        tr_fault_new(g->v->translator, o->fault, tr_here(g->e));
+        f = tr_fault_new(g->v->translator, o->fault);
+        f->own = true;
+        f->exit = (uint32_t)(tr_here(g->e) - g->v->translator->exec);
         if (o->store)
                 gen_flags_save(g);
 }
@@ -81,14 +86,14 @@ static bool is_plain_jump(const struct gen_out *o)
         return o->jump && o->how == TR_MISSES;
 }
 
-/* Ways out of the instruction that o[0] to o[count - 1] belong to: at most three have code of their own. */
+/* Ways out of the instruction that o[0] to o[count - 1] belong to, but for those that the table tells all of: at most three have code of their own. */
 static void emit_ways(struct gen *g, const struct gen_out *o, unsigned count)
 {
         uint8_t *joins[GEN_WAYS];
         unsigned n = 0;
 
         for (unsigned k = 0; k < count; k++) {
-                if (is_plain_jump(&o[k]))
+                if (is_plain_jump(&o[k]) || o[k].told)
                         continue;
                 emit_way(g, &o[k]);
                 joins[n++] = tr_jcc(g->e, TR_ALWAYS);
@@ -156,6 +161,47 @@ static void emit_apart(struct gen *g, unsigned k)
         g->rsp = 0;
 }
 
+/* In 7 bits of struct tr_fault. */
+static bool fits_table(int32_t rsp)
+{
+        return rsp % 8 == 0 && rsp / 8 >= -64 && rsp / 8 < 64;
+}
+
+/* A fault of which an entry in the table tells all. Returns whether it is one. */
+static bool tell(struct gen *g, struct gen_out *o)
+{
+        const struct gen_insn *first = &g->insns[o->k], *last = &g->insns[first->last];
+        int64_t to_entry = o->fault - g->entry, behind = last->behind - o->fault;
+        struct tr_fault *f;
+
+        if (o->jump || o->apart || first->x87.insn || first->x87.data || is_worth_apart(g, o))
+                return false;
+        if (to_entry > UINT16_MAX || behind < 0 || behind > 0xfff || !fits_table(first->rsp) || !fits_table(last->rsp_behind))
+                return false;
+        f = tr_fault_new(g->v->translator, o->fault);
+        f->to_entry = (uint16_t)to_entry;
+        f->offset = first->offset & 0xfff;
+        f->fpu = last->fpu & 3;
+        f->store = o->store;
+        f->behind = behind & 0xfff;
+        f->n = (first->last - o->k + 1u) & 63;
+        f->rsp_before = first->rsp / 8;
+        f->rsp_behind = -last->rsp_behind / 8;
+        return true;
+}
+
+/* Returns whether that is so of all. */
+static bool tell_all(struct gen *g, struct gen_out *o, unsigned count)
+{
+        bool all = true;
+
+        for (unsigned k = 0; k < count; k++) {
+                o[k].told = tell(g, &o[k]);
+                all &= o[k].told;
+        }
+        return all;
+}
+
 static bool belong_together(const struct gen_out *a, const struct gen_out *b)
 {
         return a->k == b->k && a->apart == b->apart;
@@ -169,6 +215,8 @@ void gen_emit_outs(struct gen *g)
         for (unsigned k = 0; k < g->n_outs; k += count) {
                 for (count = 1; k + count < g->n_outs && belong_together(&g->outs[k + count], &g->outs[k]);)
                         count++;
+                if (tell_all(g, &g->outs[k], count))
+                        continue;
                 emit_ways(g, &g->outs[k], count);
                 if (is_worth_apart(g, &g->outs[k])) {
                         emit_apart(g, g->outs[k].k);
@@ -297,41 +345,64 @@ static bool is_fpu_ready(const struct dbt_vcpu *v, enum gen_fpu state)
         return (state < GEN_FPU_LIVE || (v->fpu_live && !v->fpu_trap)) && (state < GEN_FPU_AVX || !v->avx_trap);
 }
 
-static const uint8_t *behind_handlers(struct dbt_vcpu *v, const struct dbt_block *b, const struct dbt_insn *last, const uint8_t *at)
-{
-        const struct out *o = (const struct out *)at;
-        const struct out_rsp *rsp = (const struct out_rsp *)(o + 1);
-        const struct tr_ways *ways = &v->translator->ways[tr_is_mirrored((uint32_t)(b->key >> 56))];
+/* What is to be done, from either record. */
+struct way {
+        struct dbt_block *b;
+        unsigned offset, n;    /* in the page, of the first instruction; instructions */
+        enum gen_fpu fpu;
+        struct out_rsp rsp;
+        const uint8_t *behind; /* where to go on */
+};
 
-        if (is_dropped(b) || (atomic_load_explicit(&v->request, memory_order_relaxed) & DBT_REQ_CODE))
+static const uint8_t *behind_handlers(struct dbt_vcpu *v, const struct way *w, const struct dbt_insn *last)
+{
+        const struct tr_ways *ways = &v->translator->ways[tr_is_mirrored((uint32_t)(w->b->key >> 56))];
+
+        if (is_dropped(w->b) || (atomic_load_explicit(&v->request, memory_order_relaxed) & DBT_REQ_CODE))
                 return ways->leave_jump;
         if (last->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK))
                 return (last->flags & DBT_INSN_ENDS_BLOCK) && dbt_must_stop(v) ? ways->leave_jump : ways->jump_rip;
-        if (!is_fpu_ready(v, o->fpu))
+        if (!is_fpu_ready(v, w->fpu))
                 return ways->leave_jump;
-        if (o->moved)
-                v->gpr[X86_RSP] += (uint64_t)(int64_t)rsp->behind;
-        return (const uint8_t *)b->code + o->behind;
+        v->gpr[X86_RSP] += (uint64_t)(int64_t)w->rsp.behind;
+        return w->behind;
+}
+
+static const uint8_t *go(struct dbt_vcpu *v, const struct way *w)
+{
+        uint64_t start = w->n > 1 ? dbt_host_tsc() : 0, missed = mirror_begin_miss(v);
+        const struct dbt_insn *last;
+
+        dbt_set_flags(v, v->tr_flags);
+        v->rip = v->tr_page + w->offset;
+        v->gpr[X86_RSP] += (uint64_t)(int64_t)w->rsp.before;
+        last = run_handlers(v, w->b, w->offset - (unsigned)(w->b->key & ~DBT_PAGE_MASK), w->n);
+        v->tr_flags = dbt_flags_ax(v);
+        tr_calls_follow(v);
+        if (missed)
+                mirror_end_miss(v, missed);
+        if (w->n > 1)
+                count_closure(v, w->b, start);
+        return behind_handlers(v, w, last);
 }
 
 const uint8_t *tr_out(struct dbt_vcpu *v, const uint8_t *at)
 {
         const struct out *o = (const struct out *)at;
-        const struct out_rsp *rsp = (const struct out_rsp *)(o + 1);
-        struct dbt_block *b = tr_block_at(v, at - o->to_entry);
-        const struct dbt_insn *last;
-        uint64_t start = o->n > 1 ? dbt_host_tsc() : 0, missed = mirror_begin_miss(v);
+        const uint8_t *entry = at - o->to_entry;
+        struct way w = { .b = tr_block_at(v, entry), .offset = o->offset, .n = o->n, .fpu = o->fpu, .behind = entry + o->behind };
 
-        dbt_set_flags(v, v->tr_flags);
-        v->rip = v->tr_page + o->offset;
         if (o->moved)
-                v->gpr[X86_RSP] += (uint64_t)(int64_t)rsp->before;
-        last = run_handlers(v, b, o->offset - (unsigned)(b->key & ~DBT_PAGE_MASK), o->n);
-        v->tr_flags = dbt_flags_ax(v);
-        tr_calls_follow(v);
-        if (missed)
-                mirror_end_miss(v, missed);
-        if (o->n > 1)
-                count_closure(v, b, start);
-        return behind_handlers(v, b, last, at);
+                w.rsp = *(const struct out_rsp *)(o + 1);
+        return go(v, &w);
+}
+
+const uint8_t *tr_out_missed(struct dbt_vcpu *v, const uint8_t *at)
+{
+        const struct tr_fault *f = v->tr_fault;
+        const uint8_t *pc = v->translator->exec + f->pc;
+        struct way w = { .b = tr_block_at(v, pc - f->to_entry), .offset = f->offset, .n = f->n, .fpu = f->fpu, .behind = pc + f->behind };
+
+        w.rsp = (struct out_rsp){ .before = f->rsp_before * 8, .behind = f->rsp_behind * 8 };
+        return go(v, &w);
 }

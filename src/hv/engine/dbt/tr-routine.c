@@ -259,15 +259,20 @@ static void emit_exit(struct tr_emit *e, const struct dbt_tr *t)
         ret_to(e, t->leave_at);
 }
 
-static void emit_save_flags(struct tr_emit *e)
+static void flags_to_field(struct tr_emit *e)
 {
         TR_CODE(e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
         tr_with_field(e, 0x89, false, TR_RAX, offsetof(struct dbt_vcpu, tr_flags));
+}
+
+static void emit_save_flags(struct tr_emit *e)
+{
+        flags_to_field(e);
         TR_CODE(e, 0xc3);
 }
 
-/* Called, with a record behind the call. */
-static void emit_out(struct tr_emit *e, bool mirrored)
+/* Called, with a record behind the call; out: tr_out, or tr_out_missed without a record. */
+static void emit_out(struct tr_emit *e, const uint8_t *(*out)(struct dbt_vcpu *, const uint8_t *), bool mirrored)
 {
         if (mirrored)
                 tr_open(e);
@@ -275,7 +280,7 @@ static void emit_out(struct tr_emit *e, bool mirrored)
         spill(e);
         tr_with_field(e, 0x8b, true, TR_RDI, offsetof(struct dbt_vcpu, self));
         tr_with_field(e, 0x8b, true, TR_RSI, offsetof(struct dbt_vcpu, tr_return));
-        tr_mov_imm(e, TR_RAX, (uintptr_t)tr_out);
+        tr_mov_imm(e, TR_RAX, (uintptr_t)out);
         TR_CODE(e, 0xff, 0xd0); /* call rax */
         tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_return));
         reload(e);
@@ -285,6 +290,18 @@ static void emit_out(struct tr_emit *e, bool mirrored)
         if (mirrored)
                 tr_close(e);
         TR_CODE(e, 0xc3); /* ret: see ret_to */
+}
+
+/* Not called. */
+static void emit_out_missed(struct tr_emit *e, struct tr_ways *ways, bool mirrored)
+{
+        const uint8_t *out = tr_here(e);
+
+        emit_out(e, tr_out_missed, mirrored);
+        ways->missed[1] = tr_here(e);
+        flags_to_field(e);
+        ways->missed[0] = tr_here(e);
+        tr_call(e, out); /* it comes back elsewhere */
 }
 
 /* In: RAX the instruction, ECX its offset in the page and, from bit 16, how many. Out: NZ if translated code is to be left. */
@@ -426,7 +443,8 @@ static void emit_missed_stack(struct tr_emit *e, unsigned view)
 static void emit_calling(struct tr_emit *e, struct tr_ways *ways, bool mirrored)
 {
         ways->out = tr_here(e);
-        emit_out(e, mirrored);
+        emit_out(e, tr_out, mirrored);
+        emit_out_missed(e, ways, mirrored);
         ways->call = tr_here(e);
         emit_call(e, mirrored);
         tr_emit_string_routines(e, ways, mirrored);

@@ -195,11 +195,12 @@ void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel)
 
 /* --- Faults of the host ------------------------------------------------------------------------------------------------------- */
 
-void tr_fault_new(struct dbt_tr *t, const uint8_t *pc, const uint8_t *exit)
+struct tr_fault *tr_fault_new(struct dbt_tr *t, const uint8_t *pc)
 {
         struct tr_fault *f = &t->faults[t->current * t->faults_max + t->n_faults[t->current]++];
 
-        *f = (struct tr_fault){ .pc = (uint32_t)(pc - t->exec), .exit = (uint32_t)(exit - t->exec) };
+        *f = (struct tr_fault){ .pc = code_offset(t, pc) };
+        return f;
 }
 
 /* The last one at pc or before it. */
@@ -224,21 +225,27 @@ static const struct tr_fault *fault_before(const struct dbt_tr *t, uint64_t pc)
         return low ? &faults[low - 1] : NULL;
 }
 
-static const void *fault_exit(const struct dbt_tr *t, uint64_t pc, uint64_t within)
+static const void *fault_exit(struct dbt_vcpu *v, uint64_t pc, uint64_t within)
 {
+        const struct dbt_tr *t = v->translator;
         const struct tr_fault *f = fault_before(t, pc);
 
-        return f && pc - (uintptr_t)t->exec - f->pc < within ? t->exec + f->exit : NULL;
+        if (!f || pc - (uintptr_t)t->exec - f->pc >= within)
+                return NULL;
+        if (f->own)
+                return t->exec + f->exit;
+        v->tr_fault = f;
+        return t->ways[tr_is_mirrored(v->mode)].missed[f->store];
 }
 
-const void *dbt_tr_fault_exit(const struct dbt_tr *t, uint64_t pc)
+const void *dbt_tr_fault_exit(struct dbt_vcpu *v, uint64_t pc)
 {
-        return fault_exit(t, pc, 1);
+        return fault_exit(v, pc, 1);
 }
 
-const void *dbt_tr_miss_exit(const struct dbt_vcpu *v, uint64_t pc)
+const void *dbt_tr_miss_exit(struct dbt_vcpu *v, uint64_t pc)
 {
-        return v->translator && tr_is_mirrored(v->mode) ? fault_exit(v->translator, pc, TR_MISS_WITHIN) : NULL;
+        return v->translator && tr_is_mirrored(v->mode) ? fault_exit(v, pc, TR_MISS_WITHIN) : NULL;
 }
 
 /* --- Segments ------------------------------------------------------------------------------------------------------------- */

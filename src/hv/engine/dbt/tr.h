@@ -21,7 +21,7 @@
  * No guest register has changed when a lookup misses: the instruction's handler then does all of it. So every fault, MMIO access and
  * write to a page with code is the executor's.
  *
- * Code of DBT_MODE_MIRROR has the guest's memory operands as they are, see mirror.c. Where the host faults in one, a table tells the way out to the handler: it has the last place at or before the
+ * Code of DBT_MODE_MIRROR has the guest's memory operands as they are, see mirror.c. Where the host faults in one, a table tells what the handler has to do, see struct tr_fault: it has the last place at or before the
  * fault from which on nothing else can fault. Whatever such code calls or jumps to that needs more than the first parts of struct dbt_vcpu is one of t->ways[1].
  *
  * Jumps within a page are linked: the owner patches the jump of the exit when the successor is translated. Returns, indirect jumps, those to
@@ -90,11 +90,25 @@ struct tr_link {
 /* Of a tail, to the displacement. */
 #define TR_TAIL_SIZE (TR_CALL_SIZE + 1)
 
-/* A host instruction that may fault, or the return address of a call of t->check, and where to go on then: the exit that runs the guest's instruction by
- * its handler. Offsets in the code. */
+/* A host instruction that may fault, or the return address of a call of t->check, and what comes then: handlers run the guest's instruction and, if that is in a group, what it takes to come to the
+ * group's end. Most need no code of their own: all is told here, as in tr-out.c's records. */
 struct tr_fault {
-        uint32_t pc, exit;
+        uint32_t pc;              /* offset in the code */
+        uint16_t to_entry;        /* from pc back to the block's entry */
+        uint16_t offset : 12;     /* in the page, of the first instruction */
+        uint16_t fpu : 2;         /* enum gen_fpu: what must hold to go on */
+        uint16_t store : 1;       /* the flags have to be stored before */
+        uint16_t own : 1;         /* there is code for it: exit; what else is told does not count */
+        union {
+                struct {
+                        uint32_t behind : 12; /* from pc to where to go on */
+                        uint32_t n : 6;       /* instructions */
+                        int32_t rsp_before : 7, rsp_behind : 7; /* to be added to RSP before and behind the handlers, in units of 8 */
+                };
+                uint32_t exit;    /* offset in the code */
+        };
 };
+_Static_assert(sizeof(struct tr_fault) == 12, "there are many");
 
 /* What all translations so far took, in bytes unless said otherwise. */
 struct tr_stats {
@@ -118,6 +132,7 @@ struct tr_decoded {
 struct tr_ways {
         const uint8_t *leave_jump, *call, *rep_movs, *rep_stos, *out, *exit;
         const uint8_t *leave_asked, *leave_counted; /* called: in front of the header; at the entry */
+        const uint8_t *missed[2]; /* v->tr_fault says what comes; [1]: the flags are stored before */
         const uint8_t *count;    /* called at the entry: counts v->tr_budget down, and leaves if that is used up */
         const uint8_t *jump;     /* to the address in RAX, any mode */
         const uint8_t *jump_rip; /* to v->rip */
@@ -342,6 +357,8 @@ const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *straight, struc
 
 /* Called by translated code, with the address of a record: returns where to go on. */
 const uint8_t *tr_out(struct dbt_vcpu *v, const uint8_t *at);
+/* The same for v->tr_fault. */
+const uint8_t *tr_out_missed(struct dbt_vcpu *v, const uint8_t *at);
 /* difference: of the address from the match in the entry at that offset of the TLB */
 const uint8_t *tr_tlb_missed(struct dbt_vcpu *v, uint64_t difference, uint64_t entry, const uint8_t *at, enum tr_miss how);
 /* The instruction at that offset of the translated block's bytes. Good until the next call. */
@@ -412,8 +429,8 @@ static inline struct dbt_block *tr_block_at(const struct dbt_vcpu *v, const uint
 {
         return (struct dbt_block *)(v->decode->hot.base + *(const dbt_guest32 *)(entry - TR_HEADER_BLOCK) * (size_t)DBT_BLOCK_ALIGN);
 }
-/* For the code that is being made. */
-void tr_fault_new(struct dbt_tr *t, const uint8_t *pc, const uint8_t *exit);
+/* For the code that is being made. The rest is to be filled in. */
+struct tr_fault *tr_fault_new(struct dbt_tr *t, const uint8_t *pc);
 /* Index of the mode's jump cache, -1: it has none. Own vCPU only. */
 int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode);
 /* Called by translated code: runs n instructions from i by their handlers; the first is at offset in the page. True: translated code
@@ -453,10 +470,10 @@ void dbt_tr_unlink(struct dbt_vcpu *v, const struct dbt_block *b);
 /* The host found no memory at address while it ran translated code: the RSP with which it may try again, 0 if that is not the end of a stack of calls.
  * Called by the signal handler. */
 uint64_t dbt_tr_calls_full(const struct dbt_vcpu *v, uint64_t address);
-/* Where to go on when the host faults at pc, or NULL. Called by the signal handler. */
-const void *dbt_tr_fault_exit(const struct dbt_tr *t, uint64_t pc);
+/* Where to go on when the host faults at pc, at once, or NULL. Called by the signal handler, with translated code of v->mode running. */
+const void *dbt_tr_fault_exit(struct dbt_vcpu *v, uint64_t pc);
 /* The same for a page fault in code of DBT_MODE_MIRROR. */
-const void *dbt_tr_miss_exit(const struct dbt_vcpu *v, uint64_t pc);
+const void *dbt_tr_miss_exit(struct dbt_vcpu *v, uint64_t pc);
 /* What linear addresses in the jump caches stand for may have changed; kernel: also those of supervisor modes. Without a translator nothing happens. */
 void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel);
 /* The same for sites: all but those for global pages, or all; those for one page of 4 KiB. */
