@@ -148,19 +148,41 @@ void gen_emit_tail(struct gen *g, struct gen_exit *x)
         x->tail = tr_jcc(g->e, TR_ALWAYS);
 }
 
+/* Where at lies, as struct tr_link has it; what is too far behind the entry is in the same code as the link. */
+static uint16_t link_distance(const struct gen *g, const uint8_t *at, bool *ret_back)
+{
+        int64_t distance = at + g->e->to_exec - g->entry;
+
+        *ret_back = distance < 0 || distance > UINT16_MAX;
+        return (uint16_t)(*ret_back ? g->e->p - at : distance);
+}
+
+static void put16(struct gen *g, unsigned value)
+{
+        tr_put(g->e, value & 0xff);
+        tr_put(g->e, value >> 8);
+}
+
 static void exit_within_page(struct gen *g, const struct gen_exit *x)
 {
-        struct tr_link link = { .offset = (uint16_t)x->offset, .forward = x->forward };
+        struct tr_link link = { .offset = (uint16_t)x->offset, .forward = x->forward, .has_tail = x->tail != NULL };
         const uint8_t *bytes = (const uint8_t *)&link;
+        bool jump_back, tail_back = false;
+        uint16_t tail = 0;
 
         tr_set_jump(g->e, x->tail ? x->tail : x->jump);
         tr_call(g->e, gen_ways(g)->exit);
         link.to_entry = (int32_t)(tr_here(g->e) - g->entry);
-        link.to_jump = (int32_t)(g->e->p - x->jump);
-        link.to_tail = x->tail ? (int32_t)(g->e->p - x->tail) : 0;
+        link.jump = link_distance(g, x->jump, &jump_back);
+        if (x->tail)
+                tail = link_distance(g, x->tail, &tail_back);
+        link.jump_back = jump_back;
+        link.tail_back = tail_back;
         g->b->exits[g->n_links++] = (uint16_t)(tr_here(g->e) - g->cold);
         for (unsigned k = 0; k < sizeof(link); k++)
                 tr_put(g->e, bytes[k]);
+        if (x->tail)
+                put16(g, tail);
 }
 
 void gen_emit_exit(struct gen *g, struct gen_exit *x)

@@ -61,36 +61,61 @@ static uint32_t list_of(const struct dbt_tr *t, const struct dbt_block *b)
         return code_offset(t, b->code) - TR_HEADER_LINKS;
 }
 
+/* What is at that distance, see struct tr_link. */
+static uint32_t from_link(const struct dbt_tr *t, uint32_t at, unsigned distance, bool back)
+{
+        return back ? at - distance : at - (uint32_t)link_at(t, at)->to_entry + distance;
+}
+
+static uint32_t jump_of(const struct dbt_tr *t, uint32_t at)
+{
+        const struct tr_link *link = link_at(t, at);
+
+        return from_link(t, at, link->jump, link->jump_back);
+}
+
+static uint32_t tail_of(const struct dbt_tr *t, uint32_t at)
+{
+        const struct tr_link *link = link_at(t, at);
+
+        return from_link(t, at, link->tail[0], link->tail_back);
+}
+
 /* The code as if the link had never been linked. */
 static void unlink_one(struct dbt_tr *t, uint32_t at)
 {
         struct tr_link *link = link_at(t, at);
-        uint32_t stub = at - TR_CALL_SIZE, tail = at - (uint32_t)link->to_tail;
+        uint32_t stub = at - TR_CALL_SIZE;
 
-        if (link->to_tail)
-                patch(t, tail, stub);
-        patch(t, at - (uint32_t)link->to_jump, link->to_tail ? tail - TR_TAIL_SIZE : stub);
-        link->prev = 0;
+        if (link->has_tail)
+                patch(t, tail_of(t, at), stub);
+        patch(t, jump_of(t, at), link->has_tail ? tail_of(t, at) - TR_TAIL_SIZE : stub);
+        link->next = 0;
 }
 
 static void link_insert(struct dbt_tr *t, uint32_t list, uint32_t at)
 {
-        struct tr_link *link = link_at(t, at);
+        uint32_t first = *cell_at(t, list);
 
-        link->next = *cell_at(t, list);
-        link->prev = list;
-        if (link->next)
-                link_at(t, link->next)->prev = at + offsetof(struct tr_link, next);
+        link_at(t, at)->next = first ? first : list | TR_LIST;
         *cell_at(t, list) = at;
 }
 
+/* Lists are short: links stay within a page. */
 static void link_remove(struct dbt_tr *t, uint32_t at)
 {
-        const struct tr_link *link = link_at(t, at);
+        uint32_t next = link_at(t, at)->next, cell = next;
 
-        *cell_at(t, link->prev) = link->next;
-        if (link->next)
-                link_at(t, link->next)->prev = link->prev;
+        while (!(cell & TR_LIST))
+                cell = link_at(t, cell)->next;
+        cell &= ~TR_LIST;
+        if (*cell_at(t, cell) == at) {
+                *cell_at(t, cell) = next & TR_LIST ? 0 : next;
+        } else {
+                for (cell = *cell_at(t, cell); link_at(t, cell)->next != at;)
+                        cell = link_at(t, cell)->next;
+                link_at(t, cell)->next = next;
+        }
         unlink_one(t, at);
 }
 
@@ -101,21 +126,24 @@ void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
         const struct tr_link *link = link_at(t, at);
 
         /* v->tr_page may be what a mirrored program has made of it. */
-        if (b->dead || link->prev || (tr_block_at(v, v->tr_link - link->to_entry)->key ^ b->key) >> DBT_PAGE_SHIFT)
+        if (b->dead || link->next || (tr_block_at(v, v->tr_link - link->to_entry)->key ^ b->key) >> DBT_PAGE_SHIFT)
                 return;
         link_insert(t, list_of(t, b), at);
         if (link->forward)
                 target += b->skip;
-        patch(t, at - (uint32_t)(link->to_tail && b->flags_in ? link->to_tail : link->to_jump), target);
+        patch(t, link->has_tail && b->flags_in ? tail_of(t, at) : jump_of(t, at), target);
 }
 
 void dbt_tr_unlink(struct dbt_vcpu *v, const struct dbt_block *b)
 {
         struct dbt_tr *t = v->translator;
         dbt_guest32 *list = cell_at(t, list_of(t, b));
+        uint32_t at = *list, next;
 
-        for (uint32_t at = *list; at; at = link_at(t, at)->next)
+        for (; at && !(at & TR_LIST); at = next) {
+                next = link_at(t, at)->next;
                 unlink_one(t, at);
+        }
         *list = 0;
 }
 
@@ -127,7 +155,7 @@ void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b)
         for (unsigned k = 0; k < ARRAY_SIZE(b->exits); k++) {
                 uint32_t at = b->cold + b->exits[k];
 
-                if (b->exits[k] && link_at(t, at)->prev)
+                if (b->exits[k] && link_at(t, at)->next)
                         link_remove(t, at);
         }
 }

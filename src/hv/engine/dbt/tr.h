@@ -81,11 +81,14 @@ enum { TR_RAX, TR_RCX, TR_RDX, TR_RBX, TR_RSP, TR_RBP, TR_RSI, TR_RDI };
 struct tr_link {
         uint16_t offset : 12;  /* in the page: where it leads */
         uint16_t forward : 1;  /* in the page: the successor need not look at v->request, as no loop is made of such exits alone */
+        uint16_t has_tail : 1;
+        uint16_t jump_back : 1, tail_back : 1; /* jump, tail: from here back, else from the block's entry */
         int32_t to_entry;      /* from here back to the block's entry */
-        int32_t to_jump;       /* from here back to the 32-bit displacement of the block's jump or conditional jump */
-        int32_t to_tail;       /* to that of the tail's jump, 0: there is none */
-        uint32_t next, prev;   /* other link, or 0; the cell that has this one's offset, or 0: it is not linked */
+        uint32_t next;         /* the next link, or, with TR_LIST, the cell where the list begins; 0: it is not linked */
+        uint16_t jump;         /* distance of the 32-bit displacement of the block's jump or conditional jump */
+        uint16_t tail[];       /* of that of the tail's jump, if it has one */
 } __attribute__((packed));
+#define TR_LIST 0x80000000u
 #define TR_CALL_SIZE 5
 /* Of a tail, to the displacement. */
 #define TR_TAIL_SIZE (TR_CALL_SIZE + 1)
