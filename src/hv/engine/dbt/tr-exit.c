@@ -111,10 +111,20 @@ static void add_exit(struct gen *g, uint8_t *jump, int64_t offset, bool dirty)
         g->exits[g->n_exits++] = (struct gen_exit){ .jump = jump, .offset = offset, .dirty = dirty, .forward = offset > (int64_t)g->offset };
 }
 
+/* Code that seldom runs has no tails: one call for all of a branch's exits, whether their successors read the flags or not. Keeps the flags in RFLAGS, too. */
+static void store_without_tail(struct gen *g)
+{
+        if (g->b->stage != TR_SELDOM || !g->dirty)
+                return;
+        gen_flags_save(g);
+        g->dirty = false;
+}
+
 /* A jump to the exit of the offset, which is seldom run code once it is linked. One that cannot be linked needs no jump, if it is always taken. */
 static void jump_to_exit(struct gen *g, unsigned cond, int64_t offset)
 {
         gen_settle_rsp(g);
+        store_without_tail(g);
         if (cond == TR_ALWAYS && !is_within_page(offset)) {
                 if (g->dirty)
                         gen_flags_save(g);
@@ -300,7 +310,7 @@ static void emit_call(struct gen *g, const struct dbt_insn *i)
         int64_t target = gen_branch_target(g, i);
         uint8_t *call;
 
-        if (has_calls(g) && !is_within_page(target))
+        if (has_calls(g) && (!is_within_page(target) || g->b->stage == TR_SELDOM))
                 gen_flags_clobber(g);
         push_return(g, i);
         if (!has_calls(g)) {
