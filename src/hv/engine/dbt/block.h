@@ -40,7 +40,7 @@ struct dbt_block {
                  * within the page, as another page may come to be mapped there */
                 struct dbt_block *next[2];
                 struct {
-                        uint16_t exits[DBT_EXITS]; /* struct tr_link of the translation, as distances from cold; 0: none */
+                        uint16_t exits[DBT_EXITS]; /* struct tr_link of the translation, as distances from cold, or TR_EXIT_NEAR; 0: none */
                         uint32_t first_site;
                         uint64_t by_tlb;       /* memory operands, bit per instruction, for which the translation does without a site */
                 };
@@ -52,7 +52,7 @@ struct dbt_block {
         unsigned runs;             /* by the executor, until translated */
         union {
                 unsigned chained;  /* without code: value of the cold ring's advances from which on next is not valid any longer */
-                uint32_t cold;     /* with it: offset in the code, of what is seldom run of the block; see TR_HEADER_* */
+                uint32_t cold;     /* with it: offset in the code, of what is seldom run of the block */
         };
         uint8_t check;             /* enum dbt_check_kind */
         uint16_t n;                /* elements of insn that make up the block */

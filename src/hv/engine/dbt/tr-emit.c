@@ -165,13 +165,13 @@ static void relative(struct tr_emit *e, const void *target)
 
 void tr_jmp(struct tr_emit *e, const void *target)
 {
-        tr_put(e, 0xe9);
+        tr_put(e, TR_OPCODE_JMP);
         relative(e, target);
 }
 
 void tr_call(struct tr_emit *e, const void *target)
 {
-        tr_put(e, 0xe8);
+        tr_put(e, TR_OPCODE_CALL);
         relative(e, target);
 }
 
@@ -185,7 +185,7 @@ void tr_jcc_to(struct tr_emit *e, unsigned cond, const void *target)
 uint8_t *tr_jcc(struct tr_emit *e, unsigned cond)
 {
         if (cond == TR_ALWAYS) {
-                tr_put(e, 0xe9);
+                tr_put(e, TR_OPCODE_JMP);
         } else {
                 tr_put(e, 0x0f);
                 tr_put(e, 0x80 | cond);
@@ -210,7 +210,7 @@ void tr_with_field(struct tr_emit *e, unsigned opcode, bool w, unsigned reg, siz
 
 uint8_t *tr_call_later(struct tr_emit *e)
 {
-        tr_put(e, 0xe8);
+        tr_put(e, TR_OPCODE_CALL);
         tr_put32(e, 0);
         return e->p - 4;
 }

@@ -105,10 +105,34 @@ static void jump_far(struct gen *g, int64_t offset)
                 jump_cached(g, offset);
 }
 
+static bool is_forward(const struct gen *g, int64_t offset)
+{
+        return offset > (int64_t)g->offset;
+}
+
 /* jump: what leads to it, with flags that are not stored if dirty. */
 static void add_exit(struct gen *g, uint8_t *jump, int64_t offset, bool dirty)
 {
-        g->exits[g->n_exits++] = (struct gen_exit){ .jump = jump, .offset = offset, .dirty = dirty, .forward = offset > (int64_t)g->offset };
+        g->exits[g->n_exits++] = (struct gen_exit){ .jump = jump, .offset = offset, .dirty = dirty, .forward = is_forward(g, offset) };
+}
+
+static void put_link(struct gen *g, const struct tr_link *link, size_t size)
+{
+        const uint8_t *bytes = (const uint8_t *)link;
+
+        for (size_t k = 0; k < size; k++)
+                tr_put(g->e, bytes[k]);
+}
+
+/* TR_LINK_HERE: smaller than with a jump to seldom run code. The flags are stored. */
+static void exit_here(struct gen *g, int64_t offset)
+{
+        struct tr_link link = { .offset = (uint16_t)offset, .forward = is_forward(g, offset), .kind = TR_LINK_HERE };
+
+        tr_call(g->e, gen_ways(g)->exit);
+        link.to_entry_near = (uint16_t)(tr_here(g->e) - g->entry);
+        g->b->exits[g->n_links++] = (uint16_t)(link.to_entry_near | TR_EXIT_NEAR);
+        put_link(g, &link, offsetof(struct tr_link, to_entry_near) + sizeof(link.to_entry_near));
 }
 
 /* Code that seldom runs has no tails: one call for all of a branch's exits, whether their successors read the flags or not. Keeps the flags in RFLAGS, too. */
@@ -129,6 +153,10 @@ static void jump_to_exit(struct gen *g, unsigned cond, int64_t offset)
                 if (g->dirty)
                         gen_flags_save(g);
                 jump_far(g, offset);
+                return;
+        }
+        if (cond == TR_ALWAYS && g->b->stage == TR_SELDOM) {
+                exit_here(g, offset);
                 return;
         }
         add_exit(g, tr_jcc(g->e, cond), offset, g->dirty);
@@ -158,41 +186,26 @@ void gen_emit_tail(struct gen *g, struct gen_exit *x)
         x->tail = tr_jcc(g->e, TR_ALWAYS);
 }
 
-/* Where at lies, as struct tr_link has it; what is too far behind the entry is in the same code as the link. */
-static uint16_t link_distance(const struct gen *g, const uint8_t *at, bool *ret_back)
-{
-        int64_t distance = at + g->e->to_exec - g->entry;
-
-        *ret_back = distance < 0 || distance > UINT16_MAX;
-        return (uint16_t)(*ret_back ? g->e->p - at : distance);
-}
-
-static void put16(struct gen *g, unsigned value)
-{
-        tr_put(g->e, value & 0xff);
-        tr_put(g->e, value >> 8);
-}
-
 static void exit_within_page(struct gen *g, const struct gen_exit *x)
 {
-        struct tr_link link = { .offset = (uint16_t)x->offset, .forward = x->forward, .has_tail = x->tail != NULL };
-        const uint8_t *bytes = (const uint8_t *)&link;
-        bool jump_back, tail_back = false;
-        uint16_t tail = 0;
+        struct tr_link link = { .offset = (uint16_t)x->offset, .forward = x->forward };
+        int64_t jump = x->jump + g->e->to_exec - g->entry;
+        size_t size = offsetof(struct tr_link, tail);
 
+        if (x->tail && x->tail == g->e->p - 4) {
+                link.kind = TR_LINK_TAIL_FRONT;
+        } else if (x->tail) {
+                link.kind = TR_LINK_TAIL;
+                link.tail = (uint16_t)(x->tail + g->e->to_exec - g->entry);
+                size = sizeof(link);
+        }
         tr_set_jump(g->e, x->tail ? x->tail : x->jump);
         tr_call(g->e, gen_ways(g)->exit);
         link.to_entry = (int32_t)(tr_here(g->e) - g->entry);
-        link.jump = link_distance(g, x->jump, &jump_back);
-        if (x->tail)
-                tail = link_distance(g, x->tail, &tail_back);
-        link.jump_back = jump_back;
-        link.tail_back = tail_back;
+        link.back = jump < 0 || jump > UINT16_MAX; /* in seldom run code, too */
+        link.jump = (uint16_t)(link.back ? g->e->p - x->jump : jump);
         g->b->exits[g->n_links++] = (uint16_t)(tr_here(g->e) - g->cold);
-        for (unsigned k = 0; k < sizeof(link); k++)
-                tr_put(g->e, bytes[k]);
-        if (x->tail)
-                put16(g, tail);
+        put_link(g, &link, size);
 }
 
 void gen_emit_exit(struct gen *g, struct gen_exit *x)

@@ -61,36 +61,60 @@ static uint32_t list_of(const struct dbt_tr *t, const struct dbt_block *b)
         return code_offset(t, b->code) - TR_HEADER_LINKS;
 }
 
-/* What is at that distance, see struct tr_link. */
-static uint32_t from_link(const struct dbt_tr *t, uint32_t at, unsigned distance, bool back)
+static uint32_t entry_of(const struct dbt_tr *t, uint32_t at)
 {
-        return back ? at - distance : at - (uint32_t)link_at(t, at)->to_entry + distance;
+        const struct tr_link *link = link_at(t, at);
+
+        return at - (link->kind == TR_LINK_HERE ? link->to_entry_near : (uint32_t)link->to_entry);
+}
+
+/* The block that the link is an exit of. */
+static struct dbt_block *block_of(const struct dbt_vcpu *v, uint32_t at)
+{
+        const struct dbt_tr *t = v->translator;
+
+        return tr_block_at(v, t->exec + entry_of(t, at));
 }
 
 static uint32_t jump_of(const struct dbt_tr *t, uint32_t at)
 {
         const struct tr_link *link = link_at(t, at);
 
-        return from_link(t, at, link->jump, link->jump_back);
+        return link->back ? at - link->jump : entry_of(t, at) + link->jump;
 }
 
+/* 0: it has none. */
 static uint32_t tail_of(const struct dbt_tr *t, uint32_t at)
 {
         const struct tr_link *link = link_at(t, at);
 
-        return from_link(t, at, link->tail[0], link->tail_back);
+        if (link->kind == TR_LINK_TAIL_FRONT)
+                return at - TR_CALL_SIZE - 4;
+        return link->kind == TR_LINK_TAIL ? entry_of(t, at) + link->tail : 0;
+}
+
+/* Makes what is in front of a link of TR_LINK_HERE a call or a jump. */
+static void patch_here(struct dbt_tr *t, uint32_t at, uint8_t opcode, uint32_t target)
+{
+        *(volatile uint8_t *)(t->write + at - TR_CALL_SIZE) = opcode;
+        patch(t, at - 4, target);
 }
 
 /* The code as if the link had never been linked. */
-static void unlink_one(struct dbt_tr *t, uint32_t at)
+static void unlink_one(struct dbt_vcpu *v, uint32_t at)
 {
+        struct dbt_tr *t = v->translator;
         struct tr_link *link = link_at(t, at);
-        uint32_t stub = at - TR_CALL_SIZE;
+        uint32_t stub = at - TR_CALL_SIZE, tail = tail_of(t, at);
 
-        if (link->has_tail)
-                patch(t, tail_of(t, at), stub);
-        patch(t, jump_of(t, at), link->has_tail ? tail_of(t, at) - TR_TAIL_SIZE : stub);
         link->next = 0;
+        if (link->kind == TR_LINK_HERE) {
+                patch_here(t, at, TR_OPCODE_CALL, code_offset(t, t->ways[tr_is_mirrored(tr_mode(block_of(v, at)))].exit));
+                return;
+        }
+        if (tail)
+                patch(t, tail, stub);
+        patch(t, jump_of(t, at), tail ? tail - TR_TAIL_SIZE : stub);
 }
 
 static void link_insert(struct dbt_tr *t, uint32_t list, uint32_t at)
@@ -102,8 +126,9 @@ static void link_insert(struct dbt_tr *t, uint32_t list, uint32_t at)
 }
 
 /* Lists are short: links stay within a page. */
-static void link_remove(struct dbt_tr *t, uint32_t at)
+static void link_remove(struct dbt_vcpu *v, uint32_t at)
 {
+        const struct dbt_tr *t = v->translator;
         uint32_t next = link_at(t, at)->next, cell = next;
 
         while (!(cell & TR_LIST))
@@ -116,7 +141,7 @@ static void link_remove(struct dbt_tr *t, uint32_t at)
                         cell = link_at(t, cell)->next;
                 link_at(t, cell)->next = next;
         }
-        unlink_one(t, at);
+        unlink_one(v, at);
 }
 
 void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
@@ -126,12 +151,15 @@ void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
         const struct tr_link *link = link_at(t, at);
 
         /* v->tr_page may be what a mirrored program has made of it. */
-        if (b->dead || link->next || (tr_block_at(v, v->tr_link - link->to_entry)->key ^ b->key) >> DBT_PAGE_SHIFT)
+        if (b->dead || link->next || (block_of(v, at)->key ^ b->key) >> DBT_PAGE_SHIFT)
                 return;
         link_insert(t, list_of(t, b), at);
         if (link->forward)
                 target += b->skip;
-        patch(t, link->has_tail && b->flags_in ? tail_of(t, at) : jump_of(t, at), target);
+        if (link->kind == TR_LINK_HERE)
+                patch_here(t, at, TR_OPCODE_JMP, target);
+        else
+                patch(t, tail_of(t, at) && b->flags_in ? tail_of(t, at) : jump_of(t, at), target);
 }
 
 void dbt_tr_unlink(struct dbt_vcpu *v, const struct dbt_block *b)
@@ -142,21 +170,21 @@ void dbt_tr_unlink(struct dbt_vcpu *v, const struct dbt_block *b)
 
         for (; at && !(at & TR_LIST); at = next) {
                 next = link_at(t, at)->next;
-                unlink_one(t, at);
+                unlink_one(v, at);
         }
         *list = 0;
 }
 
 void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b)
 {
-        struct dbt_tr *t = v->translator;
+        const struct dbt_tr *t = v->translator;
 
         dbt_tr_unlink(v, b);
         for (unsigned k = 0; k < ARRAY_SIZE(b->exits); k++) {
-                uint32_t at = b->cold + b->exits[k];
+                uint32_t at = b->exits[k] & TR_EXIT_NEAR ? code_offset(t, b->code) + (b->exits[k] & ~TR_EXIT_NEAR) : b->cold + b->exits[k];
 
                 if (b->exits[k] && link_at(t, at)->next)
-                        link_remove(t, at);
+                        link_remove(v, at);
         }
 }
 
@@ -502,7 +530,7 @@ static struct dbt_block *translate_again(struct dbt_vcpu *v, struct dbt_block *b
         if (!now)
                 return NULL;
         dbt_tr_unlink(v, b);
-        t->write[at] = 0xe9;
+        t->write[at] = TR_OPCODE_JMP;
         patch(t, at + 1, (uint32_t)((const uint8_t *)now->code - t->exec));
         return now;
 }

@@ -74,21 +74,36 @@
 
 enum { TR_RAX, TR_RCX, TR_RDX, TR_RBX, TR_RSP, TR_RBP, TR_RSI, TR_RDI };
 
-/* A direct exit, of which a jump is patched when the successor is known. It lies in the seldom run code, behind the call of t->exit that the block's jump
- * leads to while it is not linked. If the block leaves with flags that are not stored, there is a tail behind its straight code: a call of t->save_flags and a
- * jump, which is on the way to a successor that reads them.
+/* A direct exit, of which a jump is patched when the successor is known. It lies behind a call of ways->exit. That is in the seldom run code, where the block's jump leads while it is not
+ * linked, or, where code that seldom runs always goes on, is the jump itself, which then becomes one. If the block leaves with flags that are not stored, there is a tail behind its straight code, or
+ * in front of the call: a call of t->save_flags and a jump, which is on the way to a successor that reads them.
  * The exits that lead to one block are in a list, which begins in front of its entry. Cells of lists are named by their offsets in the code. */
 struct tr_link {
         uint16_t offset : 12;  /* in the page: where it leads */
         uint16_t forward : 1;  /* in the page: the successor need not look at v->request, as no loop is made of such exits alone */
-        uint16_t has_tail : 1;
-        uint16_t jump_back : 1, tail_back : 1; /* jump, tail: from here back, else from the block's entry */
-        int32_t to_entry;      /* from here back to the block's entry */
+        uint16_t kind : 2;     /* enum tr_link_kind */
+        uint16_t back : 1;     /* jump is meant from here back, not from the block's entry */
         uint32_t next;         /* the next link, or, with TR_LIST, the cell where the list begins; 0: it is not linked */
-        uint16_t jump;         /* distance of the 32-bit displacement of the block's jump or conditional jump */
-        uint16_t tail[];       /* of that of the tail's jump, if it has one */
+        union {
+                struct {
+                        int32_t to_entry; /* from here back to the block's entry */
+                        uint16_t jump;    /* distance of the 32-bit displacement of the block's jump or conditional jump */
+                        uint16_t tail;    /* TR_LINK_TAIL: from the entry to that of the tail's jump */
+                } __attribute__((packed));
+                uint16_t to_entry_near;   /* TR_LINK_HERE */
+        } __attribute__((packed));
 } __attribute__((packed));
+enum tr_link_kind {
+        TR_LINK_PLAIN,      /* without a tail */
+        TR_LINK_TAIL,
+        TR_LINK_TAIL_FRONT, /* the tail is in front of the call */
+        TR_LINK_HERE,       /* the call is the jump */
+};
+/* struct dbt_block's exits: distances from what is seldom run, or with this from the entry. */
+#define TR_EXIT_NEAR 0x8000u
 #define TR_LIST 0x80000000u
+#define TR_OPCODE_CALL 0xe8
+#define TR_OPCODE_JMP 0xe9
 #define TR_CALL_SIZE 5
 /* Of a tail, to the displacement. */
 #define TR_TAIL_SIZE (TR_CALL_SIZE + 1)
@@ -388,6 +403,11 @@ void tr_emit_routines(struct dbt_vcpu *v, struct tr_emit *e);
 void tr_open(struct tr_emit *e);
 /* As v->mode wants it; if it may be no mirrored one. */
 void tr_close(struct tr_emit *e);
+
+static inline uint32_t tr_mode(const struct dbt_block *b)
+{
+        return (uint32_t)(b->key >> 56);
+}
 
 static inline bool tr_is_mirrored(uint32_t mode)
 {
