@@ -161,32 +161,43 @@ static void emit_apart(struct gen *g, unsigned k)
         g->rsp = 0;
 }
 
-/* In 7 bits of struct tr_fault. */
-static bool fits_table(int32_t rsp)
+/* What is to be added to RSP before and behind the handlers, in sum. */
+static int32_t rsp_sum(const struct gen_insn *first, const struct gen_insn *last)
 {
-        return rsp % 8 == 0 && rsp / 8 >= -64 && rsp / 8 < 64;
+        if (last->i->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK)) /* code does not go on behind it */
+                return 0;
+        return first->rsp - last->rsp_behind;
+}
+
+/* Is there room in an entry of the table? */
+static bool fits_table(const struct gen_insn *first, const struct gen_insn *last, const struct gen_out *o, int64_t to_entry)
+{
+        int32_t before = first->rsp, sum = rsp_sum(first, last);
+        int64_t behind = last->behind - o->fault;
+
+        if (before % 8 || before / 8 < -64 || before / 8 > 63 || sum % 8 || sum / 8 < -4 || sum / 8 > 3)
+                return false;
+        return to_entry >= 0 && to_entry <= 0xfff && behind >= 0 && behind <= 0xff;
 }
 
 /* A fault of which an entry in the table tells all. Returns whether it is one. */
 static bool tell(struct gen *g, struct gen_out *o)
 {
         const struct gen_insn *first = &g->insns[o->k], *last = &g->insns[first->last];
-        int64_t to_entry = o->fault - g->entry, behind = last->behind - o->fault;
+        int64_t to_entry = o->fault - g->entry;
         struct tr_fault *f;
 
-        if (o->jump || o->apart || first->x87.insn || first->x87.data || is_worth_apart(g, o))
-                return false;
-        if (to_entry > UINT16_MAX || behind < 0 || behind > 0xfff || !fits_table(first->rsp) || !fits_table(last->rsp_behind))
+        if (o->jump || o->apart || first->x87.insn || first->x87.data || is_worth_apart(g, o) || !fits_table(first, last, o, to_entry))
                 return false;
         f = tr_fault_new(g->v->translator, o->fault);
-        f->to_entry = (uint16_t)to_entry;
-        f->offset = first->offset & 0xfff;
-        f->fpu = last->fpu & 3;
         f->store = o->store;
-        f->behind = behind & 0xfff;
+        f->fpu = last->fpu & 3;
         f->n = (first->last - o->k + 1u) & 63;
         f->rsp_before = first->rsp / 8;
-        f->rsp_behind = -last->rsp_behind / 8;
+        f->rsp_sum = rsp_sum(first, last) / 8;
+        f->offset = first->offset & 0xfff;
+        f->to_entry = to_entry & 0xfff;
+        f->behind = (last->behind - o->fault) & 0xff;
         return true;
 }
 
@@ -400,9 +411,9 @@ const uint8_t *tr_out(struct dbt_vcpu *v, const uint8_t *at)
 const uint8_t *tr_out_missed(struct dbt_vcpu *v, const uint8_t *at)
 {
         const struct tr_fault *f = v->tr_fault;
-        const uint8_t *pc = v->translator->exec + f->pc;
+        const uint8_t *pc = v->tr_fault_pc;
         struct way w = { .b = tr_block_at(v, pc - f->to_entry), .offset = f->offset, .n = f->n, .fpu = f->fpu, .behind = pc + f->behind };
 
-        w.rsp = (struct out_rsp){ .before = f->rsp_before * 8, .behind = f->rsp_behind * 8 };
+        w.rsp = (struct out_rsp){ .before = f->rsp_before * 8, .behind = (f->rsp_sum - f->rsp_before) * 8 };
         return go(v, &w);
 }

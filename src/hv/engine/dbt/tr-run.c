@@ -249,61 +249,6 @@ void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel)
                 tr_far_forget(v);
 }
 
-/* --- Faults of the host ------------------------------------------------------------------------------------------------------- */
-
-struct tr_fault *tr_fault_new(struct dbt_tr *t, const uint8_t *pc)
-{
-        struct tr_fault *f = &t->faults[t->current * t->faults_max + t->n_faults[t->current]++];
-
-        *f = (struct tr_fault){ .pc = code_offset(t, pc) };
-        return f;
-}
-
-/* The last one at pc or before it. */
-static const struct tr_fault *fault_before(const struct dbt_tr *t, uint64_t pc)
-{
-        uint64_t offset = pc - (uintptr_t)t->exec, segment = (offset - TR_ROUTINES_SIZE) / t->segment;
-        const struct tr_fault *faults;
-        unsigned low = 0, high;
-
-        if (offset < TR_ROUTINES_SIZE || segment >= DBT_SEGMENTS)
-                return NULL;
-        faults = &t->faults[segment * t->faults_max];
-        high = t->n_faults[segment];
-        while (low < high) {
-                unsigned mid = low + (high - low) / 2;
-
-                if (faults[mid].pc <= offset)
-                        low = mid + 1;
-                else
-                        high = mid;
-        }
-        return low ? &faults[low - 1] : NULL;
-}
-
-static const void *fault_exit(struct dbt_vcpu *v, uint64_t pc, uint64_t within)
-{
-        const struct dbt_tr *t = v->translator;
-        const struct tr_fault *f = fault_before(t, pc);
-
-        if (!f || pc - (uintptr_t)t->exec - f->pc >= within)
-                return NULL;
-        if (f->own)
-                return t->exec + f->exit;
-        v->tr_fault = f;
-        return t->ways[tr_is_mirrored(v->mode)].missed[f->store];
-}
-
-const void *dbt_tr_fault_exit(struct dbt_vcpu *v, uint64_t pc)
-{
-        return fault_exit(v, pc, 1);
-}
-
-const void *dbt_tr_miss_exit(struct dbt_vcpu *v, uint64_t pc)
-{
-        return v->translator && tr_is_mirrored(v->mode) ? fault_exit(v, pc, TR_MISS_WITHIN) : NULL;
-}
-
 /* --- Segments ------------------------------------------------------------------------------------------------------------- */
 
 static uint8_t *segment_code(const struct dbt_tr *t, unsigned segment)
@@ -316,7 +261,7 @@ size_t dbt_tr_used(const struct dbt_vcpu *v)
         const struct dbt_tr *t = v->translator;
 
         return t->used + t->sites.n[t->current] * sizeof(struct tr_site) +
-                t->n_faults[t->current] * sizeof(struct tr_fault);
+                t->faults.n[t->current] * sizeof(struct tr_fault);
 }
 
 void dbt_tr_evict(struct dbt_vcpu *v, unsigned segment)
@@ -324,7 +269,7 @@ void dbt_tr_evict(struct dbt_vcpu *v, unsigned segment)
         struct dbt_tr *t = v->translator;
         uint32_t start = (uint32_t)(segment_code(t, segment) - t->write);
 
-        t->n_faults[segment] = 0;
+        tr_faults_evict(t, segment);
         tr_far_evict(v, start, start + (uint32_t)t->segment);
         v->tr_link = NULL;
         tr_sites_evict(v, segment);
@@ -360,20 +305,20 @@ static void reserve_cold(struct dbt_tr *t, const struct dbt_block *source)
 
 /* What a translation that is being made adds to. */
 struct made {
-        unsigned n_sites, n_faults, n_far;
+        unsigned n_sites, n_far;
         size_t used;
         uint8_t *cold;
 };
 
 static struct made made_so_far(const struct dbt_tr *t)
 {
-        return (struct made){ .n_sites = t->sites.n[t->current], .n_faults = t->n_faults[t->current], .n_far = t->n_far, .used = t->used, .cold = t->cold };
+        return (struct made){ .n_sites = t->sites.n[t->current], .n_far = t->n_far, .used = t->used, .cold = t->cold };
 }
 
 static void forget_made(struct dbt_tr *t, const struct made *from)
 {
         t->sites.n[t->current] = from->n_sites;
-        t->n_faults[t->current] = from->n_faults;
+        t->faults.n_fresh = 0;
         t->n_far = from->n_far;
         t->used = from->used;
         t->cold = from->cold;
@@ -416,25 +361,10 @@ static struct dbt_block *make(struct dbt_vcpu *v, const struct dbt_block *source
         return hot;
 }
 
-/* Those of a block's seldom run code lie before others. */
-static void sort_faults(struct dbt_tr *t, unsigned from)
-{
-        struct tr_fault *f = &t->faults[t->current * t->faults_max];
-
-        for (unsigned k = from; k < t->n_faults[t->current]; k++) {
-                struct tr_fault one = f[k];
-                unsigned to = k;
-
-                for (; to > 0 && f[to - 1].pc > one.pc; to--)
-                        f[to] = f[to - 1];
-                f[to] = one;
-        }
-}
-
 static void count_made(struct dbt_tr *t, const struct made *from, const struct dbt_block *hot)
 {
         t->stats.sites += (t->sites.n[t->current] - from->n_sites) * sizeof(struct tr_site);
-        t->stats.faults += (t->n_faults[t->current] - from->n_faults) * sizeof(struct tr_fault);
+        t->stats.faults += t->faults.n_fresh * sizeof(struct tr_fault);
         t->stats.copies += (size_t)hot->space * DBT_BLOCK_ALIGN;
 }
 
@@ -456,9 +386,9 @@ static struct dbt_block *replace(struct dbt_vcpu *v, const struct dbt_block *sou
                 forget_made(t, &from);
                 return NULL;
         }
-        sort_faults(t, from.n_faults);
         dbt_cache_keep_hot(v, hot);
         count_made(t, &from, hot);
+        tr_faults_keep(t);
         return hot;
 }
 
@@ -640,7 +570,7 @@ static int map_code(struct dbt_tr *t, int fd)
                 return -ENOMEM;
         data = mmap(t->exec + code, data_size(t), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
         t->sites.site = (struct tr_site *)(data + DBT_PAGE_SIZE);
-        t->faults = (struct tr_fault *)((uint8_t *)t->sites.site + DBT_SEGMENTS * t->segment);
+        t->faults.fault = (struct tr_fault *)((uint8_t *)t->sites.site + DBT_SEGMENTS * t->segment);
         if (data == MAP_FAILED || mmap(t->exec, code, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
                 return -ENOMEM;
         return 0;
@@ -672,7 +602,6 @@ int dbt_tr_init(struct dbt_vcpu *v)
         t->index_bits = v->decode->index_bits;
         t->segment = v->decode->hot.size;
         t->sites.max = (unsigned)(t->segment / sizeof(struct tr_site));
-        t->faults_max = (unsigned)(t->segment / sizeof(struct tr_fault));
         v->translator = t;
         fd = memfd_create("dbt-code", MFD_CLOEXEC);
         r = fd < 0 ? -errno : map_code(t, fd);
@@ -683,6 +612,8 @@ int dbt_tr_init(struct dbt_vcpu *v)
                 r = tr_calls_init(v);
         if (r >= 0)
                 r = tr_far_init(t);
+        if (r >= 0)
+                r = tr_faults_init(t);
         if (r >= 0)
                 r = make_routines(v);
         if (r < 0)
@@ -718,6 +649,7 @@ void dbt_tr_finish(struct dbt_vcpu *v)
         log_stats(v);
         tr_calls_free(v);
         tr_far_free(t);
+        tr_faults_free(t);
         if (t->write != MAP_FAILED)
                 munmap(t->write, code_size(t));
         if (t->exec != MAP_FAILED)
@@ -733,7 +665,7 @@ void dbt_tr_flush(struct dbt_vcpu *v)
         if (!t)
                 return;
         for (unsigned k = 0; k < DBT_SEGMENTS; k++)
-                t->n_faults[k] = 0;
+                tr_faults_evict(t, k);
         t->n_far = 0;
         dbt_tr_segment(v);
         tr_sites_flush(v);

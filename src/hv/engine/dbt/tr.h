@@ -29,7 +29,8 @@
  * linear addresses to code, a table for each mode.
  *
  * A block's straight code is in one place; its ways out to handlers and the exits that are not linked, which are run seldom, are in another, with those of
- * other blocks, so that the host's caches and TLBs hold what runs.
+ * other blocks, so that the host's caches and TLBs hold what runs. In the first translation of a block, small counts for more: most blocks are not run often, and large programs have so many that
+ * all of them do not fit into the cache.
  *
  * The entry of a block looks at v->request, or in code that is not known to run often has a routine count down v->tr_budget, which dbt_ask takes away; links that lead forward in the page skip that, as no loop is made of them alone. A block that is dropped, by
  * whichever vCPU, sets DBT_REQ_CODE, so that its owner leaves translated code, at the latest at the next look, and takes the links to it away. Only
@@ -49,7 +50,7 @@
 #define TR_SITE_RESERVE (2 * DBT_BLOCK_MAX)
 #define DBT_TR_RESERVE \
         (TR_CODE_RESERVE + TR_COLD_SIZE + TR_SITE_RESERVE * sizeof(struct tr_site) + \
-        4 * DBT_BLOCK_MAX * sizeof(struct tr_fault))
+        TR_FAULTS_FRESH * sizeof(struct tr_fault))
 /* For the common routines, in front of the first segment. */
 #define TR_ROUTINES_SIZE KiB(16)
 #define TR_NO_HOME 0xff
@@ -110,23 +111,36 @@ enum tr_link_kind {
 
 /* A host instruction that may fault, or the return address of a call of t->check, and what comes then: handlers run the guest's instruction and, if that is in a group, what it takes to come to the
  * group's end. Most need no code of their own: all is told here, as in tr-out.c's records. */
+#define TR_FAULT_BITS 12
 struct tr_fault {
-        uint32_t pc;              /* offset in the code */
-        uint16_t to_entry;        /* from pc back to the block's entry */
-        uint16_t offset : 12;     /* in the page, of the first instruction */
-        uint16_t fpu : 2;         /* enum gen_fpu: what must hold to go on */
-        uint16_t store : 1;       /* the flags have to be stored before */
-        uint16_t own : 1;         /* there is code for it: exit; what else is told does not count */
+        uint32_t pc : TR_FAULT_BITS; /* lower bits of the offset in the segment's code */
+        uint32_t own : 1;         /* there is code for it: exit; what else is told does not count */
+        uint32_t store : 1;       /* the flags have to be stored before */
+        uint32_t fpu : 2;         /* enum gen_fpu: what must hold to go on */
+        uint32_t n : 6;           /* instructions */
+        int32_t rsp_before : 7;   /* to be added to RSP before the handlers, in units of 8; */
+        int32_t rsp_sum : 3;      /* this and what is to be added behind them */
         union {
                 struct {
-                        uint32_t behind : 12; /* from pc to where to go on */
-                        uint32_t n : 6;       /* instructions */
-                        int32_t rsp_before : 7, rsp_behind : 7; /* to be added to RSP before and behind the handlers, in units of 8 */
+                        uint32_t offset : 12;   /* in the page, of the first instruction */
+                        uint32_t to_entry : 12; /* from pc back to the block's entry */
+                        uint32_t behind : 8;    /* from pc to where to go on */
                 };
                 uint32_t exit;    /* offset in the code */
         };
 };
-_Static_assert(sizeof(struct tr_fault) == 12, "there are many");
+_Static_assert(sizeof(struct tr_fault) == 8, "there are many");
+#define TR_FAULTS_FRESH (4 * DBT_BLOCK_MAX)
+
+struct tr_faults {
+        struct tr_fault *fault;   /* max for each segment, there in ascending order */
+        uint32_t *ends;           /* pages for each segment, n_ends of which count: how many faults are in the first pages of its code */
+        unsigned max, pages, n[DBT_SEGMENTS], n_ends[DBT_SEGMENTS];
+        /* Those of the code that is being made; n_fresh of them, and where. */
+        struct tr_fault fresh[TR_FAULTS_FRESH];
+        uint32_t fresh_at[TR_FAULTS_FRESH]; /* offset in the code */
+        unsigned n_fresh;
+};
 
 /* What all translations so far took, in bytes unless said otherwise. */
 struct tr_stats {
@@ -171,8 +185,7 @@ struct dbt_tr {
         uint8_t *stacks;          /* of calls, and one for signals */
         stack_t signals;          /* the thread's while v does not run */
         uint8_t *cold, *cold_end; /* the rest of the piece for seldom run code, in the writable view; NULL: there is none */
-        struct tr_fault *faults;  /* behind the sites; in a segment in ascending order. Read by the signal handler */
-        unsigned faults_max, n_faults[DBT_SEGMENTS];
+        struct tr_faults faults;  /* behind the sites. Read by the signal handler */
         struct tr_stats stats;
         struct tr_decoded decoded[TR_DECODED];
         /* Common routines. */
@@ -445,6 +458,21 @@ void tr_far_evict(struct dbt_vcpu *v, uint32_t start, uint32_t end);
 /* Before code of a supervisor mode is entered while they are not linked. */
 void tr_far_again(struct dbt_vcpu *v);
 
+/* --- tr-fault.c --- */
+
+int tr_faults_init(struct dbt_tr *t);
+void tr_faults_free(struct dbt_tr *t);
+/* For the code that is being made: what comes is to be filled in. */
+struct tr_fault *tr_fault_new(struct dbt_tr *t, const uint8_t *pc);
+/* That code is kept. */
+void tr_faults_keep(struct dbt_tr *t);
+/* Those of a segment are gone. */
+void tr_faults_evict(struct dbt_tr *t, unsigned segment);
+/* Where to go on when the host faults at pc, at once, or NULL. Called by the signal handler, with translated code of v->mode running. */
+const void *dbt_tr_fault_exit(struct dbt_vcpu *v, uint64_t pc);
+/* The same for a page fault in code of DBT_MODE_MIRROR. */
+const void *dbt_tr_miss_exit(struct dbt_vcpu *v, uint64_t pc);
+
 /* --- tr-run.c --- */
 
 /* The block whose entry is there. */
@@ -452,8 +480,6 @@ static inline struct dbt_block *tr_block_at(const struct dbt_vcpu *v, const uint
 {
         return (struct dbt_block *)(v->decode->hot.base + *(const dbt_guest32 *)(entry - TR_HEADER_BLOCK) * (size_t)DBT_BLOCK_ALIGN);
 }
-/* For the code that is being made. The rest is to be filled in. */
-struct tr_fault *tr_fault_new(struct dbt_tr *t, const uint8_t *pc);
 /* Index of the mode's jump cache, -1: it has none. Own vCPU only. */
 int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode);
 /* Called by translated code: runs n instructions from i by their handlers; the first is at offset in the page. True: translated code
@@ -493,10 +519,6 @@ void dbt_tr_unlink(struct dbt_vcpu *v, const struct dbt_block *b);
 /* The host found no memory at address while it ran translated code: the RSP with which it may try again, 0 if that is not the end of a stack of calls.
  * Called by the signal handler. */
 uint64_t dbt_tr_calls_full(const struct dbt_vcpu *v, uint64_t address);
-/* Where to go on when the host faults at pc, at once, or NULL. Called by the signal handler, with translated code of v->mode running. */
-const void *dbt_tr_fault_exit(struct dbt_vcpu *v, uint64_t pc);
-/* The same for a page fault in code of DBT_MODE_MIRROR. */
-const void *dbt_tr_miss_exit(struct dbt_vcpu *v, uint64_t pc);
 /* What linear addresses in the jump caches stand for may have changed; kernel: also those of supervisor modes. Without a translator nothing happens. */
 void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel);
 /* The same for sites: all but those for global pages, or all; those for one page of 4 KiB. */

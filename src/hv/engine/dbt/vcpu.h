@@ -246,7 +246,8 @@ struct dbt_vcpu {
         struct dbt_tlb_info *tlb_info_now;
         struct dbt_vcpu *self;
         uint64_t tr_shadow;        /* address behind the last sti: no interrupt before that instruction is done */
-        const struct tr_fault *tr_fault; /* where translated code has just faulted */
+        const struct tr_fault *tr_fault; /* where translated code has just faulted, */
+        const uint8_t *tr_fault_pc; /* and its address */
         const uint8_t *tr_link;    /* the exit last taken, in the code, if it can be linked */
         struct dbt_stack_page {
                 uint64_t match;    /* linear address; TR_SITE_INVALID: none */
