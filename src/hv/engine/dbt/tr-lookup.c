@@ -30,11 +30,12 @@ static void emit_check(struct tr_emit *e, unsigned view, bool write, unsigned sp
         tr_with_entry(e, 0x33, TR_RAX, view, match);
         TR_CODE(e, 0x48, 0x3d); /* cmp rax, imm32 */
         tr_put32(e, (uint32_t)DBT_PAGE_SIZE - span);
-        miss = tr_jcc(e, TR_CC_A);
+        TR_CODE(e, 0x70 | TR_CC_A, 0); /* short, so that all is in one line */
+        miss = e->p;
         tr_with_entry(e, 0x33, TR_RAX, view, match);
         tr_with_entry(e, 0x8b, TR_RCX, view, offsetof(struct dbt_tlb_entry, addend));
-        TR_CODE(e, 0xc3); /* ret */
-        tr_set_jump(e, miss);
+        TR_CODE(e, 0x48, 0x01, 0xc1, 0xc3); /* add rcx, rax; ret */
+        miss[-1] = (uint8_t)(e->p - miss);
         tr_with_entry(e, 0x33, TR_RAX, view, match);
         tr_mov_imm(e, TR_RCX, span | (uint32_t)write << 16);
         tr_jmp(e, missed);

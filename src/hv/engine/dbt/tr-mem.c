@@ -73,7 +73,7 @@ static struct tr_mem address_of(struct gen *g, const struct dbt_mem *m)
         return gen_at(TR_RAX, 0);
 }
 
-static const struct tr_op op_add = { .opcode = 0x03, .w = true, .ends = 1 }, op_cmp = { .opcode = 0x3b, .w = true },
+static const struct tr_op op_add = { .opcode = 0x03, .w = true, .ends = 1 }, op_sub = { .opcode = 0x2b, .w = true, .ends = 1 }, op_cmp = { .opcode = 0x3b, .w = true },
                           op_xor = { .opcode = 0x33, .w = true, .ends = 1 }, op_mov = { .opcode = 0x8b, .w = true, .ends = 1 };
 
 static void alu_imm(struct gen *g, unsigned ext, unsigned reg, uint32_t imm, bool w)
@@ -90,7 +90,7 @@ static void alu_imm(struct gen *g, unsigned ext, unsigned reg, uint32_t imm, boo
         tr_put32(g->e, imm);
 }
 
-/* --- Checks. In: RAX the address. Out: RCX the addend, RAX the address again if it is to be restored. ------------------------------ */
+/* --- Checks. In: RAX the address. Out: RCX the addend, RAX the address again if it is to be restored; in code that seldom runs, where it always is, RCX is their sum. ------------------------------ */
 
 struct check {
         const uint8_t *retry; /* where the code that makes the address begins */
@@ -167,6 +167,8 @@ static void check_tlb(struct gen *g, const struct check *c)
         if (c->restore)
                 tr_with_entry(g->e, 0x33, TR_RAX, view, match_field(c->write));
         tr_with_entry(g->e, 0x8b, TR_RCX, view, offsetof(struct dbt_tlb_entry, addend));
+        if (g->b->stage == TR_SELDOM)
+                tr_op_reg(g->e, &op_add, TR_RCX, TR_RAX);
 }
 
 static void with_stack(struct gen *g, const struct tr_op *op, unsigned reg, size_t offset)
@@ -343,6 +345,13 @@ static bool is_stack(const struct dbt_mem *m)
         return m->base == X86_RSP && m->index == DBT_REG_NONE && m->seg_base == DBT_SEG_BASE_NONE;
 }
 
+/* To the addend of a check that restored the address. */
+static void add_address(struct gen *g)
+{
+        if (g->b->stage != TR_SELDOM)
+                tr_op_reg(g->e, &op_add, TR_RCX, TR_RAX);
+}
+
 /* An operand alone. The routine for code that seldom runs leaves the address where it is. */
 static struct tr_mem single(struct gen *g, const struct dbt_mem *m, unsigned size, bool write)
 {
@@ -357,7 +366,7 @@ static struct tr_mem single(struct gen *g, const struct dbt_mem *m, unsigned siz
         check(g, &c, prefers_site(g, m));
         if (!c.restore)
                 return with_addend_freely(g, m);
-        tr_op_reg(g->e, &op_add, TR_RCX, TR_RAX);
+        add_address(g);
         return gen_at(TR_RCX, 0);
 }
 
@@ -382,14 +391,14 @@ struct tr_mem gen_checked(struct gen *g, const uint8_t *retry, unsigned size, bo
                 return gen_at(TR_RCX, 0);
         }
         check(g, &c, prefers_site(g, &anywhere));
-        tr_op_reg(g->e, &op_add, TR_RCX, TR_RAX);
+        add_address(g);
         return gen_at(TR_RCX, 0);
 }
 
 /* The check for a whole group, at its first operand. */
 static void check_group(struct gen *g, struct gen_group *group, const struct dbt_mem *m)
 {
-        struct check c = { .span = (unsigned)(group->hi - group->lo), .write = group->write, .stack = is_stack(m) };
+        struct check c = { .span = (unsigned)(group->hi - group->lo), .write = group->write, .stack = is_stack(m), .restore = g->b->stage == TR_SELDOM };
         struct dbt_mem low = *m;
         struct tr_mem a;
 
@@ -399,6 +408,8 @@ static void check_group(struct gen *g, struct gen_group *group, const struct dbt
         a = gen_offset_of(g, &low);
         tr_lea(g->e, TR_RAX, &a);
         group->site = check(g, &c, prefers_site(g, m));
+        if (g->b->stage == TR_SELDOM)
+                tr_op_reg(g->e, &op_sub, TR_RCX, TR_RAX);
         if (!group->site)
                 gen_store_field(g, offsetof(struct dbt_vcpu, tr_addends) + (size_t)(group - g->groups) * 8, TR_RCX);
 }

@@ -193,7 +193,7 @@ struct dbt_tr {
         struct tr_ways ways[2];               /* [1]: of blocks of DBT_MODE_MIRROR, that begin by making all memory accessible */
         const uint8_t *missed[TR_MISSES];     /* RAX: address, RCX: site; NE: try again. TR_MISS_TLB_*: see tr-out.c */
         const uint8_t *missed_stack[DBT_NMMUS];
-        const uint8_t *check[DBT_NMMUS][2][TR_SPANS]; /* [1] writes. RAX: address of 1 << n bytes, which is kept. To RCX the addend; or goes to the fault's exit */
+        const uint8_t *check[DBT_NMMUS][2][TR_SPANS]; /* [1] writes. RAX: address of 1 << n bytes, which is kept. To RCX the host's; or goes to the fault's exit */
         const uint8_t *save_flags;
         const uint8_t *returned[DBT_JUMP_MODES]; /* from a call to the address in RAX, which is not the one that the stack of calls tells */
         const uint8_t *to_cached[DBT_JUMP_MODES]; /* called: RCX is the slot in the jump cache of the address in RAX, or goes on there */
