@@ -99,10 +99,11 @@ static void look_everywhere(struct dbt_vcpu *v)
 
 int main(void)
 {
-        struct dbt_vcpu *v = calloc(1, sizeof(*v));
+        struct dbt_vcpu *v = aligned_alloc(_Alignof(struct dbt_vcpu), sizeof(*v));
         struct dbt_tr *t = calloc(1, sizeof(*t));
 
         check(v && t, "memory");
+        memset(v, 0, sizeof(*v));
         t->segment = SEGMENT;
         t->exec = malloc(TR_ROUTINES_SIZE + ALL);
         t->faults.fault = calloc(DBT_SEGMENTS, SEGMENT);
