@@ -163,9 +163,7 @@ static void leave_dead_block(struct dbt_vcpu *v, const struct dbt_insn *i)
 
 static uint64_t way_of(const struct dbt_decode *d, const struct dbt_block *b)
 {
-        uint64_t place = (uint64_t)((const uint8_t *)b - d->arena) / DBT_BLOCK_ALIGN;
-
-        return (uint64_t)DBT_INDEX_TAG(dbt_block_hash(b->key)) << 32 | place;
+        return (uint64_t)DBT_INDEX_TAG(dbt_block_hash(b->key)) << 32 | dbt_block_place(d, b);
 }
 
 static void index_remove(struct dbt_decode *d, const struct dbt_block *b)
@@ -211,7 +209,7 @@ static void block_drop(struct dbt_decode *d, struct dbt_block *b)
         bury(d, b);
         if (!b->code)
                 return;
-        b->dropped_next = d->dropped;
+        b->dropped_next = dbt_block_place(d, d->dropped);
         d->dropped = b;
         dbt_ask(d->owner, DBT_REQ_CODE);
 }
@@ -227,7 +225,7 @@ void dbt_block_unlink_dropped(struct dbt_vcpu *v)
 
         if (!d->dropped)
                 return;
-        for (struct dbt_block *b = d->dropped; b; b = b->dropped_next)
+        for (struct dbt_block *b = d->dropped; b; b = dbt_block_at(d, b->dropped_next))
                 dbt_tr_unlink(v, b);
         d->dropped = NULL;
         dbt_tr_forget_jumps(v, true);
@@ -253,22 +251,27 @@ static bool block_overlaps(const struct dbt_block *b, uint64_t gpa, unsigned n)
 
         if (gpa < start + first && start < gpa + n)
                 return true;
-        return b->second != DBT_NO_PAGE && gpa < b->second + (b->size - first) && b->second < gpa + n;
+        return b->crosses && gpa < dbt_block_more(b)->second + (b->size - first) && dbt_block_more(b)->second < gpa + n;
 }
 
 /* The link to the next block of the page. */
-static struct dbt_block **next_in_page(const struct dbt_code_page *p, struct dbt_block *b)
+static uint32_t *link_in_page(const struct dbt_code_page *p, struct dbt_block *b)
 {
-        return &b->page_next[(block_gpa(b) & DBT_PAGE_MASK) != p->gpa];
+        return (block_gpa(b) & DBT_PAGE_MASK) == p->gpa ? &b->page_next : &dbt_block_more(b)->page_next;
 }
 
-static void page_append(struct dbt_code_page *p, struct dbt_block *b)
+static struct dbt_block *next_in_page(const struct dbt_decode *d, const struct dbt_code_page *p, struct dbt_block *b)
 {
-        struct dbt_page_blocks *list = &p->blocks[b->code != NULL];
+        return dbt_block_at(d, *link_in_page(p, b));
+}
 
-        *next_in_page(p, b) = NULL;
+static void page_append(const struct dbt_decode *d, struct dbt_code_page *p, struct dbt_block *b)
+{
+        struct dbt_page_blocks *list = &p->blocks[b->list];
+
+        *link_in_page(p, b) = 0;
         if (list->first)
-                *next_in_page(p, list->last) = b;
+                *link_in_page(p, list->last) = dbt_block_place(d, b);
         else
                 list->first = b;
         list->last = b;
@@ -276,7 +279,10 @@ static void page_append(struct dbt_code_page *p, struct dbt_block *b)
 
 static bool page_is_empty(const struct dbt_code_page *p)
 {
-        return !p->blocks[0].first && !p->blocks[1].first;
+        for (unsigned k = 0; k < DBT_LISTS; k++)
+                if (p->blocks[k].first)
+                        return false;
+        return true;
 }
 
 /* Drops the list's blocks that have bytes of [gpa, gpa+n) and makes it anew of those that live. */
@@ -286,17 +292,17 @@ static void list_drop(struct dbt_decode *d, struct dbt_code_page *p, struct dbt_
 
         *list = (struct dbt_page_blocks){ .first = NULL };
         for (; b; b = next) {
-                next = *next_in_page(p, b);
+                next = next_in_page(d, p, b);
                 if (!b->dead && block_overlaps(b, gpa, n))
                         block_drop(d, b);
                 if (!b->dead)
-                        page_append(p, b);
+                        page_append(d, p, b);
         }
 }
 
 static void page_drop(struct dbt_decode *d, struct dbt_code_page *p, uint64_t gpa, unsigned n)
 {
-        for (unsigned k = 0; k < 2; k++)
+        for (unsigned k = 0; k < DBT_LISTS; k++)
                 list_drop(d, p, &p->blocks[k], gpa, n);
 }
 
@@ -318,9 +324,9 @@ static void sweep(struct dbt_decode *d, uint64_t gpa_page, const struct dbt_bloc
 
         if (!p)
                 return;
-        list = &p->blocks[b->code != NULL];
+        list = &p->blocks[b->list];
         while (list->first && list->first->dead)
-                list->first = *next_in_page(p, list->first);
+                list->first = next_in_page(d, p, list->first);
         /* Its mark stays: the next write finds no block and clears it. */
         if (page_is_empty(p) && !p->filling)
                 page_free(d, p);
@@ -329,8 +335,8 @@ static void sweep(struct dbt_decode *d, uint64_t gpa_page, const struct dbt_bloc
 void dbt_block_sweep(struct dbt_decode *d, const struct dbt_block *b)
 {
         sweep(d, block_gpa(b) & DBT_PAGE_MASK, b);
-        if (b->second != DBT_NO_PAGE)
-                sweep(d, b->second, b);
+        if (b->crosses)
+                sweep(d, dbt_block_more(b)->second, b);
 }
 
 void dbt_code_written(struct dbt_vcpu *v, uint64_t gpa, unsigned n)
@@ -442,7 +448,7 @@ static void block_publish(struct dbt_decode *d, struct dbt_block *b, struct dbt_
         for (unsigned side = 0; side < 2 && page[side]; side++) {
                 if (side && page[1] == page[0])
                         break; /* the same page twice in a row */
-                page_append(page[side], b);
+                page_append(d, page[side], b);
         }
 }
 
@@ -452,13 +458,16 @@ static struct dbt_block *block_enter(struct dbt_vcpu *v, struct fill *f)
         uint8_t flags = f->insn[f->n - 1].flags;
         bool fused = fuse_last(f);
         unsigned n = f->n + (fused ? 2 : 0);
-        struct dbt_block *b = dbt_ring_take(&d->cold, sizeof(*b) + n * sizeof(b->insn[0]) + f->size + DBT_BYTES_MORE);
+        bool crosses = f->second != DBT_NO_PAGE;
+        struct dbt_block *b = dbt_ring_take(&d->cold, sizeof(*b) + n * sizeof(b->insn[0]) + f->size + DBT_BYTES_MORE + (crosses ? sizeof(struct dbt_block_more) : 0));
         uint16_t space = b->space;
         uint8_t *bytes;
-        const uint8_t *from = f->second == DBT_NO_PAGE ? f->bytes : f->crossing;
+        const uint8_t *from = crosses ? f->crossing : f->bytes;
 
-        *b = (struct dbt_block){ .key = dbt_block_key(f->gpa, v->mode), .n = (uint16_t)f->n, .size = (uint16_t)f->size,
-                .second = f->second, .space = space, .fused = fused };
+        *b = (struct dbt_block){ .key = dbt_block_key(f->gpa, v->mode), .n = (uint8_t)f->n, .size = (uint16_t)f->size, .space = space, .fused = fused,
+                .crosses = crosses };
+        if (crosses)
+                dbt_block_more(b)->second = f->second;
         b->ends = flags & DBT_INSN_ENDS_BLOCK;
         b->direct = !b->ends && (!(flags & DBT_INSN_TRANSFER) || (flags & DBT_INSN_DIRECT));
         for (unsigned i = 0; i < n; i++) {
@@ -525,7 +534,7 @@ bool dbt_block_second_ok(struct dbt_vcpu *v, const struct dbt_block *b)
 {
         uint64_t lin = (dbt_rip_linear(v) & DBT_PAGE_MASK) + DBT_PAGE_SIZE, gpa;
 
-        return dbt_fetch_ptr(v, v->mode & DBT_MODE_CS64 ? lin : (uint32_t)lin, &gpa) && gpa == b->second;
+        return dbt_fetch_ptr(v, v->mode & DBT_MODE_CS64 ? lin : (uint32_t)lin, &gpa) && gpa == dbt_block_more(b)->second;
 }
 
 bool dbt_block_replace(struct dbt_vcpu *v, struct dbt_block *const *part, unsigned n, struct dbt_block *hot)
@@ -539,7 +548,7 @@ bool dbt_block_replace(struct dbt_vcpu *v, struct dbt_block *const *part, unsign
                 same &= !part[k]->dead;
         if (same) {
                 struct dbt_code_page *page[2] = { page_find(d, block_gpa(b) & DBT_PAGE_MASK),
-                                                  b->second == DBT_NO_PAGE ? NULL : page_find(d, b->second) };
+                                                  b->crosses ? page_find(d, dbt_block_more(b)->second) : NULL };
 
                 bury(d, b);
                 block_publish(d, hot, page);
@@ -564,7 +573,7 @@ struct dbt_block *dbt_block_get(struct dbt_vcpu *v)
         if (!bytes)
                 no_memory(v, gpa);
         b = dbt_index_find(v->decode, dbt_block_key(gpa, v->mode));
-        if (b && (b->second == DBT_NO_PAGE || dbt_block_second_ok(v, b)))
+        if (b && (!b->crosses || dbt_block_second_ok(v, b)))
                 return b;
         return block_make(v, lin, gpa, bytes);
 }

@@ -18,7 +18,7 @@
 #define DBT_SEGMENTS 16
 /* Room that one more block needs at most. */
 #define DBT_BLOCK_RESERVE \
-        (sizeof(struct dbt_block) + (DBT_BLOCK_MAX + 1) * (sizeof(struct dbt_insn) + ZYDIS_MAX_INSTRUCTION_LENGTH) + 64)
+        (sizeof(struct dbt_block) + sizeof(struct dbt_block_more) + (DBT_BLOCK_MAX + 1) * (sizeof(struct dbt_insn) + ZYDIS_MAX_INSTRUCTION_LENGTH) + 64)
 
 /* Values of siglongjmp to v->unwind. */
 enum dbt_unwind {
@@ -35,41 +35,51 @@ enum dbt_check_kind { DBT_CHECK_UNKNOWN, DBT_CHECK_ALONE, DBT_CHECK_BOTH };
  * vCPUs and stale chains find their way out; its memory is reused when its segment is emptied, see cache.c. */
 struct dbt_block {
         uint64_t key;              /* dbt_block_key of the first byte */
+        uint32_t code;             /* translation: offset, in the code, of the address that jumps to the block go to; 0: none */
+        uint32_t page_next;        /* place of a later block of the first page, of the same list */
         union {
-                /* Without code: known successors that are not translated: [0] what follows in memory, [1] the last instruction's target; only
-                 * within the page, as another page may come to be mapped there */
-                struct dbt_block *next[2];
-                struct {
-                        uint16_t exits[DBT_EXITS]; /* struct tr_link of the translation, as distances from cold, or TR_EXIT_NEAR; 0: none */
+                struct { /* Without code */
+                        /* Places of known successors that are not translated: [0] what follows in memory, [1] the last instruction's target; only
+                         * within the page, as another page may come to be mapped there */
+                        uint32_t next[2];
+                        uint32_t chained;  /* value of the cold ring's advances from which on next is not valid any longer */
+                        uint32_t runs;     /* by the executor */
+                };
+                struct { /* With code */
+                        uint32_t cold;     /* offset in the code, of what is seldom run of the block */
+                        uint32_t dropped_next; /* place, in dbt_decode's list */
                         uint32_t first_site;
-                        uint64_t by_tlb;       /* memory operands, bit per instruction, for which the translation does without a site */
+                        uint8_t n_sites;   /* from dbt_tr's number first_site on */
+                        uint8_t n_exits;
+                        uint8_t skip;      /* bytes at the beginning of code that look at v->request */
+                        uint8_t samples;   /* times that it was met by chance */
                 };
         };
-        struct dbt_block *dropped_next; /* in dbt_decode's list */
-        struct dbt_block *page_next[2]; /* later blocks of the first and the second page, of the same ring */
-        uint64_t second;           /* second page of a block of one instruction that crosses a page end, else DBT_NO_PAGE */
-        const void *code;          /* translation, or NULL: the address that jumps to the block go to */
-        unsigned runs;             /* by the executor, until translated */
-        union {
-                unsigned chained;  /* without code: value of the cold ring's advances from which on next is not valid any longer */
-                uint32_t cold;     /* with it: offset in the code, of what is seldom run of the block */
-        };
-        uint8_t check;             /* enum dbt_check_kind */
-        uint16_t n;                /* elements of insn that make up the block */
         uint16_t size;             /* bytes */
-        uint8_t flags_in;          /* TR_*F that the translation reads before it overwrites them */
         uint16_t space;            /* that it takes in its segment, in units of DBT_BLOCK_ALIGN */
-        uint8_t skip;              /* bytes at the beginning of code that look at v->request */
-        uint8_t samples;           /* times that it was met by chance, while translated */
-        uint8_t stage;             /* enum tr_stage */
-        bool apart;                /* its code has no groups of memory accesses */
-        uint8_t n_sites;           /* of its code, from dbt_tr's number first_site on */
+        uint8_t n;                 /* elements of insn that make up the block */
+        uint8_t flags_in;          /* TR_*F that the translation reads before it overwrites them */
+        uint8_t list;              /* enum dbt_list: which ones of its pages it is in */
         bool dead;                 /* dropped */
-        bool stubs;                /* an instruction has one of native.c's */
-        bool ends;                 /* the last instruction may change mode, mapping or interrupt state */
-        bool direct;               /* successors can be chained */
-        bool fused;                /* the last of insn is two of the guest's; insn[n] and insn[n + 1] have them alone. Not with code */
-        struct dbt_insn insn[];    /* with a translation only those that it calls handlers for; and behind them the bytes */
+        bool crosses;              /* it is one instruction, which goes on in a second page */
+        /* Written by the own vCPU only: */
+        uint8_t check : 2;         /* enum dbt_check_kind */
+        uint8_t stage : 2;         /* enum tr_stage */
+        bool apart : 1;            /* its code has no groups of memory accesses */
+        bool stubs : 1;            /* an instruction has one of native.c's */
+        bool ends : 1;             /* the last instruction may change mode, mapping or interrupt state */
+        bool direct : 1;           /* successors can be chained */
+        bool fused : 1;            /* the last of insn is two of the guest's; insn[n] and insn[n + 1] have them alone. Not with code */
+        /* With a translation only those that it calls handlers for; behind them the bytes, then dbt_block_exits, and at the end, if there is such a thing, struct dbt_block_more. */
+        struct dbt_insn insn[];
+};
+_Static_assert(sizeof(struct dbt_block) == 48, "there are hundreds of thousands of them");
+
+/* Of blocks that cross or have sites. */
+struct dbt_block_more {
+        uint64_t second;           /* the second page */
+        uint64_t by_tlb;           /* memory operands, bit per instruction, for which the translation does without a site */
+        uint32_t page_next;        /* as the block's, of the second page */
 };
 
 /* What the block was decoded from. Without a translation, DBT_BYTES_MORE further ones can be read. */
@@ -79,28 +89,49 @@ static inline const uint8_t *dbt_block_bytes(const struct dbt_block *b)
 }
 #define DBT_BYTES_MORE 4
 
+/* struct tr_link of the exits of a translation, as distances from cold, or TR_EXIT_NEAR: n_exits. */
+static inline uint16_t *dbt_block_exits(const struct dbt_block *b)
+{
+        return (uint16_t *)(((uintptr_t)dbt_block_bytes(b) + b->size + 1) & ~(uintptr_t)1);
+}
+
 #define DBT_BLOCK_ALIGN 16u
+
+static inline struct dbt_block_more *dbt_block_more(const struct dbt_block *b)
+{
+        return (struct dbt_block_more *)((uintptr_t)b + (size_t)b->space * DBT_BLOCK_ALIGN) - 1;
+}
+
+/* What a segment of the hot ring has: translations of which it is not known whether they run often, and those that do. */
+enum dbt_kind { DBT_KIND_NEW, DBT_KIND_OFTEN, DBT_KINDS };
+
+enum dbt_list { DBT_LIST_COLD, DBT_LIST_HOT, DBT_LISTS = DBT_LIST_HOT + DBT_KINDS };
 
 /* A physical page from which a vCPU has blocks. */
 struct dbt_code_page {
         uint64_t gpa;
         struct dbt_code_page *hash_next;
-        /* Blocks of the cold and of the hot ring in the order in which they were made, so that those evicted are in front. Dead ones may be
+        /* Blocks of the cold ring and of each kind of the hot one, in the order in which they were made, so that those evicted are in front. Dead ones may be
          * among them. */
         struct dbt_page_blocks {
                 struct dbt_block *first, *last;
-        } blocks[2];
+        } blocks[DBT_LISTS];
         unsigned generation;      /* writes so far */
         bool filling;             /* bytes are being decoded: counts as a block */
 };
 
-/* Blocks one behind the other in segments, which are filled in turn. */
+/* Blocks one behind the other in segments. Those of the cold ring are filled in turn. */
 struct dbt_ring {
         uint8_t *base;
         size_t size;                /* of a segment */
         size_t used[DBT_SEGMENTS];
+        unsigned n;                 /* segments that are in use or may become so: DBT_SEGMENTS, later perhaps fewer */
         unsigned current;
         unsigned advances;          /* times that another segment became the current one, and what was in it was evicted */
+        /* Hot ring: */
+        uint8_t kind[DBT_SEGMENTS]; /* enum dbt_kind */
+        unsigned since[DBT_SEGMENTS]; /* value of advances when it began to be filled */
+        unsigned filling[DBT_KINDS]; /* the segment of each kind; the current one is one of them */
 };
 
 /* What evicting segments took in the thread's time. */
@@ -109,8 +140,7 @@ struct dbt_cache_stats {
         uint64_t ns, max_ns;
 };
 
-/* A set of the index: a line of the host's cache. Each way is a part of the hash, DBT_INDEX_TAG, and in the lower half where the block is: offset
- * in the arena in units of DBT_BLOCK_ALIGN, 0: none. What was made last is in front; what falls out behind is forgotten, and made again if need be. */
+/* A set of the index: a line of the host's cache. Each way is a part of the hash, DBT_INDEX_TAG, and in the lower half dbt_block_place. What was made last is in front; what falls out behind is forgotten, and made again if need be. */
 struct dbt_index_set {
         _Atomic uint64_t way[DBT_INDEX_WAYS];
 } __attribute__((aligned(64)));
@@ -138,6 +168,7 @@ struct dbt_decode {
         struct dbt_vcpu *owner;
         struct dbt_block *dropped; /* translated blocks that were dropped and to which links may lead */
         struct dbt_ring cold, hot; /* blocks without and with a translation */
+        bool shrinking;            /* the cold ring has segments that are to be given up */
         uint8_t *arena;            /* of the rings; nothing is at its beginning */
         size_t arena_size;
         struct dbt_code_page *page_pool, *page_free;
@@ -146,6 +177,17 @@ struct dbt_decode {
         struct dbt_cache_stats stats;
         uint64_t hot_since; /* the hot ring came to its present segment, in the thread's time */
 };
+
+/* Where a block is: offset in the arena in units of DBT_BLOCK_ALIGN. 0: NULL. */
+static inline uint32_t dbt_block_place(const struct dbt_decode *d, const struct dbt_block *b)
+{
+        return b ? (uint32_t)((size_t)((const uint8_t *)b - d->arena) / DBT_BLOCK_ALIGN) : 0;
+}
+
+static inline struct dbt_block *dbt_block_at(const struct dbt_decode *d, uint32_t place)
+{
+        return place ? (struct dbt_block *)(d->arena + (size_t)place * DBT_BLOCK_ALIGN) : NULL;
+}
 
 /* Physical addresses have at most 52 bits, modes 7. */
 static inline uint64_t dbt_block_key(uint64_t gpa, uint32_t mode)
@@ -201,16 +243,16 @@ int dbt_decode_new(struct dbt_vcpu *owner, struct dbt_decode **ret);
 void dbt_decode_free(struct dbt_decode *d);
 /* Makes room for another block without translation; may evict others. Own vCPU, not inside a block. */
 void dbt_cache_reserve(struct dbt_vcpu *v);
-/* The same for a translated one. */
-void dbt_cache_reserve_hot(struct dbt_vcpu *v);
+/* The same for a translated one, in a segment of the kind, which becomes the hot ring's current one. */
+void dbt_cache_reserve_hot(struct dbt_vcpu *v, enum dbt_kind kind);
 /* Takes space for a block of size bytes from a ring that has room. */
 struct dbt_block *dbt_ring_take(struct dbt_ring *r, size_t size);
-/* For how many advances the block of the ring will stay where it is. */
+/* For how many advances the block of the cold ring will stay where it is. */
 static inline unsigned dbt_ring_stays(const struct dbt_ring *r, const struct dbt_block *b)
 {
         unsigned segment = (unsigned)((size_t)((const uint8_t *)b - r->base) / r->size);
 
-        return (segment + DBT_SEGMENTS - r->current - 1) % DBT_SEGMENTS + 1;
+        return segment < r->n ? (segment + r->n - r->current - 1) % r->n + 1 : 1;
 }
 
 /* A block for b's translation, without instructions, in a place of the hot ring that dbt_cache_keep_hot then makes its own. */
@@ -263,7 +305,7 @@ static inline struct dbt_block *dbt_block_lookup(struct dbt_vcpu *v)
                 return dbt_block_get(v);
         key = dbt_block_key(v->tlb_info_now[slot].gpa | (lin & ~DBT_PAGE_MASK), v->mode);
         b = dbt_index_find(v->decode, key);
-        if (unlikely(!b) || (unlikely(b->second != DBT_NO_PAGE) && !dbt_block_second_ok(v, b)))
+        if (unlikely(!b) || (unlikely(b->crosses) && !dbt_block_second_ok(v, b)))
                 return dbt_block_get(v);
         return b;
 }

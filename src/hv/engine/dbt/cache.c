@@ -3,8 +3,11 @@
 /* The memory of a vCPU's code cache, which is bounded, and what is given up when it is full.
  *
  * A block is decoded into the cold ring. When it is translated, one that has only the bytes, and instructions for handlers, goes into the hot ring, together
- * with its code and links, and the first one is dropped. So code that runs once or twice passes through a small piece of memory. Each ring consists of segments that are filled one
- * after the other; when the last one is full, the oldest is evicted: all of its blocks are dropped and its memory is used again.
+ * with its code and links, and the first one is dropped. So code that runs once or twice passes through a small piece of memory. Each ring consists of segments; when there is no empty one
+ * left, the oldest is evicted: all of its blocks are dropped and its memory is used again.
+ *
+ * A program that is larger than the cache would find nothing of it again, as it comes to each part when that has just been evicted. So blocks that were found to run often, which are translated once more,
+ * have segments of their own in the hot ring, up to OFTEN_MAX, and only the others are evicted each time round.
  *
  * Who may hold a pointer to an evicted block, and how it goes:
  *   the index                   dbt_block_retire
@@ -26,8 +29,11 @@
 #include "hv/engine/dbt/block.h"
 #include "hv/engine/dbt/tr.h"
 
-/* Part of the cache that the cold ring gets where there is a translator. */
+/* Where there is a translator, parts of the cache that the cold ring gets while the hot one has fewer than HOT_SHARE segments in use, and after that. */
 #define COLD_PART 4
+#define COLD_PART_LEFT 16
+#define COLD_LEFT (DBT_SEGMENTS * COLD_PART / COLD_PART_LEFT)
+#define HOT_SHARE (DBT_SEGMENTS * 3 / 4)
 /* The cache's size as a multiple of that of the index: blocks take more than 200 bytes with all that belongs to them, and their entries 8 in sets that are less
  * than half full. */
 #define CACHE_PER_INDEX 16
@@ -36,6 +42,9 @@
 #define SHORT_LIFE_NS 50000000ULL
 #define LONG_LIFE_NS 200000000ULL
 #define TRANSLATE_AFTER_MAX 256
+/* Segments of the hot ring with what runs often, at most; and for how many advances they stay though others are wanted. */
+#define OFTEN_MAX (DBT_SEGMENTS / 2)
+#define OFTEN_STAYS 96
 
 static size_t round_segment(size_t size)
 {
@@ -78,6 +87,15 @@ static int map_index(struct dbt_decode *d, size_t cache)
         return d->index == MAP_FAILED ? -ENOMEM : 0;
 }
 
+static void begin_kinds(struct dbt_ring *r)
+{
+        for (unsigned kind = 0; kind < DBT_KINDS; kind++) {
+                r->filling[kind] = kind;
+                r->kind[kind] = (uint8_t)kind;
+                r->since[kind] = r->advances;
+        }
+}
+
 int dbt_decode_new(struct dbt_vcpu *owner, struct dbt_decode **ret)
 {
         struct dbt_decode *d = aligned_alloc(_Alignof(struct dbt_decode), sizeof(*d));
@@ -91,7 +109,9 @@ int dbt_decode_new(struct dbt_vcpu *owner, struct dbt_decode **ret)
         d->arena = MAP_FAILED;
         d->owner = owner;
         d->cold.size = round_segment(translates ? size / COLD_PART : size);
-        d->hot.size = round_segment(translates ? size - size / COLD_PART : 0);
+        d->hot.size = round_segment(translates ? size - size / COLD_PART_LEFT : 0);
+        d->cold.n = d->hot.n = DBT_SEGMENTS;
+        begin_kinds(&d->hot);
         if (map_index(d, size) < 0 || map_arena(d) < 0) {
                 dbt_decode_free(d);
                 return -ENOMEM;
@@ -217,21 +237,53 @@ static void evict(struct dbt_vcpu *v, struct dbt_ring *r, unsigned segment)
         d->stats.max_ns = d->stats.max_ns > ns ? d->stats.max_ns : ns;
 }
 
-/* Goes on to the next segment, which is the oldest. */
-static void ring_advance(struct dbt_vcpu *v, struct dbt_ring *r)
+static void begin_segment(struct dbt_vcpu *v, struct dbt_ring *r, unsigned segment)
 {
-        r->current = (r->current + 1) % DBT_SEGMENTS;
+        r->current = segment;
         r->advances++;
-        if (r->used[r->current])
-                evict(v, r, r->current);
+        if (r->used[segment])
+                evict(v, r, segment);
 }
 
-static bool ring_is_empty(const struct dbt_ring *r)
+static unsigned count_used(const struct dbt_ring *r)
 {
+        unsigned n = 0;
+
         for (unsigned k = 0; k < DBT_SEGMENTS; k++)
-                if (r->used[k])
-                        return false;
-        return true;
+                n += r->used[k] != 0;
+        return n;
+}
+
+/* The oldest one of the cold ring that is not being filled goes, while it has fewer segments than it had and others of before are left. One at a time: it takes some time. What has been chained
+ * may not stay as long as was thought. */
+static void give_up_segment(struct dbt_vcpu *v)
+{
+        struct dbt_ring *r = &v->decode->cold;
+        unsigned k = r->current + 1;
+
+        while (k < DBT_SEGMENTS && !r->used[k])
+                k++;
+        if (k == DBT_SEGMENTS) {
+                v->decode->shrinking = false;
+                return;
+        }
+        evict(v, r, k);
+        r->advances += DBT_SEGMENTS;
+        madvise((void *)ALIGN_UP((uintptr_t)segment_start(r, k), DBT_PAGE_SIZE), r->size - DBT_PAGE_SIZE, MADV_DONTNEED);
+}
+
+/* Goes on to the next segment, which is the oldest. When it is the first one again, the ring may become shorter as the hot one wants the memory. */
+static void advance_cold(struct dbt_vcpu *v)
+{
+        struct dbt_decode *d = v->decode;
+        struct dbt_ring *r = &d->cold;
+        unsigned next = (r->current + 1) % r->n;
+
+        begin_segment(v, r, next);
+        if (next || r->n == COLD_LEFT || count_used(&d->hot) < HOT_SHARE)
+                return;
+        r->n = COLD_LEFT;
+        d->shrinking = true;
 }
 
 /* Translating costs as much as running a block a hundred times. That is wasted if the translation is gone soon: then only hotter code is
@@ -247,14 +299,80 @@ static void adapt_threshold(struct dbt_vcpu *v)
                 v->translate_after /= 2;
 }
 
-static void advance_hot(struct dbt_vcpu *v)
+static bool is_filling(const struct dbt_ring *r, unsigned segment)
+{
+        return segment == r->filling[DBT_KIND_NEW] || segment == r->filling[DBT_KIND_OFTEN];
+}
+
+/* The one with something in it that is of the kind, and not being filled, for the longest time. DBT_SEGMENTS: there is none. */
+static unsigned oldest(const struct dbt_ring *r, enum dbt_kind kind)
+{
+        unsigned found = DBT_SEGMENTS;
+
+        for (unsigned k = 0; k < DBT_SEGMENTS; k++)
+                if (r->used[k] && r->kind[k] == kind && !is_filling(r, k) && (found == DBT_SEGMENTS || (int)(r->since[k] - r->since[found]) < 0))
+                        found = k;
+        return found;
+}
+
+static unsigned count_often(const struct dbt_ring *r)
+{
+        unsigned n = 0;
+
+        for (unsigned k = 0; k < DBT_SEGMENTS; k++)
+                n += r->kind[k] == DBT_KIND_OFTEN && (r->used[k] || is_filling(r, k));
+        return n;
+}
+
+/* Where what is full goes on. */
+static unsigned next_hot(const struct dbt_ring *r, enum dbt_kind kind)
+{
+        unsigned often = oldest(r, DBT_KIND_OFTEN), other = oldest(r, DBT_KIND_NEW);
+
+        if (often < DBT_SEGMENTS && (kind == DBT_KIND_OFTEN ? count_often(r) >= OFTEN_MAX : r->advances - r->since[often] > OFTEN_STAYS))
+                return often;
+        for (unsigned k = 0; k < DBT_SEGMENTS; k++)
+                if (!r->used[k] && !is_filling(r, k))
+                        return k;
+        return other;
+}
+
+static void begin_hot(struct dbt_vcpu *v, enum dbt_kind kind, unsigned segment)
+{
+        struct dbt_ring *r = &v->decode->hot;
+
+        begin_segment(v, r, segment);
+        r->kind[segment] = (uint8_t)kind;
+        r->since[segment] = r->advances;
+        r->filling[kind] = segment;
+        dbt_tr_begin_segment(v, kind);
+}
+
+static void advance_hot(struct dbt_vcpu *v, enum dbt_kind kind)
+{
+        const struct dbt_ring *r = &v->decode->hot;
+        unsigned segment = next_hot(r, kind);
+
+        if (!v->vm->config.translate_after && r->used[segment])
+                adapt_threshold(v);
+        begin_hot(v, kind, segment);
+}
+
+/* For what is scarce besides memory. */
+static void evict_hot(struct dbt_vcpu *v)
 {
         const struct dbt_ring *r = &v->decode->hot;
 
-        if (!v->vm->config.translate_after && r->used[(r->current + 1) % DBT_SEGMENTS])
-                adapt_threshold(v);
-        ring_advance(v, &v->decode->hot);
-        dbt_tr_segment(v);
+        for (enum dbt_kind kind = 0; kind < DBT_KINDS; kind++) {
+                unsigned segment = oldest(r, kind);
+
+                if (segment == DBT_SEGMENTS)
+                        segment = r->filling[kind];
+                if (r->used[segment]) {
+                        begin_hot(v, kind, segment);
+                        return;
+                }
+        }
 }
 
 /* Stubs are shared between blocks: there may be none to free in the first segment. */
@@ -265,10 +383,10 @@ static void reserve_stubs(struct dbt_vcpu *v)
         while (dbt_native_full(v)) {
                 if (dbt_decode_forget(v))
                         continue;
-                if (!ring_is_empty(&d->cold))
-                        ring_advance(v, &d->cold);
-                else if (!ring_is_empty(&d->hot))
-                        advance_hot(v);
+                if (count_used(&d->cold))
+                        advance_cold(v);
+                else if (count_used(&d->hot))
+                        evict_hot(v);
                 else
                         dbt_native_flush(v); /* free pieces are too small; dbt_tr_forget_decoded was called when the last block went */
         }
@@ -280,15 +398,19 @@ void dbt_cache_reserve(struct dbt_vcpu *v)
 
         reserve_stubs(v);
         if (r->size - r->used[r->current] < DBT_BLOCK_RESERVE)
-                ring_advance(v, r);
+                advance_cold(v);
+        if (unlikely(v->decode->shrinking))
+                give_up_segment(v);
 }
 
-void dbt_cache_reserve_hot(struct dbt_vcpu *v)
+void dbt_cache_reserve_hot(struct dbt_vcpu *v, enum dbt_kind kind)
 {
         struct dbt_ring *r = &v->decode->hot;
 
+        r->current = r->filling[kind];
+        dbt_tr_select(v, kind);
         if (dbt_tr_used(v) + r->used[r->current] + DBT_BLOCK_RESERVE + DBT_TR_RESERVE > r->size)
-                advance_hot(v);
+                advance_hot(v, kind);
 }
 
 struct dbt_block *dbt_cache_new_hot(struct dbt_vcpu *v, const struct dbt_block *b)
@@ -297,10 +419,8 @@ struct dbt_block *dbt_cache_new_hot(struct dbt_vcpu *v, const struct dbt_block *
         struct dbt_block *hot = (struct dbt_block *)(segment_start(r, r->current) + r->used[r->current]);
 
         *hot = *b;
-        for (unsigned k = 0; k < DBT_EXITS; k++)
-                hot->exits[k] = 0;
-        hot->by_tlb = b->code ? b->by_tlb : 0;
-        hot->code = NULL;
+        hot->code = 0;
+        hot->list = (uint8_t)(DBT_LIST_HOT + r->kind[r->current]);
         hot->n = 0;
         hot->fused = hot->stubs = false;
         return hot;
@@ -324,6 +444,8 @@ static void ring_reset(struct dbt_decode *d, struct dbt_ring *r)
         }
         r->current = 0;
         r->advances += DBT_SEGMENTS;
+        r->n = DBT_SEGMENTS;
+        begin_kinds(r);
 }
 
 void dbt_block_flush(struct dbt_vcpu *v)
@@ -338,6 +460,7 @@ void dbt_block_flush(struct dbt_vcpu *v)
         d->n_pages = 0;
         ring_reset(d, &d->cold);
         ring_reset(d, &d->hot);
+        d->shrinking = false;
         d->flushes++;
         d->dropped = NULL;
         dbt_decode_forget(v);

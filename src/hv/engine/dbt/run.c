@@ -188,12 +188,12 @@ static void chain(struct dbt_vcpu *v, struct dbt_block *b, unsigned side, struct
         unsigned until = r->advances + dbt_ring_stays(r, next);
 
         if (!is_chained(v, b)) {
-                b->next[0] = b->next[1] = NULL;
+                b->next[0] = b->next[1] = 0;
                 b->chained = until;
         }
         if ((int)(until - b->chained) < 0)
                 b->chained = until;
-        b->next[side] = next;
+        b->next[side] = dbt_block_place(v->decode, next);
 }
 
 /* Runs blocks until something else wants attention. Not inlined: beside a sigsetjmp nothing stays in registers. */
@@ -221,14 +221,14 @@ static __attribute__((noinline)) void run_blocks(struct dbt_vcpu *v)
                         b = dbt_block_lookup(v);
                         continue;
                 }
-                next = is_chained(v, b) ? b->next[!behind] : NULL;
+                next = is_chained(v, b) ? dbt_block_at(v->decode, b->next[!behind]) : NULL;
                 if (likely(next && !next->dead)) {
                         b = next;
                         continue;
                 }
                 flushes = v->decode->flushes;
                 next = dbt_block_lookup(v);
-                if (b->direct && same_page(start, v->rip) && next->second == DBT_NO_PAGE && !next->code && flushes == v->decode->flushes)
+                if (b->direct && same_page(start, v->rip) && !next->crosses && !next->code && flushes == v->decode->flushes)
                         chain(v, b, !behind, next);
                 b = next;
         }

@@ -316,23 +316,34 @@ static void init(struct gen *g, struct dbt_vcpu *v, struct tr_emit *straight, st
         g->jumps = tr_jump_mode(v, gen_mode(g));
 }
 
-/* The guest's bytes to the end of the block. */
-static void keep_bytes(struct dbt_block *b, const struct dbt_block *source)
+/* What is behind the block's instructions. */
+static void finish(const struct gen *g, const struct dbt_block *first)
 {
-        const uint8_t *from = dbt_block_bytes(source);
+        struct dbt_block *b = g->b;
+        const uint8_t *from = dbt_block_bytes(g->source);
         uint8_t *to = (uint8_t *)dbt_block_bytes(b);
+        uint16_t *exits = dbt_block_exits(b);
+        size_t used = (size_t)((uint8_t *)(exits + g->n_links) - (uint8_t *)b);
 
         for (unsigned k = 0; k < b->size; k++)
                 to[k] = from[k];
-        b->space = (uint16_t)(ALIGN_UP((size_t)(to + b->size - (uint8_t *)b), DBT_BLOCK_ALIGN) / DBT_BLOCK_ALIGN);
+        for (unsigned k = 0; k < g->n_links; k++)
+                exits[k] = g->links[k];
+        b->n_exits = (uint8_t)g->n_links;
+        if (b->crosses || b->n_sites)
+                used += sizeof(struct dbt_block_more);
+        b->space = (uint16_t)(ALIGN_UP(used, DBT_BLOCK_ALIGN) / DBT_BLOCK_ALIGN);
+        if (b->crosses || b->n_sites)
+                *dbt_block_more(b) = (struct dbt_block_more){ .second = b->crosses ? dbt_block_more(first)->second : DBT_NO_PAGE, .by_tlb = g->by_tlb };
 }
 
-const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *straight, struct tr_emit *seldom, const struct dbt_block *source, struct dbt_block *b)
+const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *straight, struct tr_emit *seldom, const struct tr_source *source, struct dbt_block *b)
 {
         const uint8_t *start = tr_here(straight), *outs, *exits;
         struct gen g;
 
-        init(&g, v, straight, seldom, source, b);
+        init(&g, v, straight, seldom, source->block, b);
+        g.by_tlb = source->by_tlb;
         look(&g);
         flags_liveness(&g);
         gen_plan_groups(&g);
@@ -343,7 +354,7 @@ const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *straight, struc
         gen_emit_outs(&g);
         exits = tr_here(seldom);
         emit_exits(&g);
-        keep_bytes(b, source);
+        finish(&g, source->part[0]);
         if (straight->overflow || seldom->overflow)
                 return NULL;
         count(&g, (size_t)(outs - start), (size_t)(exits - (straight == seldom ? outs : g.cold)), (size_t)(tr_here(seldom) - exits));

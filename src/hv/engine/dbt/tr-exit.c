@@ -131,7 +131,7 @@ static void exit_here(struct gen *g, int64_t offset)
 
         tr_call(g->e, gen_ways(g)->exit);
         link.to_entry_near = (uint16_t)(tr_here(g->e) - g->entry);
-        g->b->exits[g->n_links++] = (uint16_t)(link.to_entry_near | TR_EXIT_NEAR);
+        g->links[g->n_links++] = (uint16_t)(link.to_entry_near | TR_EXIT_NEAR);
         put_link(g, &link, offsetof(struct tr_link, to_entry_near) + sizeof(link.to_entry_near));
 }
 
@@ -204,7 +204,7 @@ static void exit_within_page(struct gen *g, const struct gen_exit *x)
         link.to_entry = (int32_t)(tr_here(g->e) - g->entry);
         link.back = jump < 0 || jump > UINT16_MAX; /* in seldom run code, too */
         link.jump = (uint16_t)(link.back ? g->e->p - x->jump : jump);
-        g->b->exits[g->n_links++] = (uint16_t)(tr_here(g->e) - g->cold);
+        g->links[g->n_links++] = (uint16_t)(tr_here(g->e) - g->cold);
         put_link(g, &link, size);
 }
 

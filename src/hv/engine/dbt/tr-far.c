@@ -53,14 +53,14 @@ static struct dbt_block *block_at(struct dbt_vcpu *v, uint64_t lin, uint32_t mod
         if (!code_at(v, lin, &gpa))
                 return NULL;
         b = dbt_index_find(v->decode, dbt_block_key(gpa, mode));
-        return b && b->code && !b->dead && b->second == DBT_NO_PAGE ? b : NULL;
+        return b && b->code && !b->dead && !b->crosses ? b : NULL;
 }
 
 static void link_far(struct dbt_tr *t, const struct tr_far *f, const struct dbt_block *b)
 {
         uint32_t jmp = f->at + TO_JMP;
 
-        patch32(t, jmp, (uint32_t)((const uint8_t *)b->code - (t->exec + jmp + 4)));
+        patch32(t, jmp, b->code - (jmp + 4));
         patch32(t, f->at, (uint32_t)f->source);
 }
 
@@ -163,7 +163,7 @@ uint8_t *gen_jump_far(struct gen *g, int64_t offset)
         f->at = with_page(g, 0x81, 7, (uint32_t)source) & 0x1fffffff;
         slow = tr_jcc(g->e, TR_CC_NE);
         with_page(g, 0xc7, 0, (uint32_t)(target & DBT_PAGE_MASK));
-        tr_jmp(g->e, b->code);
+        tr_jmp(g->e, tr_code(t, b));
         t->n_far++;
         return slow;
 }

@@ -80,6 +80,7 @@ struct gen_out {
         uint8_t how;           /* enum tr_miss: what is tried first; TR_MISSES: nothing */
         bool keyed, apart;     /* apart: gen->apart */
         bool told;             /* all of it by the table of faults: there is no code for it */
+        bool count;            /* fault: of a repeated instruction, of which RCX has the count that is left */
         const uint8_t *retry;  /* where the check begins, in the executable view */
         struct tr_site *site;
         unsigned span;         /* TR_MISS_TLB_* */
@@ -102,6 +103,7 @@ struct gen {
         struct tr_emit *straight, *seldom;
         const struct dbt_block *source; /* has the instructions */
         struct dbt_block *b;   /* the translated one */
+        uint64_t by_tlb;       /* see struct tr_source */
         const uint8_t *entry, *cold; /* where straight and seldom run code begin */
         struct gen_insn insns[DBT_BLOCK_MAX + 1];
         unsigned n;
@@ -126,6 +128,7 @@ struct gen {
         struct gen_out outs[4 * DBT_BLOCK_MAX];
         struct gen_exit exits[2 * DBT_EXITS]; /* far ones may have another each */
         unsigned n_outs, n_exits, n_links;
+        uint16_t links[2 * DBT_EXITS]; /* the block's dbt_block_exits */
 };
 
 /* The block's mode: enum dbt_mode_bits. */

@@ -232,7 +232,7 @@ static bool prefers_site(const struct gen *g, const struct dbt_mem *m)
 {
         if (g->b->stage == TR_SELDOM || g->apart)
                 return false;
-        if (g->k < 64 && (g->b->by_tlb >> g->k & 1))
+        if (g->k < 64 && (g->by_tlb >> g->k & 1))
                 return false;
         return gen_view(g) == DBT_MMU_USER;
 }

@@ -77,6 +77,8 @@ static void emit_way(struct gen *g, const struct gen_out *o)
         f = tr_fault_new(g->v->translator, o->fault);
         f->own = true;
         f->exit = (uint32_t)(tr_here(g->e) - g->v->translator->exec);
+        if (o->count)
+                tr_mov(g->e, HOME_RCX, TR_RCX);
         if (o->store)
                 gen_flags_save(g);
 }
@@ -187,7 +189,7 @@ static bool tell(struct gen *g, struct gen_out *o)
         int64_t to_entry = o->fault - g->entry;
         struct tr_fault *f;
 
-        if (o->jump || o->apart || first->x87.insn || first->x87.data || is_worth_apart(g, o) || !fits_table(first, last, o, to_entry))
+        if (o->jump || o->apart || o->count || first->x87.insn || first->x87.data || is_worth_apart(g, o) || !fits_table(first, last, o, to_entry))
                 return false;
         f = tr_fault_new(g->v->translator, o->fault);
         f->store = o->store;

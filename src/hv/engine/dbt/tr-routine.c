@@ -123,8 +123,8 @@ static void emit_index(struct tr_emit *e, const struct dbt_tr *t)
         tr_restore(e, 1u << TR_RDX);
         with_base(e, 0x3b, TR_RCX, TR_RAX, offsetof(struct dbt_block, key));
         tr_jcc_to(e, TR_CC_NE, t->ways[0].leave_jump); /* no mode of translated code has the key 0 of where there is none */
-        TR_CODE(e, 0x48, 0x83, 0x78, offsetof(struct dbt_block, second), 0xff); /* cmp qword [rax + second], -1 */
-        _Static_assert(DBT_NO_PAGE == ~0ULL && offsetof(struct dbt_block, second) < 128, "immediate and displacement of 8 bits");
+        TR_CODE(e, 0x80, 0x78, offsetof(struct dbt_block, crosses), 0); /* cmp byte [rax + crosses], 0 */
+        _Static_assert(offsetof(struct dbt_block, crosses) < 128, "displacement of 8 bits");
         tr_jcc_to(e, TR_CC_NE, t->ways[0].leave_jump);
 }
 
@@ -140,9 +140,10 @@ static void emit_find(struct tr_emit *e, const struct dbt_tr *t)
         tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
         emit_key(e);
         emit_index(e, t);
-        with_base(e, 0x8b, TR_RAX, TR_RAX, offsetof(struct dbt_block, code));
-        TR_CODE(e, 0x48, 0x85, 0xc0); /* test rax, rax */
+        TR_CODE(e, 0x8b, 0x40, offsetof(struct dbt_block, code), 0x85, 0xc0); /* mov eax, [rax + code]; test eax, eax */
         tr_jcc_to(e, TR_CC_E, t->ways[0].leave_jump);
+        tr_mov_imm(e, TR_RCX, (uintptr_t)t->exec);
+        TR_CODE(e, 0x48, 0x01, 0xc8); /* add rax, rcx */
 }
 
 static void emit_jump(struct tr_emit *e, const struct dbt_tr *t)
@@ -447,7 +448,6 @@ static void emit_calling(struct tr_emit *e, struct tr_ways *ways, bool mirrored)
         emit_out_missed(e, ways, mirrored);
         ways->call = tr_here(e);
         emit_call(e, mirrored);
-        tr_emit_string_routines(e, ways, mirrored);
 }
 
 /* The same routine, once all memory is accessible. */
@@ -517,6 +517,7 @@ void tr_emit_routines(struct dbt_vcpu *v, struct tr_emit *e)
         emit_exit(e, t);
         t->save_flags = tr_here(e);
         emit_save_flags(e);
+        tr_emit_string_routines(t, e);
         emit_calling(e, ways, false);
         emit_mirrored_ways(e, ways, &t->ways[1]);
         tr_emit_call_routines(v, e);

@@ -56,9 +56,9 @@ static dbt_guest32 *cell_at(const struct dbt_tr *t, uint32_t offset)
 }
 
 /* The cell in which the list of the links to b begins. */
-static uint32_t list_of(const struct dbt_tr *t, const struct dbt_block *b)
+static uint32_t list_of(const struct dbt_block *b)
 {
-        return code_offset(t, b->code) - TR_HEADER_LINKS;
+        return b->code - TR_HEADER_LINKS;
 }
 
 static uint32_t entry_of(const struct dbt_tr *t, uint32_t at)
@@ -147,13 +147,13 @@ static void link_remove(struct dbt_vcpu *v, uint32_t at)
 void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
 {
         struct dbt_tr *t = v->translator;
-        uint32_t target = code_offset(t, b->code), at = code_offset(t, v->tr_link);
+        uint32_t target = b->code, at = code_offset(t, v->tr_link);
         const struct tr_link *link = link_at(t, at);
 
         /* v->tr_page may be what a mirrored program has made of it. */
         if (b->dead || link->next || (block_of(v, at)->key ^ b->key) >> DBT_PAGE_SHIFT)
                 return;
-        link_insert(t, list_of(t, b), at);
+        link_insert(t, list_of(b), at);
         if (link->forward)
                 target += b->skip;
         if (link->kind == TR_LINK_HERE)
@@ -165,7 +165,7 @@ void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
 void dbt_tr_unlink(struct dbt_vcpu *v, const struct dbt_block *b)
 {
         struct dbt_tr *t = v->translator;
-        dbt_guest32 *list = cell_at(t, list_of(t, b));
+        dbt_guest32 *list = cell_at(t, list_of(b));
         uint32_t at = *list, next;
 
         for (; at && !(at & TR_LIST); at = next) {
@@ -180,10 +180,11 @@ void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b)
         const struct dbt_tr *t = v->translator;
 
         dbt_tr_unlink(v, b);
-        for (unsigned k = 0; k < ARRAY_SIZE(b->exits); k++) {
-                uint32_t at = b->exits[k] & TR_EXIT_NEAR ? code_offset(t, b->code) + (b->exits[k] & ~TR_EXIT_NEAR) : b->cold + b->exits[k];
+        for (unsigned k = 0; k < b->n_exits; k++) {
+                unsigned exit = dbt_block_exits(b)[k];
+                uint32_t at = exit & TR_EXIT_NEAR ? b->code + (exit & ~TR_EXIT_NEAR) : b->cold + exit;
 
-                if (b->exits[k] && link_at(t, at)->next)
+                if (link_at(t, at)->next)
                         link_remove(v, at);
         }
 }
@@ -260,7 +261,7 @@ size_t dbt_tr_used(const struct dbt_vcpu *v)
 {
         const struct dbt_tr *t = v->translator;
 
-        return t->used + t->sites.n[t->current] * sizeof(struct tr_site) +
+        return t->fill->used + t->sites.n[t->current] * sizeof(struct tr_site) +
                 t->faults.n[t->current] * sizeof(struct tr_fault);
 }
 
@@ -275,13 +276,20 @@ void dbt_tr_evict(struct dbt_vcpu *v, unsigned segment)
         tr_sites_evict(v, segment);
 }
 
-void dbt_tr_segment(struct dbt_vcpu *v)
+void dbt_tr_select(struct dbt_vcpu *v, enum dbt_kind kind)
 {
         struct dbt_tr *t = v->translator;
 
-        t->current = t->sites.current = v->decode->hot.current;
-        t->used = 0;
-        t->cold = t->cold_end = NULL;
+        t->current = t->sites.current = v->decode->hot.filling[kind];
+        t->fill = &t->fills[kind];
+}
+
+void dbt_tr_begin_segment(struct dbt_vcpu *v, enum dbt_kind kind)
+{
+        struct dbt_tr *t = v->translator;
+
+        dbt_tr_select(v, kind);
+        *t->fill = (struct tr_fill){ .used = 0 };
         /* The memory is in the executable view, too, and is not lost: it counts once. */
         madvise(t->write, TR_ROUTINES_SIZE + DBT_SEGMENTS * t->segment, MADV_DONTNEED);
 }
@@ -296,11 +304,11 @@ static size_t cold_estimate(const struct dbt_block *source)
 
 static void reserve_cold(struct dbt_tr *t, const struct dbt_block *source)
 {
-        if (t->cold && (size_t)(t->cold_end - t->cold) >= cold_estimate(source))
+        if (t->fill->cold && (size_t)(t->fill->cold_end - t->fill->cold) >= cold_estimate(source))
                 return;
-        t->cold = segment_code(t, t->current) + t->used;
-        t->cold_end = t->cold + TR_COLD_SIZE;
-        t->used += TR_COLD_SIZE;
+        t->fill->cold = segment_code(t, t->current) + t->fill->used;
+        t->fill->cold_end = t->fill->cold + TR_COLD_SIZE;
+        t->fill->used += TR_COLD_SIZE;
 }
 
 /* What a translation that is being made adds to. */
@@ -312,7 +320,7 @@ struct made {
 
 static struct made made_so_far(const struct dbt_tr *t)
 {
-        return (struct made){ .n_sites = t->sites.n[t->current], .n_far = t->n_far, .used = t->used, .cold = t->cold };
+        return (struct made){ .n_sites = t->sites.n[t->current], .n_far = t->n_far, .used = t->fill->used, .cold = t->fill->cold };
 }
 
 static void forget_made(struct dbt_tr *t, const struct made *from)
@@ -320,8 +328,8 @@ static void forget_made(struct dbt_tr *t, const struct made *from)
         t->sites.n[t->current] = from->n_sites;
         t->faults.n_fresh = 0;
         t->n_far = from->n_far;
-        t->used = from->used;
-        t->cold = from->cold;
+        t->fill->used = from->used;
+        t->fill->cold = from->cold;
 }
 
 static struct tr_emit emitter(const struct dbt_vcpu *v)
@@ -334,15 +342,16 @@ static struct tr_emit emitter(const struct dbt_vcpu *v)
 /* Where a block's code can begin in the segment, so that its entry is where it should be. */
 static size_t code_start(const struct dbt_tr *t, enum tr_stage stage)
 {
-        return stage == TR_OFTEN ? ALIGN_UP(t->used + TR_HEADER_LEAVE, TR_CODE_ALIGN) - TR_HEADER_LEAVE : t->used;
+        return stage == TR_OFTEN ? ALIGN_UP(t->fill->used + TR_HEADER_LEAVE, TR_CODE_ALIGN) - TR_HEADER_LEAVE : t->fill->used;
 }
 
 /* A block like b with the code of source, not kept yet; NULL if there was no room. apart: seldom run code in the piece for it. */
-static struct dbt_block *make(struct dbt_vcpu *v, const struct dbt_block *source, bool apart)
+static struct dbt_block *make(struct dbt_vcpu *v, const struct tr_source *source, bool apart)
 {
-        struct dbt_block *hot = dbt_cache_new_hot(v, source);
+        struct dbt_block *hot = dbt_cache_new_hot(v, source->block);
         struct dbt_tr *t = v->translator;
         struct tr_emit straight = emitter(v), seldom = straight;
+        const uint8_t *code;
 
         hot->n_sites = 0;
         hot->samples = hot->skip = 0;
@@ -350,14 +359,15 @@ static struct dbt_block *make(struct dbt_vcpu *v, const struct dbt_block *source
                 hot->stage = TR_OFTEN;
         straight.p = segment_code(t, t->current) + code_start(t, hot->stage);
         straight.end = straight.p + TR_CODE_RESERVE;
-        seldom.p = t->cold;
-        seldom.end = t->cold_end;
-        hot->code = tr_emit_block(v, &straight, apart ? &seldom : &straight, source, hot);
-        if (!hot->code)
+        seldom.p = t->fill->cold;
+        seldom.end = t->fill->cold_end;
+        code = tr_emit_block(v, &straight, apart ? &seldom : &straight, source, hot);
+        if (!code)
                 return NULL;
-        t->used = (size_t)(straight.p - segment_code(t, t->current));
+        hot->code = code_offset(t, code);
+        t->fill->used = (size_t)(straight.p - segment_code(t, t->current));
         if (apart)
-                t->cold = seldom.p;
+                t->fill->cold = seldom.p;
         return hot;
 }
 
@@ -369,20 +379,20 @@ static void count_made(struct dbt_tr *t, const struct made *from, const struct d
 }
 
 /* A translation of source takes the place of its first part, and is returned; NULL if there is none. */
-static struct dbt_block *replace(struct dbt_vcpu *v, const struct dbt_block *source, struct dbt_block *const *part, unsigned n)
+static struct dbt_block *replace(struct dbt_vcpu *v, const struct tr_source *source)
 {
         struct dbt_tr *t = v->translator;
         struct dbt_block *hot;
         struct made from;
 
-        reserve_cold(t, source);
+        reserve_cold(t, source->block);
         from = made_so_far(t);
         hot = make(v, source, true);
         if (!hot) {
                 forget_made(t, &from);
                 hot = make(v, source, false);
         }
-        if (!hot || !dbt_block_replace(v, part, n, hot)) {
+        if (!hot || !dbt_block_replace(v, source->part, source->n_parts, hot)) {
                 forget_made(t, &from);
                 return NULL;
         }
@@ -406,7 +416,7 @@ static struct dbt_block *replace_whole(struct dbt_vcpu *v, struct dbt_block *b)
         struct tr_source s;
 
         tr_source_get(v, b, &s);
-        now = replace(v, s.block, s.part, s.n_parts);
+        now = replace(v, &s);
         tr_source_put(v, &s);
         return now;
 }
@@ -424,23 +434,28 @@ static void translate_parts(struct dbt_vcpu *v, struct dbt_block *b)
         }
         v->rip = rip;
         while (n-- > 0) {
-                dbt_cache_reserve_hot(v);
-                if (!part[n]->code && !part[n]->dead && part[n]->second == DBT_NO_PAGE && !ends_raising(part[n]))
+                dbt_cache_reserve_hot(v, DBT_KIND_OFTEN);
+                if (!part[n]->code && !part[n]->dead && !part[n]->crosses && !ends_raising(part[n]))
                         replace_whole(v, part[n]);
         }
 }
 
 void dbt_tr_translate(struct dbt_vcpu *v, struct dbt_block *b)
 {
+        struct tr_source s;
+
         if (ends_raising(b))
                 return;
         dbt_fpu_save(v);
-        if (v->vm->config.translate_hot && b->second == DBT_NO_PAGE) {
+        if (v->vm->config.translate_hot && !b->crosses) {
                 translate_parts(v, b);
                 return;
         }
-        dbt_cache_reserve_hot(v);
-        replace(v, b, &b, 1);
+        dbt_cache_reserve_hot(v, DBT_KIND_NEW);
+        s.block = s.part[0] = b;
+        s.n_parts = 1;
+        s.by_tlb = 0;
+        replace(v, &s);
 }
 
 /* The old code stays where it is, with its links and sites, until it is evicted; who comes there by the jump cache goes on to the new code. */
@@ -452,16 +467,16 @@ static struct dbt_block *translate_again(struct dbt_vcpu *v, struct dbt_block *b
 
         dbt_fpu_save(v);
         dbt_cache_reserve(v);
-        dbt_cache_reserve_hot(v);
+        dbt_cache_reserve_hot(v, b->stage == TR_OFTEN ? DBT_KIND_OFTEN : DBT_KIND_NEW);
         if (b->dead) /* it has just been evicted */
                 return NULL;
-        at = (uint32_t)((const uint8_t *)b->code - t->exec);
+        at = b->code;
         now = replace_whole(v, b);
         if (!now)
                 return NULL;
         dbt_tr_unlink(v, b);
         t->write[at] = TR_OPCODE_JMP;
-        patch(t, at + 1, (uint32_t)((const uint8_t *)now->code - t->exec));
+        patch(t, at + 1, now->code);
         return now;
 }
 
@@ -492,7 +507,7 @@ void dbt_tr_sample(struct dbt_vcpu *v, struct dbt_block *b)
         rip = dbt_rip_linear(v);
         now = translate_again(v, b);
         if (now && mode >= 0 && v->jumps[mode].slot[jump_slot(rip)].rip == rip)
-                enter_jump(&v->jumps[mode], rip, now->code);
+                enter_jump(&v->jumps[mode], rip, tr_code(v->translator, now));
 }
 
 /* --- Running ------------------------------------------------------------------------------------------------------------------ */
@@ -505,14 +520,14 @@ static void enter_crossing(struct dbt_vcpu *v, const struct dbt_block *b)
         int mode = tr_jump_mode(v, v->mode);
 
         if (mode >= 0)
-                enter_jump(&v->jumps[mode], dbt_rip_linear(v), b->code);
+                enter_jump(&v->jumps[mode], dbt_rip_linear(v), tr_code(v->translator, b));
 }
 
 enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b)
 {
         enum tr_exit exit;
 
-        if (unlikely(b->second != DBT_NO_PAGE))
+        if (unlikely(b->crosses))
                 enter_crossing(v, b);
         v->tr_page = dbt_rip_linear(v) & DBT_PAGE_MASK;
         v->tr_flags = dbt_flags_ax(v);
@@ -521,7 +536,7 @@ enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b)
         tr_calls_follow(v);
         if (unlikely(!v->translator->far_linked) && !(v->mode & DBT_MODE_CPL3))
                 tr_far_again(v);
-        exit = ((tr_enter)(uintptr_t)v->translator->enter)(v, b->code);
+        exit = ((tr_enter)(uintptr_t)v->translator->enter)(v, tr_code(v->translator, b));
         dbt_set_flags(v, v->tr_flags);
         if (unlikely(v->rip == v->tr_shadow))
                 v->interrupt_shadow = true;
@@ -603,6 +618,7 @@ int dbt_tr_init(struct dbt_vcpu *v)
         t->segment = v->decode->hot.size;
         t->sites.max = (unsigned)(t->segment / sizeof(struct tr_site));
         v->translator = t;
+        dbt_tr_select(v, DBT_KIND_NEW);
         fd = memfd_create("dbt-code", MFD_CLOEXEC);
         r = fd < 0 ? -errno : map_code(t, fd);
         if (fd >= 0)
@@ -667,7 +683,8 @@ void dbt_tr_flush(struct dbt_vcpu *v)
         for (unsigned k = 0; k < DBT_SEGMENTS; k++)
                 tr_faults_evict(t, k);
         t->n_far = 0;
-        dbt_tr_segment(v);
+        for (unsigned kind = DBT_KINDS; kind-- > 0;)
+                dbt_tr_begin_segment(v, kind);
         tr_sites_flush(v);
         v->tr_link = NULL;
         dbt_tr_forget_jumps(v, true);

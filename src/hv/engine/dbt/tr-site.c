@@ -58,7 +58,7 @@ static void count_miss(struct dbt_vcpu *v, struct tr_site *s)
 
         if (!before || before % TR_SITE_MISSES_MAX || sites->convert)
                 return;
-        s->block->by_tlb |= 1ULL << (s->k & TR_SITE_INSN);
+        dbt_block_more(s->block)->by_tlb |= 1ULL << (s->k & TR_SITE_INSN);
         sites->convert = s->block;
         dbt_ask(v, DBT_REQ_CONVERT);
 }
@@ -69,7 +69,7 @@ void tr_sites_judge(struct dbt_vcpu *v, struct dbt_block *b, unsigned runs)
 
         for (unsigned n = 0; n < b->n_sites; n++)
                 if (!is_keyed(&s[n]) && s[n].misses > runs / BREAK_EVEN)
-                        b->by_tlb |= 1ULL << (s[n].k & TR_SITE_INSN);
+                        dbt_block_more(b)->by_tlb |= 1ULL << (s[n].k & TR_SITE_INSN);
 }
 
 const struct dbt_tlb_entry *tr_tlb_entry(struct dbt_vcpu *v, uint64_t lin, unsigned span, bool write)

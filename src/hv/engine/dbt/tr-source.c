@@ -26,7 +26,7 @@ static void shorten(struct dbt_vcpu *v, struct dbt_block *b, unsigned n)
 }
 
 /* The block's instructions behind those that are there. False, and nothing is changed: too many. */
-static bool append(struct dbt_vcpu *v, const struct dbt_block *b, struct dbt_block *ret)
+static bool append(struct dbt_vcpu *v, const struct dbt_block *b, struct dbt_block *ret, uint64_t *by_tlb)
 {
         unsigned before = ret->n, at = 0;
 
@@ -40,8 +40,8 @@ static bool append(struct dbt_vcpu *v, const struct dbt_block *b, struct dbt_blo
         }
         ret->ends = b->ends;
         ret->direct = b->direct;
-        if (b->code)
-                ret->by_tlb |= b->by_tlb << before;
+        if (b->code && b->n_sites)
+                *by_tlb |= dbt_block_more(b)->by_tlb << before;
         return true;
 }
 
@@ -60,10 +60,10 @@ static struct dbt_block *next_part(struct dbt_vcpu *v, const struct dbt_block *b
 {
         struct dbt_block *next;
 
-        if (b->second != DBT_NO_PAGE || (b->key & ~DBT_PAGE_MASK) + size >= DBT_PAGE_SIZE)
+        if (b->crosses || (b->key & ~DBT_PAGE_MASK) + size >= DBT_PAGE_SIZE)
                 return NULL;
         next = dbt_index_find(v->decode, b->key + size);
-        if (!next || !next->code || next->dead || next->second != DBT_NO_PAGE)
+        if (!next || !next->code || next->dead || next->crosses)
                 return NULL;
         return next->stage != TR_SELDOM || next->samples >= LIKELY_SAMPLES ? next : NULL;
 }
@@ -86,10 +86,9 @@ void tr_source_get(struct dbt_vcpu *v, struct dbt_block *b, struct tr_source *re
         *all = *b;
         all->n = 0;
         all->fused = false;
-        if (b->code)
-                all->by_tlb = 0;
+        ret->by_tlb = 0;
         ret->n_parts = 0;
-        while (part && append(v, part, all)) {
+        while (part && append(v, part, all, &ret->by_tlb)) {
                 ret->part[ret->n_parts++] = part;
                 size += part->size;
                 part = ret->n_parts < TR_PARTS && ends_in_branch(all, part) ? next_part(v, b, size) : NULL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* movs, stos and lods going up. Repeated ones are done by C if all of it lies in one page of source and destination each; their handler does the others. */
+/* movs, stos and lods going up. Repeated ones are done by C if all of it lies in one page of source and destination each, in mirrored code by the host's CPU if they are not too long; their
+ * handler does the others. */
 
 #include "hv/engine/dbt/exec.h"
 #include "hv/engine/dbt/tr-gen.h"
@@ -11,6 +12,8 @@
 #define OFFSETS_32 0x100
 /* Up to this size a loop is faster than starting the host's own repetition. */
 #define SHORT 128u
+/* Elements after which nothing has been asked in mirrored code. */
+#define MIRRORED_MAX 65536u
 
 static uint8_t *in_page(struct dbt_vcpu *v, uint64_t lin, uint64_t n, bool write)
 {
@@ -172,15 +175,20 @@ static void store(struct gen *g, const struct tr_insn *t)
         tr_op_mem(g->e, &op, has_source(t) ? TR_RAX : HOME_RAX, &m);
 }
 
-void gen_string(struct gen *g, const struct tr_insn *t)
+static void check_up(struct gen *g)
 {
         static const struct tr_op test = { .opcode = 0xf7 };
         struct tr_mem rflags = tr_field(offsetof(struct dbt_vcpu, rflags));
 
-        gen_flags_clobber(g);
         tr_op_mem(g->e, &test, 0, &rflags);
         tr_put32(g->e, X86_FLAG_DF);
         gen_add_out(g, tr_jcc(g->e, TR_CC_NE));
+}
+
+void gen_string(struct gen *g, const struct tr_insn *t)
+{
+        gen_flags_clobber(g);
+        check_up(g);
         if (has_source(t))
                 load(g, t);
         if (has_destination(t))
@@ -199,13 +207,41 @@ static void advance_all(struct gen *g, unsigned reg, unsigned size)
         gen_lea(g, reg, &m);
 }
 
+/* If it faults, the registers tell what has been done. */
+static void rep_mirrored(struct gen *g, const struct tr_insn *t)
+{
+        static const struct tr_op cmp = { .opcode = 0x81, .w = true };
+
+        check_up(g);
+        tr_op_reg(g->e, &cmp, 7, HOME_RCX);
+        tr_put32(g->e, MIRRORED_MAX);
+        gen_add_out(g, tr_jcc(g->e, TR_CC_A));
+        tr_mov(g->e, TR_RCX, HOME_RCX);
+        if (!has_source(t))
+                tr_mov(g->e, TR_RAX, HOME_RAX);
+        gen_add_fault(g);
+        g->outs[g->n_outs - 1].count = true;
+        tr_put(g->e, 0xf3);
+        if (t->size == 2)
+                tr_put(g->e, 0x66);
+        if (t->size == 8)
+                tr_put(g->e, 0x48);
+        tr_put(g->e, (has_source(t) ? 0xa4u : 0xaau) | (t->size > 1));
+        tr_mov(g->e, HOME_RCX, TR_RCX);
+}
+
 void gen_rep_string(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
 {
         static const struct tr_op xor = { .opcode = 0x31 };
 
         gen_flags_clobber(g);
+        if (gen_mirrored(g)) {
+                rep_mirrored(g, t);
+                gen_exit_to(g, g->offset + i->length);
+                return;
+        }
         tr_mov_imm(g->e, TR_RAX, t->size | (gen_64(g) ? 0 : OFFSETS_32));
-        tr_call(g->e, has_source(t) ? gen_ways(g)->rep_movs : gen_ways(g)->rep_stos);
+        tr_call(g->e, has_source(t) ? g->v->translator->rep_movs : g->v->translator->rep_stos);
         gen_add_out(g, tr_jcc(g->e, TR_CC_E));
         if (has_source(t))
                 advance_all(g, TR_RSI, t->size);
@@ -217,12 +253,10 @@ void gen_rep_string(struct gen *g, const struct dbt_insn *i, const struct tr_ins
 /* --- Common routines -------------------------------------------------------------------------------------------------------------- */
 
 /* In: EAX the size. Calls fn(v, RDI, source, RCX, size). Out: Z if it returned false. Only what C may change is saved. */
-static void emit_rep(struct tr_emit *e, bool (*fn)(struct dbt_vcpu *, uint64_t, uint64_t, uint64_t, uint64_t), unsigned source, bool mirrored)
+static void emit_rep(struct tr_emit *e, bool (*fn)(struct dbt_vcpu *, uint64_t, uint64_t, uint64_t, uint64_t), unsigned source)
 {
         struct tr_mem self = tr_field(offsetof(struct dbt_vcpu, self));
 
-        if (mirrored)
-                tr_open(e);
         tr_save(e, TR_VOLATILE);
         tr_c_begin(e);
         tr_mov(e, TR_RDX, source);
@@ -237,15 +271,13 @@ static void emit_rep(struct tr_emit *e, bool (*fn)(struct dbt_vcpu *, uint64_t, 
         tr_put(e, 0xc0);
         tr_restore(e, TR_VOLATILE);
         tr_c_end(e);
-        if (mirrored)
-                tr_close(e);
         tr_put(e, 0xc3);
 }
 
-void tr_emit_string_routines(struct tr_emit *e, struct tr_ways *ways, bool mirrored)
+void tr_emit_string_routines(struct dbt_tr *t, struct tr_emit *e)
 {
-        ways->rep_movs = tr_here(e);
-        emit_rep(e, rep_movs, TR_RSI, mirrored);
-        ways->rep_stos = tr_here(e);
-        emit_rep(e, rep_stos, HOME_RAX, mirrored);
+        t->rep_movs = tr_here(e);
+        emit_rep(e, rep_movs, TR_RSI);
+        t->rep_stos = tr_here(e);
+        emit_rep(e, rep_stos, HOME_RAX);
 }

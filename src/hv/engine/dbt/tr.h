@@ -100,7 +100,7 @@ enum tr_link_kind {
         TR_LINK_TAIL_FRONT, /* the tail is in front of the call */
         TR_LINK_HERE,       /* the call is the jump */
 };
-/* struct dbt_block's exits: distances from what is seldom run, or with this from the entry. */
+/* dbt_block_exits: distances from what is seldom run, or with this from the entry. */
 #define TR_EXIT_NEAR 0x8000u
 #define TR_LIST 0x80000000u
 #define TR_OPCODE_CALL 0xe8
@@ -162,12 +162,18 @@ struct tr_decoded {
 
 /* Common routines that leave a block. */
 struct tr_ways {
-        const uint8_t *leave_jump, *call, *rep_movs, *rep_stos, *out, *exit;
+        const uint8_t *leave_jump, *call, *out, *exit;
         const uint8_t *leave_asked, *leave_counted; /* called: in front of the header; at the entry */
         const uint8_t *missed[2]; /* v->tr_fault says what comes; [1]: the flags are stored before */
         const uint8_t *count;    /* called at the entry: counts v->tr_budget down, and leaves if that is used up */
         const uint8_t *jump;     /* to the address in RAX, any mode */
         const uint8_t *jump_rip; /* to v->rip */
+};
+
+/* A segment that is being filled. */
+struct tr_fill {
+        size_t used;              /* of its code */
+        uint8_t *cold, *cold_end; /* the rest of the piece for seldom run code, in the writable view; NULL: there is none */
 };
 
 struct dbt_tr {
@@ -177,14 +183,13 @@ struct dbt_tr {
         /* The code of a segment of the hot ring, its sites and faults have a segment here, too; see cache.c. */
         size_t segment;           /* bytes of room for code; the same for each of the others */
         unsigned current;
-        size_t used;              /* of the current one's code */
+        struct tr_fill fills[DBT_KINDS], *fill; /* fill: of the current one */
         struct tr_far *far;       /* see tr-far.c; n_far of them */
         unsigned n_far;
         bool far_linked;          /* those that can be are */
         uint64_t far_since;       /* host TSC when they were linked again */
         uint8_t *stacks;          /* of calls, and one for signals */
         stack_t signals;          /* the thread's while v does not run */
-        uint8_t *cold, *cold_end; /* the rest of the piece for seldom run code, in the writable view; NULL: there is none */
         struct tr_faults faults;  /* behind the sites. Read by the signal handler */
         struct tr_stats stats;
         struct tr_decoded decoded[TR_DECODED];
@@ -195,6 +200,7 @@ struct dbt_tr {
         const uint8_t *missed_stack[DBT_NMMUS];
         const uint8_t *check[DBT_NMMUS][2][TR_SPANS]; /* [1] writes. RAX: address of 1 << n bytes, which is kept. To RCX the host's; or goes to the fault's exit */
         const uint8_t *save_flags;
+        const uint8_t *rep_movs, *rep_stos;   /* EAX the size; of code that is not mirrored */
         const uint8_t *returned[DBT_JUMP_MODES]; /* from a call to the address in RAX, which is not the one that the stack of calls tells */
         const uint8_t *to_cached[DBT_JUMP_MODES]; /* called: RCX is the slot in the jump cache of the address in RAX, or goes on there */
         const uint8_t *to_far[DBT_JUMP_MODES];    /* the same for the offset EAX from the page, in 64-bit code */
@@ -222,6 +228,7 @@ struct tr_source {
         struct dbt_block *block;
         struct dbt_block *part[TR_PARTS];
         unsigned n_parts;
+        uint64_t by_tlb;       /* memory operands, bit per instruction, that are not to have a site */
         uint64_t room[DBT_BLOCK_RESERVE / sizeof(uint64_t) + 1];
 };
 
@@ -364,7 +371,7 @@ bool tr_decode_native(const struct dbt_insn *i, bool mode64, struct tr_insn *ret
 
 /* --- tr-string.c --- */
 
-void tr_emit_string_routines(struct tr_emit *e, struct tr_ways *ways, bool mirrored);
+void tr_emit_string_routines(struct dbt_tr *t, struct tr_emit *e);
 
 /* --- tr-lookup.c --- */
 
@@ -382,7 +389,7 @@ const uint8_t *tr_check_missed(struct dbt_vcpu *v, uint64_t lin, uint32_t what, 
 extern const uint8_t tr_home[X86_NGPRS];
 
 /* Emits the code of b, which is to do what source does, and fills b; NULL if there was no room. seldom: for what is seldom run, or straight. */
-const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *straight, struct tr_emit *seldom, const struct dbt_block *source, struct dbt_block *b);
+const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *straight, struct tr_emit *seldom, const struct tr_source *source, struct dbt_block *b);
 
 /* --- tr-out.c --- */
 
@@ -475,6 +482,12 @@ const void *dbt_tr_miss_exit(struct dbt_vcpu *v, uint64_t pc);
 
 /* --- tr-run.c --- */
 
+/* Where the block's translation begins. */
+static inline const uint8_t *tr_code(const struct dbt_tr *t, const struct dbt_block *b)
+{
+        return t->exec + b->code;
+}
+
 /* The block whose entry is there. */
 static inline struct dbt_block *tr_block_at(const struct dbt_vcpu *v, const uint8_t *entry)
 {
@@ -506,8 +519,10 @@ size_t dbt_tr_used(const struct dbt_vcpu *v);
 void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b);
 /* A segment of the hot ring is evicted, its blocks are detached: takes away its sites. */
 void dbt_tr_evict(struct dbt_vcpu *v, unsigned segment);
-/* The hot ring goes on to its next segment, which is empty. */
-void dbt_tr_segment(struct dbt_vcpu *v);
+/* The next block goes into the segment of the kind that is being filled. */
+void dbt_tr_select(struct dbt_vcpu *v, enum dbt_kind kind);
+/* The same; it is another one now, and empty. */
+void dbt_tr_begin_segment(struct dbt_vcpu *v, enum dbt_kind kind);
 /* Translates b; a copy of it takes its place. May evict other blocks. */
 void dbt_tr_translate(struct dbt_vcpu *v, struct dbt_block *b);
 /* Runs b, which has code, and others, and leaves the next address in v->rip. */
