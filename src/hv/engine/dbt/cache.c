@@ -7,7 +7,8 @@
  * left, the oldest is evicted: all of its blocks are dropped and its memory is used again.
  *
  * A program that is larger than the cache would find nothing of it again, as it comes to each part when that has just been evicted. So blocks that were found to run often, which are translated once more,
- * have segments of their own in the hot ring, up to OFTEN_MAX, and only the others are evicted each time round.
+ * have segments of their own in the hot ring, up to OFTEN_MAX, and only the others are evicted each time round. And as a translation takes less room than what it was made of, the cold ring becomes shorter
+ * when the hot one is nearly full: while a kernel boots, most code runs too seldom to be translated.
  *
  * Who may hold a pointer to an evicted block, and how it goes:
  *   the index                   dbt_block_retire
@@ -34,8 +35,8 @@
 #define COLD_PART_LEFT 16
 #define COLD_LEFT (DBT_SEGMENTS * COLD_PART / COLD_PART_LEFT)
 #define HOT_SHARE (DBT_SEGMENTS * 3 / 4)
-/* The cache's size as a multiple of that of the index: blocks take more than 200 bytes with all that belongs to them, and their entries 8 in sets that are less
- * than half full. */
+/* The cache's size as a multiple of that of the index: blocks take some 170 bytes with all that belongs to them, and their entries 8 in sets that are less
+ * than three quarters full. */
 #define CACHE_PER_INDEX 16
 #define INDEX_BITS_MIN 10
 /* Time until another hot segment is needed that counts as short, as long. */
