@@ -16,7 +16,7 @@
  *   next[] of cold blocks       void when d->cold.advances has come to where the first of them is evicted
  *   links to and from it        dbt_tr_detach
  *   the jump cache              forgotten as a whole
- *   the run loop                compares d->flushes before it uses a block from before a lookup
+ *   the run loop, and tests     compare d->flushes before they use a block from before a lookup
  * A segment is evicted by its owner only, between two blocks: no handler and no translated code is running. The pages' marks stay; the next
  * write to such a page finds no block and clears it. */
 

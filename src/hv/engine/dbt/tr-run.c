@@ -425,14 +425,16 @@ static struct dbt_block *replace_whole(struct dbt_vcpu *v, struct dbt_block *b)
 static void translate_parts(struct dbt_vcpu *v, struct dbt_block *b)
 {
         struct dbt_block *part[TR_PARTS] = { b };
+        unsigned n = 1, flushes = v->decode->flushes;
         uint64_t rip = v->rip;
-        unsigned n = 1;
 
         while (n < TR_PARTS && b->direct && (v->rip & ~DBT_PAGE_MASK) + b->size + ZYDIS_MAX_INSTRUCTION_LENGTH <= DBT_PAGE_SIZE) {
                 v->rip += b->size;
                 part[n++] = b = dbt_block_get(v);
         }
         v->rip = rip;
+        if (flushes != v->decode->flushes) /* some of them may be gone: another time */
+                return;
         while (n-- > 0) {
                 dbt_cache_reserve_hot(v, DBT_KIND_OFTEN);
                 if (!part[n]->code && !part[n]->dead && !part[n]->crosses && !ends_raising(part[n]))
