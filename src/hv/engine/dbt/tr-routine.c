@@ -421,9 +421,10 @@ static void emit_missed_stack(struct tr_emit *e, unsigned view)
         TR_CODE(e, 0x0f, 0xb7, 0x3a);       /* movzx edi, word [rdx]: the span */
         TR_CODE(e, 0x81, 0xe7);             /* and edi, imm32 */
         tr_put32(e, TR_SPAN_WRITE - 1);
-        TR_CODE(e, 0x48, 0x01, 0xfe);       /* add rsi, rdi */
-        TR_CODE(e, 0x48, 0x81, 0xfe);       /* cmp rsi, imm32 */
+        TR_CODE(e, 0xf7, 0xdf);             /* neg edi */
+        TR_CODE(e, 0x81, 0xc7);             /* add edi, imm32: where an access can begin at most */
         tr_put32(e, (uint32_t)DBT_PAGE_SIZE);
+        TR_CODE(e, 0x48, 0x39, 0xfe);       /* cmp rsi, rdi */
         slow = tr_jcc(e, TR_CC_A);
         tr_with_entry(e, 0x8b, TR_RSI, view, offsetof(struct dbt_tlb_entry, addend));
         tr_with_field(e, 0x89, true, TR_RSI, stack + offsetof(struct dbt_stack_page, addend));
