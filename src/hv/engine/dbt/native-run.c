@@ -213,13 +213,15 @@ void native_run_mem(struct dbt_vcpu *v, const struct dbt_insn *i)
         }
 }
 
-/* VCVTPS2PH to memory: exceptions of the conversion, masked ones too, come before faults of the operand. */
+/* VCVTPS2PH to memory: on Intel's CPUs, exceptions of the conversion, masked ones too, come before faults of the operand, on AMD's afterwards. */
 void native_run_convert(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
         const struct native_stub *s = i->native;
 
-        native_enter(v, s);
-        native_call(v, s, v->native->bounce);
+        if (!v->sys.amd) {
+                native_enter(v, s);
+                native_call(v, s, v->native->bounce);
+        }
         native_run_mem(v, i);
 }
 
