@@ -45,7 +45,7 @@
 #define TRANSLATE_AFTER_MAX 256
 /* Segments of the hot ring with what runs often, at most; and for how many advances they stay though others are wanted. */
 #define OFTEN_MAX (DBT_SEGMENTS / 2)
-#define OFTEN_STAYS 96
+#define OFTEN_STAYS 20
 
 static size_t round_segment(size_t size)
 {

@@ -265,6 +265,15 @@ size_t dbt_tr_used(const struct dbt_vcpu *v)
                 t->faults.n[t->current] * sizeof(struct tr_fault);
 }
 
+/* Gives the host the pages back that lie wholly in it. */
+static void release(void *start, size_t size)
+{
+        uintptr_t from = ALIGN_UP((uintptr_t)start, DBT_PAGE_SIZE), to = ALIGN_DOWN((uintptr_t)start + size, DBT_PAGE_SIZE);
+
+        if (from < to)
+                madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
 void dbt_tr_evict(struct dbt_vcpu *v, unsigned segment)
 {
         struct dbt_tr *t = v->translator;
@@ -274,6 +283,9 @@ void dbt_tr_evict(struct dbt_vcpu *v, unsigned segment)
         tr_far_evict(v, start, start + (uint32_t)t->segment);
         v->tr_link = NULL;
         tr_sites_evict(v, segment);
+        /* The next ones in the segment may be of a kind that has fewer of both: what they take is counted, not what others have taken. */
+        release(&t->sites.site[segment * t->sites.max], t->sites.max * sizeof(struct tr_site));
+        release(&t->faults.fault[segment * t->faults.max], t->faults.max * sizeof(struct tr_fault));
 }
 
 void dbt_tr_select(struct dbt_vcpu *v, enum dbt_kind kind)

@@ -104,7 +104,7 @@ struct dbt_tlb2 {
 #define DBT_TLB_CODE_WORDS 128
 
 /* Where translated code goes on at a linear address, in one mode. An entry of a wrong slot stands for none. */
-#define DBT_JUMP_BITS 15
+#define DBT_JUMP_BITS 14
 #define DBT_JUMPS (1u << DBT_JUMP_BITS)
 #define DBT_JUMP_SHIFT 4
 #define DBT_JUMP_PART_BITS 6
