@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* The translator's buffers, links between blocks, and translating and running them. */
+/* The translator's buffers, the jump cache, and translating and running blocks. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -10,7 +10,6 @@
 #include "base/log.h"
 #include "hv/engine/dbt/exec.h"
 #include "hv/engine/dbt/tr.h"
-
 
 bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t n)
 {
@@ -32,162 +31,7 @@ bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, 
         return dbt_insn_dropped(i) || (atomic_load_explicit(&v->request, memory_order_relaxed) & DBT_REQ_CODE) || ((i->flags & DBT_INSN_ENDS_BLOCK) && dbt_must_stop(v));
 }
 
-/* --- Links and the jump cache -------------------------------------------------------------------------------------------------- */
-
-/* Makes the jump or call whose displacement is at offset at lead to target, also an offset. */
-static void patch(struct dbt_tr *t, uint32_t at, uint32_t target)
-{
-        *(volatile dbt_guest32 *)(t->write + at) = target - (at + 4);
-}
-
-static uint32_t code_offset(const struct dbt_tr *t, const void *code)
-{
-        return (uint32_t)((const uint8_t *)code - t->exec);
-}
-
-static struct tr_link *link_at(const struct dbt_tr *t, uint32_t offset)
-{
-        return (struct tr_link *)(t->write + offset);
-}
-
-static dbt_guest32 *cell_at(const struct dbt_tr *t, uint32_t offset)
-{
-        return (dbt_guest32 *)(t->write + offset);
-}
-
-/* The cell in which the list of the links to b begins. */
-static uint32_t list_of(const struct dbt_block *b)
-{
-        return b->code - TR_HEADER_LINKS;
-}
-
-static uint32_t entry_of(const struct dbt_tr *t, uint32_t at)
-{
-        const struct tr_link *link = link_at(t, at);
-
-        return at - (link->kind == TR_LINK_HERE ? link->to_entry_near : (uint32_t)link->to_entry);
-}
-
-/* The block that the link is an exit of. */
-static struct dbt_block *block_of(const struct dbt_vcpu *v, uint32_t at)
-{
-        const struct dbt_tr *t = v->translator;
-
-        return tr_block_at(v, t->exec + entry_of(t, at));
-}
-
-static uint32_t jump_of(const struct dbt_tr *t, uint32_t at)
-{
-        const struct tr_link *link = link_at(t, at);
-
-        return link->back ? at - link->jump : entry_of(t, at) + link->jump;
-}
-
-/* 0: it has none. */
-static uint32_t tail_of(const struct dbt_tr *t, uint32_t at)
-{
-        const struct tr_link *link = link_at(t, at);
-
-        if (link->kind == TR_LINK_TAIL_FRONT)
-                return at - TR_CALL_SIZE - 4;
-        return link->kind == TR_LINK_TAIL ? entry_of(t, at) + link->tail : 0;
-}
-
-/* Makes what is in front of a link of TR_LINK_HERE a call or a jump. */
-static void patch_here(struct dbt_tr *t, uint32_t at, uint8_t opcode, uint32_t target)
-{
-        *(volatile uint8_t *)(t->write + at - TR_CALL_SIZE) = opcode;
-        patch(t, at - 4, target);
-}
-
-/* The code as if the link had never been linked. */
-static void unlink_one(struct dbt_vcpu *v, uint32_t at)
-{
-        struct dbt_tr *t = v->translator;
-        struct tr_link *link = link_at(t, at);
-        uint32_t stub = at - TR_CALL_SIZE, tail = tail_of(t, at);
-
-        link->next = 0;
-        if (link->kind == TR_LINK_HERE) {
-                patch_here(t, at, TR_OPCODE_CALL, code_offset(t, t->ways[tr_is_mirrored(tr_mode(block_of(v, at)))].exit));
-                return;
-        }
-        if (tail)
-                patch(t, tail, stub);
-        patch(t, jump_of(t, at), tail ? tail - TR_TAIL_SIZE : stub);
-}
-
-static void link_insert(struct dbt_tr *t, uint32_t list, uint32_t at)
-{
-        uint32_t first = *cell_at(t, list);
-
-        link_at(t, at)->next = first ? first : list | TR_LIST;
-        *cell_at(t, list) = at;
-}
-
-/* Lists are short: links stay within a page. */
-static void link_remove(struct dbt_vcpu *v, uint32_t at)
-{
-        const struct dbt_tr *t = v->translator;
-        uint32_t next = link_at(t, at)->next, cell = next;
-
-        while (!(cell & TR_LIST))
-                cell = link_at(t, cell)->next;
-        cell &= ~TR_LIST;
-        if (*cell_at(t, cell) == at) {
-                *cell_at(t, cell) = next & TR_LIST ? 0 : next;
-        } else {
-                for (cell = *cell_at(t, cell); link_at(t, cell)->next != at;)
-                        cell = link_at(t, cell)->next;
-                link_at(t, cell)->next = next;
-        }
-        unlink_one(v, at);
-}
-
-void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
-{
-        struct dbt_tr *t = v->translator;
-        uint32_t target = b->code, at = code_offset(t, v->tr_link);
-        const struct tr_link *link = link_at(t, at);
-
-        /* v->tr_page may be what a mirrored program has made of it. */
-        if (b->dead || link->next || (block_of(v, at)->key ^ b->key) >> DBT_PAGE_SHIFT)
-                return;
-        link_insert(t, list_of(b), at);
-        if (link->forward)
-                target += b->skip;
-        if (link->kind == TR_LINK_HERE)
-                patch_here(t, at, TR_OPCODE_JMP, target);
-        else
-                patch(t, tail_of(t, at) && b->flags_in ? tail_of(t, at) : jump_of(t, at), target);
-}
-
-void dbt_tr_unlink(struct dbt_vcpu *v, const struct dbt_block *b)
-{
-        struct dbt_tr *t = v->translator;
-        dbt_guest32 *list = cell_at(t, list_of(b));
-        uint32_t at = *list, next;
-
-        for (; at && !(at & TR_LIST); at = next) {
-                next = link_at(t, at)->next;
-                unlink_one(v, at);
-        }
-        *list = 0;
-}
-
-void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b)
-{
-        const struct dbt_tr *t = v->translator;
-
-        dbt_tr_unlink(v, b);
-        for (unsigned k = 0; k < b->n_exits; k++) {
-                unsigned exit = dbt_block_exits(b)[k];
-                uint32_t at = exit & TR_EXIT_NEAR ? b->code + (exit & ~TR_EXIT_NEAR) : b->cold + exit;
-
-                if (link_at(t, at)->next)
-                        link_remove(v, at);
-        }
-}
+/* --- The jump cache ----------------------------------------------------------------------------------------------------------- */
 
 static uint32_t jump_slot(uint64_t lin)
 {
@@ -376,7 +220,7 @@ static struct dbt_block *make(struct dbt_vcpu *v, const struct tr_source *source
         code = tr_emit_block(v, &straight, apart ? &seldom : &straight, source, hot);
         if (!code)
                 return NULL;
-        hot->code = code_offset(t, code);
+        hot->code = tr_code_offset(t, code);
         t->fill->used = (size_t)(straight.p - segment_code(t, t->current));
         if (apart)
                 t->fill->cold = seldom.p;
@@ -490,7 +334,7 @@ static struct dbt_block *translate_again(struct dbt_vcpu *v, struct dbt_block *b
                 return NULL;
         dbt_tr_unlink(v, b);
         t->write[at] = TR_OPCODE_JMP;
-        patch(t, at + 1, now->code);
+        tr_patch(t, at + 1, now->code);
         return now;
 }
 

@@ -480,12 +480,32 @@ const void *dbt_tr_fault_exit(struct dbt_vcpu *v, uint64_t pc);
 /* The same for a page fault in code of DBT_MODE_MIRROR. */
 const void *dbt_tr_miss_exit(struct dbt_vcpu *v, uint64_t pc);
 
+/* --- tr-link.c --- */
+
+/* The exit that the last dbt_tr_run took leads to b: the next time without coming back here. */
+void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b);
+/* Takes away the links to b, which was dropped. */
+void dbt_tr_unlink(struct dbt_vcpu *v, const struct dbt_block *b);
+/* The block is about to be evicted: takes away the links to it and from it. */
+void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b);
+
 /* --- tr-run.c --- */
 
 /* Where the block's translation begins. */
 static inline const uint8_t *tr_code(const struct dbt_tr *t, const struct dbt_block *b)
 {
         return t->exec + b->code;
+}
+
+static inline uint32_t tr_code_offset(const struct dbt_tr *t, const void *code)
+{
+        return (uint32_t)((const uint8_t *)code - t->exec);
+}
+
+/* Makes the jump or call whose displacement is at offset at lead to target, also an offset. */
+static inline void tr_patch(struct dbt_tr *t, uint32_t at, uint32_t target)
+{
+        *(volatile dbt_guest32 *)(t->write + at) = target - (at + 4);
 }
 
 /* The block whose entry is there. */
@@ -515,8 +535,6 @@ static inline bool dbt_tr_can(uint32_t mode)
 
 /* Bytes of the current segment that are in use: code, sites and faults. */
 size_t dbt_tr_used(const struct dbt_vcpu *v);
-/* The block is about to be evicted: takes away the links to it and from it. */
-void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b);
 /* A segment of the hot ring is evicted, its blocks are detached: takes away its sites. */
 void dbt_tr_evict(struct dbt_vcpu *v, unsigned segment);
 /* The next block goes into the segment of the kind that is being filled. */
@@ -527,10 +545,6 @@ void dbt_tr_begin_segment(struct dbt_vcpu *v, enum dbt_kind kind);
 void dbt_tr_translate(struct dbt_vcpu *v, struct dbt_block *b);
 /* Runs b, which has code, and others, and leaves the next address in v->rip. */
 enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b);
-/* The exit that the last dbt_tr_run took leads to b: the next time without coming back here. */
-void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b);
-/* Takes away the links to b, which was dropped. */
-void dbt_tr_unlink(struct dbt_vcpu *v, const struct dbt_block *b);
 /* The host found no memory at address while it ran translated code: the RSP with which it may try again, 0 if that is not the end of a stack of calls.
  * Called by the signal handler. */
 uint64_t dbt_tr_calls_full(const struct dbt_vcpu *v, uint64_t address);
