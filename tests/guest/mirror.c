@@ -714,6 +714,7 @@ static void all_once(void)
         test_two_spaces();
         test_pcid();
         test_code();
+        test_pages();
         test_stack();
         test_locked();
         test_bits();
@@ -743,6 +744,9 @@ void guest_main(void)
         RUN(test_two_spaces);
         RUN(test_pcid);
         RUN(test_code);
+        RUN(test_pages_alone);
+        RUN(test_pages);
+        RUN(test_interrupted);
         RUN(test_stack);
         RUN(test_locked);
         RUN(test_bits);
@@ -755,6 +759,7 @@ void guest_main(void)
         RUN(test_vectors);
         for (unsigned i = 1; i < ROUNDS; i++)
                 all_once(); /* so that the programs run often enough to be translated, and hot */
+        RUN(test_interrupted);
         RUN(test_wild);
         RUN(test_overwrite);
         RUN(test_wide);

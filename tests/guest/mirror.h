@@ -159,3 +159,9 @@ void test_segments(void);
 void test_rip(void);
 void test_flags(void);
 void test_vectors(void);
+
+/* --- mirror-pages.c ---------------------------------------------------------------------------------------------- */
+
+void test_pages_alone(void);
+void test_pages(void);
+void test_interrupted(void);

@@ -26,8 +26,10 @@
 
 void dbt_mapping_changed(struct dbt_vcpu *v, enum dbt_change change, uint64_t lin, enum dbt_code_change code)
 {
-        if (code != DBT_CODE_NONE)
+        if (code != DBT_CODE_NONE) {
                 dbt_tr_forget_jumps(v, code == DBT_CODE_ALL);
+                dbt_tr_code_changed(v, change == DBT_CHANGE_PAGE, lin);
+        }
         if (change == DBT_CHANGE_PAGE)
                 dbt_tr_forget_page(v, lin);
         else
@@ -306,6 +308,16 @@ static void page_drop(struct dbt_decode *d, struct dbt_code_page *p, uint64_t gp
                 list_drop(d, p, &p->blocks[k], gpa, n);
 }
 
+/* None of its blocks is bound from now on. */
+static void page_unbind(struct dbt_decode *d, struct dbt_code_page *p)
+{
+        p->unbound = true;
+        for (unsigned k = 0; k < DBT_LISTS; k++)
+                for (struct dbt_block *b = p->blocks[k].first; b; b = next_in_page(d, p, b))
+                        if (b->is_bound && !b->dead)
+                                block_drop(d, b);
+}
+
 static void page_free(struct dbt_decode *d, struct dbt_code_page *p)
 {
         struct dbt_code_page **link = page_bucket(d, p->gpa);
@@ -530,11 +542,45 @@ static struct dbt_block *block_make(struct dbt_vcpu *v, uint64_t lin, uint64_t g
         return b;
 }
 
-bool dbt_block_second_ok(struct dbt_vcpu *v, const struct dbt_block *b)
+static bool second_ok(struct dbt_vcpu *v, const struct dbt_block *b)
 {
         uint64_t lin = (dbt_rip_linear(v) & DBT_PAGE_MASK) + DBT_PAGE_SIZE, gpa;
 
         return dbt_fetch_ptr(v, v->mode & DBT_MODE_CS64 ? lin : (uint32_t)lin, &gpa) && gpa == dbt_block_more(b)->second;
+}
+
+static bool is_bound_elsewhere(const struct dbt_vcpu *v, const struct dbt_block *b)
+{
+        return b->is_bound && (dbt_rip_linear(v) & DBT_PAGE_MASK) != b->bound;
+}
+
+bool dbt_block_fits(struct dbt_vcpu *v, const struct dbt_block *b)
+{
+        return !is_bound_elsewhere(v, b) && (!b->crosses || second_ok(v, b));
+}
+
+void dbt_block_unbind(struct dbt_vcpu *v, const struct dbt_block *b)
+{
+        struct dbt_decode *d = v->decode;
+        struct dbt_code_page *p;
+
+        pthread_mutex_lock(&v->vm->code_lock);
+        p = page_find(d, block_gpa(b) & DBT_PAGE_MASK);
+        if (p)
+                page_unbind(d, p);
+        pthread_mutex_unlock(&v->vm->code_lock);
+}
+
+bool dbt_block_can_bind(struct dbt_vcpu *v, const struct dbt_block *b)
+{
+        const struct dbt_code_page *p;
+        bool can;
+
+        pthread_mutex_lock(&v->vm->code_lock);
+        p = page_find(v->decode, block_gpa(b) & DBT_PAGE_MASK);
+        can = p && !p->unbound;
+        pthread_mutex_unlock(&v->vm->code_lock);
+        return can;
 }
 
 bool dbt_block_replace(struct dbt_vcpu *v, struct dbt_block *const *part, unsigned n, struct dbt_block *hot)
@@ -573,7 +619,9 @@ struct dbt_block *dbt_block_get(struct dbt_vcpu *v)
         if (!bytes)
                 no_memory(v, gpa);
         b = dbt_index_find(v->decode, dbt_block_key(gpa, v->mode));
-        if (b && (!b->crosses || dbt_block_second_ok(v, b)))
+        if (b && dbt_block_fits(v, b))
                 return b;
+        if (b && is_bound_elsewhere(v, b))
+                dbt_block_unbind(v, b);
         return block_make(v, lin, gpa, bytes);
 }

@@ -48,7 +48,10 @@ struct dbt_block {
                 struct { /* With code */
                         uint32_t cold;     /* offset in the code, of what is seldom run of the block */
                         uint32_t dropped_next; /* place, in dbt_decode's list */
-                        uint32_t first_site;
+                        union {
+                                uint32_t first_site;
+                                uint32_t far_links; /* mirrored code, which has no sites: first of tr-bound.c's links to it */
+                        };
                         uint8_t n_sites;   /* from dbt_tr's number first_site on */
                         uint8_t n_exits;
                         uint8_t skip;      /* bytes at the beginning of code that look at v->request */
@@ -62,6 +65,7 @@ struct dbt_block {
         uint8_t list;              /* enum dbt_list: which ones of its pages it is in */
         bool dead;                 /* dropped */
         bool crosses;              /* it is one instruction, which goes on in a second page */
+        bool is_bound;             /* bound is not 0; behind crosses, as code looks at both at once */
         /* Written by the own vCPU only: */
         uint8_t check : 2;         /* enum dbt_check_kind */
         uint8_t stage : 2;         /* enum tr_stage */
@@ -70,6 +74,7 @@ struct dbt_block {
         bool ends : 1;             /* the last instruction may change mode, mapping or interrupt state */
         bool direct : 1;           /* successors can be chained */
         bool fused : 1;            /* the last of insn is two of the guest's; insn[n] and insn[n + 1] have them alone. Not with code */
+        uint32_t bound;            /* a translation: linear address of the page where it runs; 0: anywhere. See tr-bound.c */
         /* With a translation only those that it calls handlers for; behind them the bytes, then dbt_block_exits, and at the end, if there is such a thing, struct dbt_block_more. */
         struct dbt_insn insn[];
 };
@@ -118,6 +123,7 @@ struct dbt_code_page {
         } blocks[DBT_LISTS];
         unsigned generation;      /* writes so far */
         bool filling;             /* bytes are being decoded: counts as a block */
+        bool unbound;             /* lies at several linear addresses: its blocks are not bound */
 };
 
 /* Blocks one behind the other in segments. Those of the cold ring are filled in turn. */
@@ -282,8 +288,12 @@ void dbt_block_sweep(struct dbt_decode *d, const struct dbt_block *b);
 /* The block at v->rip, decoded now if need be. Raises what the fetch raises; unwinds with DBT_UNWIND_RESTART if the bytes changed
  * meanwhile, with DBT_UNWIND_ERROR if there is no memory at that address. */
 struct dbt_block *dbt_block_get(struct dbt_vcpu *v);
-/* Does the second page of the block still lie behind the first? Raises #PF. */
-bool dbt_block_second_ok(struct dbt_vcpu *v, const struct dbt_block *b);
+/* May the block, which has the right key, run at v->rip: does its second page still lie behind the first, is it bound to that page? Raises #PF. */
+bool dbt_block_fits(struct dbt_vcpu *v, const struct dbt_block *b);
+/* Its page lies at another linear address, too: drops its blocks that are bound; no others will be. */
+void dbt_block_unbind(struct dbt_vcpu *v, const struct dbt_block *b);
+/* Is that not known of it? */
+bool dbt_block_can_bind(struct dbt_vcpu *v, const struct dbt_block *b);
 /* Was the block of the instruction dropped? */
 bool dbt_insn_dropped(const struct dbt_insn *i);
 /* Answers DBT_REQ_CODE. */
@@ -305,7 +315,7 @@ static inline struct dbt_block *dbt_block_lookup(struct dbt_vcpu *v)
                 return dbt_block_get(v);
         key = dbt_block_key(v->tlb_info_now[slot].gpa | (lin & ~DBT_PAGE_MASK), v->mode);
         b = dbt_index_find(v->decode, key);
-        if (unlikely(!b) || (unlikely(b->crosses) && !dbt_block_second_ok(v, b)))
+        if (unlikely(!b) || (unlikely(b->crosses | b->is_bound) && !dbt_block_fits(v, b)))
                 return dbt_block_get(v);
         return b;
 }

@@ -387,6 +387,7 @@ static void enter(struct dbt_vcpu *v)
         v->tr_pkru = m->pkru;
         if (m->stale)
                 look_again(v);
+        dbt_tr_look_again(v);
         pending = m->pending;
         m->pending = 0;
         if (pending)

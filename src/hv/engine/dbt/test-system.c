@@ -44,6 +44,11 @@ void dbt_mapping_changed(struct dbt_vcpu *c, enum dbt_change change, uint64_t li
 {
 }
 
+void dbt_tr_look_again(struct dbt_vcpu *c); /* of tr.h, too */
+void dbt_tr_look_again(struct dbt_vcpu *c)
+{
+}
+
 void dbt_tr_forget_host(struct dbt_vcpu *c, uintptr_t start, uint64_t size)
 {
 }

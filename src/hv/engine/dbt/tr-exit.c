@@ -79,7 +79,7 @@ void gen_jump_rax(struct gen *g)
 /* --- Linked exits ---------------------------------------------------------------------------------------------------------- */
 
 /* What begins at the page's very end may go on in the next page: the jump cache leads there as long as that page is the one it was. */
-static bool is_within_page(int64_t offset)
+bool gen_is_within_page(int64_t offset)
 {
         return offset >= 0 && offset <= (int64_t)DBT_PAGE_SIZE - ZYDIS_MAX_INSTRUCTION_LENGTH;
 }
@@ -97,8 +97,11 @@ static void jump_cached(struct gen *g, int64_t offset)
 
 static void jump_far(struct gen *g, int64_t offset)
 {
-        uint8_t *slow = gen_jump_far(g, offset);
+        uint8_t *slow;
 
+        if (gen_exit_bound(g, offset))
+                return;
+        slow = gen_jump_far(g, offset);
         if (slow)
                 g->exits[g->n_exits++] = (struct gen_exit){ .jump = slow, .offset = offset, .cached = true };
         else
@@ -149,7 +152,7 @@ static void jump_to_exit(struct gen *g, unsigned cond, int64_t offset)
 {
         gen_settle_rsp(g);
         store_without_tail(g);
-        if (cond == TR_ALWAYS && !is_within_page(offset)) {
+        if (cond == TR_ALWAYS && !gen_is_within_page(offset)) {
                 if (g->dirty)
                         gen_flags_save(g);
                 jump_far(g, offset);
@@ -164,7 +167,7 @@ static void jump_to_exit(struct gen *g, unsigned cond, int64_t offset)
 
 static bool has_tail(const struct gen_exit *x)
 {
-        return x->dirty && is_within_page(x->offset);
+        return x->dirty && gen_is_within_page(x->offset);
 }
 
 bool gen_skips_tail(const struct gen *g, const struct gen_exit *x)
@@ -211,7 +214,7 @@ static void exit_within_page(struct gen *g, const struct gen_exit *x)
 void gen_emit_exit(struct gen *g, struct gen_exit *x)
 {
         gen_emit_tail(g, x); /* not yet there: of a group apart, or skipped */
-        if (is_within_page(x->offset)) {
+        if (gen_is_within_page(x->offset)) {
                 exit_within_page(g, x);
                 return;
         }
@@ -255,10 +258,18 @@ static void emit_by_count(struct gen *g, const struct dbt_insn *i, const struct 
 
 static void push_return(struct gen *g, const struct dbt_insn *i)
 {
+        static const struct tr_op mov = { .opcode = 0xc7, .w = true };
         struct tr_mem m = gen_stack(g, -(int32_t)gen_word(g), true);
+        int64_t offset = g->offset + i->length;
+        int32_t lin;
 
-        page_plus(g, (int32_t)(g->offset + i->length));
-        gen_store_word(g, &m, TR_RAX);
+        if (gen_linear_of(g, offset, &lin)) {
+                tr_op_mem(g->e, &mov, 0, &m);
+                tr_put32(g->e, (uint32_t)lin);
+        } else {
+                page_plus(g, (int32_t)offset);
+                gen_store_word(g, &m, TR_RAX);
+        }
         gen_move_rsp(g, -(int32_t)gen_word(g));
 }
 
@@ -283,7 +294,7 @@ static void come_back(struct gen *g, const struct dbt_insn *i)
         tr_put(g->e, 8);
         g->valid = 0;
         g->dirty = false;
-        if (!is_within_page(g->offset + i->length)) {
+        if (!gen_is_within_page(g->offset + i->length)) {
                 gen_jump_rax(g);
                 return;
         }
@@ -323,14 +334,14 @@ static void emit_call(struct gen *g, const struct dbt_insn *i)
         int64_t target = gen_branch_target(g, i);
         uint8_t *call;
 
-        if (has_calls(g) && (!is_within_page(target) || g->b->stage == TR_SELDOM))
+        if (has_calls(g) && (!gen_is_within_page(target) || g->b->stage == TR_SELDOM))
                 gen_flags_clobber(g);
         push_return(g, i);
         if (!has_calls(g)) {
                 gen_exit_to(g, target);
                 return;
         }
-        if (is_within_page(target)) {
+        if (gen_is_within_page(target)) {
                 call_near(g, i);
                 return;
         }

@@ -294,8 +294,17 @@ void gen_emit_insn(struct gen *g, unsigned k);
  * was made. */
 uint8_t *gen_jump_far(struct gen *g, int64_t offset);
 
+/* --- tr-bound.c --- */
+
+/* The linear address at the offset from the page's start, as a constant that is sign-extended. False: there is none. */
+bool gen_linear_of(const struct gen *g, int64_t offset, int32_t *ret);
+/* An exit to the offset from the page's start, in another page, which can be linked. The flags are stored. False: no code was made. */
+bool gen_exit_bound(struct gen *g, int64_t offset);
+
 /* --- tr-exit.c --- */
 
+/* Can what begins at the offset be linked? */
+bool gen_is_within_page(int64_t offset);
 void gen_entry(struct gen *g);
 /* Goes on at an offset from the page's start: in the block's mode if that is in another page. */
 void gen_exit_to(struct gen *g, int64_t offset);

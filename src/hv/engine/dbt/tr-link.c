@@ -20,11 +20,17 @@ static uint32_t list_of(const struct dbt_block *b)
         return b->code - TR_HEADER_LINKS;
 }
 
+/* Does it lead to another page? */
+static bool is_far(const struct tr_link *link)
+{
+        return link->kind == TR_LINK_HERE && link->back;
+}
+
 static uint32_t entry_of(const struct dbt_tr *t, uint32_t at)
 {
         const struct tr_link *link = link_at(t, at);
 
-        return at - (link->kind == TR_LINK_HERE ? link->to_entry_near : (uint32_t)link->to_entry);
+        return at - (link->kind == TR_LINK_HERE && !link->back ? link->to_entry_near : (uint32_t)link->to_entry);
 }
 
 /* The block that the link is an exit of. */
@@ -52,8 +58,7 @@ static uint32_t tail_of(const struct dbt_tr *t, uint32_t at)
         return link->kind == TR_LINK_TAIL ? entry_of(t, at) + link->tail : 0;
 }
 
-/* Makes what is in front of a link of TR_LINK_HERE a call or a jump. */
-static void patch_here(struct dbt_tr *t, uint32_t at, uint8_t opcode, uint32_t target)
+void tr_patch_here(struct dbt_tr *t, uint32_t at, uint8_t opcode, uint32_t target)
 {
         *(volatile uint8_t *)(t->write + at - TR_CALL_SIZE) = opcode;
         tr_patch(t, at - 4, target);
@@ -68,7 +73,7 @@ static void unlink_one(struct dbt_vcpu *v, uint32_t at)
 
         link->next = 0;
         if (link->kind == TR_LINK_HERE) {
-                patch_here(t, at, TR_OPCODE_CALL, tr_code_offset(t, t->ways[tr_is_mirrored(tr_mode(block_of(v, at)))].exit));
+                tr_patch_here(t, at, TR_OPCODE_CALL, tr_code_offset(t, t->ways[tr_is_mirrored(tr_mode(block_of(v, at)))].exit));
                 return;
         }
         if (tail)
@@ -103,25 +108,43 @@ static void link_remove(struct dbt_vcpu *v, uint32_t at)
         unlink_one(v, at);
 }
 
+/* May the link, within a page, lead to b? */
+static bool leads_to(struct dbt_vcpu *v, uint32_t at, const struct dbt_block *b)
+{
+        const struct dbt_block *from = block_of(v, at);
+
+        if ((from->key ^ b->key) >> DBT_PAGE_SHIFT) /* v->tr_page may be what a mirrored program has made of it */
+                return false;
+        if (!b->is_bound || b->bound == from->bound)
+                return true;
+        dbt_block_unbind(v, b); /* else this exit were never linked */
+        return false;
+}
+
 void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
 {
         struct dbt_tr *t = v->translator;
         uint32_t target = b->code, at = tr_code_offset(t, v->tr_link);
         const struct tr_link *link = link_at(t, at);
 
-        /* v->tr_page may be what a mirrored program has made of it. */
-        if (b->dead || link->next || (block_of(v, at)->key ^ b->key) >> DBT_PAGE_SHIFT)
+        if (b->dead)
+                return;
+        if (is_far(link)) {
+                tr_bound_link(v, at, b);
+                return;
+        }
+        if (link->next || !leads_to(v, at, b))
                 return;
         link_insert(t, list_of(b), at);
         if (link->forward)
                 target += b->skip;
         if (link->kind == TR_LINK_HERE)
-                patch_here(t, at, TR_OPCODE_JMP, target);
+                tr_patch_here(t, at, TR_OPCODE_JMP, target);
         else
                 tr_patch(t, tail_of(t, at) && b->flags_in ? tail_of(t, at) : jump_of(t, at), target);
 }
 
-void dbt_tr_unlink(struct dbt_vcpu *v, const struct dbt_block *b)
+void dbt_tr_unlink(struct dbt_vcpu *v, struct dbt_block *b)
 {
         struct dbt_tr *t = v->translator;
         dbt_guest32 *list = cell_at(t, list_of(b));
@@ -132,6 +155,8 @@ void dbt_tr_unlink(struct dbt_vcpu *v, const struct dbt_block *b)
                 unlink_one(v, at);
         }
         *list = 0;
+        if (tr_is_mirrored(tr_mode(b)))
+                tr_bound_unlink(v, b);
 }
 
 void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b)
@@ -143,7 +168,11 @@ void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b)
                 unsigned exit = dbt_block_exits(b)[k];
                 uint32_t at = exit & TR_EXIT_NEAR ? b->code + (exit & ~TR_EXIT_NEAR) : b->cold + exit;
 
-                if (link_at(t, at)->next)
+                if (!link_at(t, at)->next)
+                        continue;
+                if (is_far(link_at(t, at)))
+                        tr_bound_remove(v, at);
+                else
                         link_remove(v, at);
         }
 }

@@ -4,15 +4,25 @@
 
 #include "hv/engine/dbt/tr-gen.h"
 
+/* A constant, or relative to the page's address, which is loaded to the register. */
+static void relative_to_rip(struct gen *g, const struct dbt_mem *m, unsigned reg, struct tr_mem *ret)
+{
+        int64_t offset = (int64_t)m->disp + g->offset;
+
+        if (gen_linear_of(g, offset, &ret->disp))
+                return;
+        gen_load_field(g, reg, offsetof(struct dbt_vcpu, tr_page));
+        ret->base = (uint8_t)reg;
+        ret->disp = (int32_t)offset;
+}
+
 /* The operand's address as a host operand without segment; RAX and RCX stand for registers without a home. */
 struct tr_mem gen_offset_of(struct gen *g, const struct dbt_mem *m)
 {
         struct tr_mem a = { .base = TR_NO_HOME, .index = TR_NO_HOME, .scale = m->scale, .disp = m->disp };
 
         if (m->base == DBT_REG_RIP) {
-                gen_load_field(g, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
-                a.base = TR_RAX;
-                a.disp += (int32_t)g->offset;
+                relative_to_rip(g, m, TR_RAX, &a);
         } else if (m->base != DBT_REG_NONE) {
                 a.base = (uint8_t)gen_source(g, m->base, TR_RAX);
                 if (m->base == X86_RSP)
@@ -435,9 +445,7 @@ static struct tr_mem mirrored(struct gen *g, const struct dbt_mem *m)
 
         g->held = -1;
         if (m->base == DBT_REG_RIP) {
-                gen_load_field(g, TR_RCX, offsetof(struct dbt_vcpu, tr_page));
-                a.base = TR_RCX;
-                a.disp += (int32_t)g->offset;
+                relative_to_rip(g, m, TR_RCX, &a);
         } else if (m->base != DBT_REG_NONE) {
                 a.base = (uint8_t)gen_source(g, m->base, TR_RCX);
                 if (m->base == X86_RSP)

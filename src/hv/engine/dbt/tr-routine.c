@@ -93,6 +93,22 @@ static void emit_key(struct tr_emit *e)
         TR_CODE(e, 0x48, 0x09, 0xc1);
 }
 
+/* Leaves if the block in RAX crosses, or is bound to another page than v->tr_page. Uses RCX. */
+static void emit_fits(struct tr_emit *e, const struct dbt_tr *t)
+{
+        uint8_t *fits;
+
+        _Static_assert(offsetof(struct dbt_block, bound) < 128 && offsetof(struct dbt_block, is_bound) == offsetof(struct dbt_block, crosses) + 1, "as is read here");
+        TR_CODE(e, 0x66, 0x83, 0x78, offsetof(struct dbt_block, crosses), 0); /* cmp word [rax + crosses], 0 */
+        fits = tr_jcc(e, TR_CC_E);
+        TR_CODE(e, 0x80, 0x78, offsetof(struct dbt_block, crosses), 0); /* cmp byte [rax + crosses], 0 */
+        tr_jcc_to(e, TR_CC_NE, t->ways[0].leave_jump);
+        TR_CODE(e, 0x8b, 0x48, offsetof(struct dbt_block, bound)); /* mov ecx, [rax + bound] */
+        tr_with_field(e, 0x3b, true, TR_RCX, offsetof(struct dbt_vcpu, tr_page));
+        tr_jcc_to(e, TR_CC_NE, t->ways[0].leave_jump);
+        tr_set_jump(e, fits);
+}
+
 /* dbt_index_find: RCX the key; to RAX the block, or leaves. */
 static void emit_index(struct tr_emit *e, const struct dbt_tr *t)
 {
@@ -123,9 +139,7 @@ static void emit_index(struct tr_emit *e, const struct dbt_tr *t)
         tr_restore(e, 1u << TR_RDX);
         with_base(e, 0x3b, TR_RCX, TR_RAX, offsetof(struct dbt_block, key));
         tr_jcc_to(e, TR_CC_NE, t->ways[0].leave_jump); /* no mode of translated code has the key 0 of where there is none */
-        TR_CODE(e, 0x80, 0x78, offsetof(struct dbt_block, crosses), 0); /* cmp byte [rax + crosses], 0 */
-        _Static_assert(offsetof(struct dbt_block, crosses) < 128, "displacement of 8 bits");
-        tr_jcc_to(e, TR_CC_NE, t->ways[0].leave_jump);
+        emit_fits(e, t);
 }
 
 /* In: RAX where to go on. Out: RAX the code of the block there; leaves if it has none. dbt_block_lookup for translated code. */

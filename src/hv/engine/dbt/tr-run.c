@@ -211,6 +211,7 @@ static struct dbt_block *make(struct dbt_vcpu *v, const struct tr_source *source
 
         hot->n_sites = 0;
         hot->samples = hot->skip = 0;
+        tr_bind(v, source->block, hot);
         if (v->vm->config.translate_hot)
                 hot->stage = TR_OFTEN;
         straight.p = segment_code(t, t->current) + code_start(t, hot->stage);
@@ -332,6 +333,7 @@ static struct dbt_block *translate_again(struct dbt_vcpu *v, struct dbt_block *b
         now = replace_whole(v, b);
         if (!now)
                 return NULL;
+        tr_bound_move(v, b, now);
         dbt_tr_unlink(v, b);
         t->write[at] = TR_OPCODE_JMP;
         tr_patch(t, at + 1, now->code);
@@ -487,6 +489,8 @@ int dbt_tr_init(struct dbt_vcpu *v)
         if (r >= 0)
                 r = tr_far_init(t);
         if (r >= 0)
+                r = tr_bound_init(t);
+        if (r >= 0)
                 r = tr_faults_init(t);
         if (r >= 0)
                 r = make_routines(v);
@@ -523,6 +527,7 @@ void dbt_tr_finish(struct dbt_vcpu *v)
         log_stats(v);
         tr_calls_free(v);
         tr_far_free(t);
+        tr_bound_free(t);
         tr_faults_free(t);
         if (t->write != MAP_FAILED)
                 munmap(t->write, code_size(t));
@@ -541,6 +546,7 @@ void dbt_tr_flush(struct dbt_vcpu *v)
         for (unsigned k = 0; k < DBT_SEGMENTS; k++)
                 tr_faults_evict(t, k);
         t->n_far = 0;
+        tr_bound_flush(t);
         for (unsigned kind = DBT_KINDS; kind-- > 0;)
                 dbt_tr_begin_segment(v, kind);
         tr_sites_flush(v);

@@ -11,7 +11,7 @@
  *   the others   hold the guest registers of tr_home[]; those without a home are in v->gpr, but within straight code RAX and RCX may have
  *                newer values of theirs, see tr-scratch.c
  *   vector registers are the guest's while v->fpu_live, as everywhere in the engine
- *   v->tr_page   linear address of the page that the block lies in; translated code does not depend on it
+ *   v->tr_page   linear address of the page that the block lies in; translated code does not depend on it, unless it is bound to it (tr-bound.c)
  *   v->tr_flags  the guest's arithmetic flags (AH as lahf, AL = OF) at each entry, exit and call of a handler. In between they may
  *                be in RFLAGS only: whatever changes RFLAGS or can fault stores them first. Flags that are dead, because all code that can follow
  *                overwrites them before it reads them, are not kept: an exception's frame may show older ones. With
@@ -26,7 +26,7 @@
  *
  * Jumps within a page are linked: the owner patches the jump of the exit when the successor is translated. Returns, indirect jumps, those to
  * other pages, and those to the last bytes of a page, where an instruction may begin that goes on in the next page, go through the jump cache, which maps
- * linear addresses to code, a table for each mode.
+ * linear addresses to code, a table for each mode. Jumps to other pages, but not to their last bytes, are linked, too, in code that is bound to its own page.
  *
  * A block's straight code is in one place; its ways out to handlers and the exits that are not linked, which are run seldom, are in another, with those of
  * other blocks, so that the host's caches and TLBs hold what runs. In the first translation of a block, small counts for more: most blocks are not run often, and large programs have so many that
@@ -78,20 +78,21 @@ enum { TR_RAX, TR_RCX, TR_RDX, TR_RBX, TR_RSP, TR_RBP, TR_RSI, TR_RDI };
 /* A direct exit, of which a jump is patched when the successor is known. It lies behind a call of ways->exit. That is in the seldom run code, where the block's jump leads while it is not
  * linked, or, where code that seldom runs always goes on, is the jump itself, which then becomes one. If the block leaves with flags that are not stored, there is a tail behind its straight code, or
  * in front of the call: a call of t->save_flags and a jump, which is on the way to a successor that reads them.
- * The exits that lead to one block are in a list, which begins in front of its entry. Cells of lists are named by their offsets in the code. */
+ * Where an exit leads to another page, that page's address is stored right in front of the call: its low 32 bits are the last bytes there, as an immediate.
+ * The exits within the page that lead to one block are in a list, which begins in front of its entry. Cells of lists are named by their offsets in the code. */
 struct tr_link {
         uint16_t offset : 12;  /* in the page: where it leads */
         uint16_t forward : 1;  /* in the page: the successor need not look at v->request, as no loop is made of such exits alone */
         uint16_t kind : 2;     /* enum tr_link_kind */
-        uint16_t back : 1;     /* jump is meant from here back, not from the block's entry */
-        uint32_t next;         /* the next link, or, with TR_LIST, the cell where the list begins; 0: it is not linked */
+        uint16_t back : 1;     /* jump is meant from here back, not from the block's entry; TR_LINK_HERE: to another page, see tr-bound.c */
+        uint32_t next;         /* the next link, or, with TR_LIST, the cell where the list begins; to another page: its number; 0: it is not linked */
         union {
                 struct {
                         int32_t to_entry; /* from here back to the block's entry */
                         uint16_t jump;    /* distance of the 32-bit displacement of the block's jump or conditional jump */
                         uint16_t tail;    /* TR_LINK_TAIL: from the entry to that of the tail's jump */
                 } __attribute__((packed));
-                uint16_t to_entry_near;   /* TR_LINK_HERE */
+                uint16_t to_entry_near;   /* TR_LINK_HERE within the page */
         } __attribute__((packed));
 } __attribute__((packed));
 enum tr_link_kind {
@@ -184,6 +185,7 @@ struct dbt_tr {
         size_t segment;           /* bytes of room for code; the same for each of the others */
         unsigned current;
         struct tr_fill fills[DBT_KINDS], *fill; /* fill: of the current one */
+        struct tr_bound *bound;   /* see tr-bound.c */
         struct tr_far *far;       /* see tr-far.c; n_far of them */
         unsigned n_far;
         bool far_linked;          /* those that can be are */
@@ -465,6 +467,27 @@ void tr_far_evict(struct dbt_vcpu *v, uint32_t start, uint32_t end);
 /* Before code of a supervisor mode is entered while they are not linked. */
 void tr_far_again(struct dbt_vcpu *v);
 
+/* --- tr-bound.c --- */
+
+int tr_bound_init(struct dbt_tr *t);
+void tr_bound_free(struct dbt_tr *t);
+/* All blocks are gone. */
+void tr_bound_flush(struct dbt_tr *t);
+/* Binds b, a translation that is about to be made of source, if it can be. */
+void tr_bind(struct dbt_vcpu *v, const struct dbt_block *source, struct dbt_block *b);
+/* The exit at that offset of the code, which leads to another page and has just been taken, leads to b, which is at v->rip. */
+void tr_bound_link(struct dbt_vcpu *v, uint32_t at, struct dbt_block *b);
+/* Takes that link away. */
+void tr_bound_remove(struct dbt_vcpu *v, uint32_t at);
+/* Takes those away that lead to the block, which is mirrored. */
+void tr_bound_unlink(struct dbt_vcpu *v, struct dbt_block *b);
+/* They lead to another translation of the same code. */
+void tr_bound_move(struct dbt_vcpu *v, struct dbt_block *from, struct dbt_block *to);
+/* Before a mirrored program runs: do links still lead to what is mapped? */
+void dbt_tr_look_again(struct dbt_vcpu *v);
+/* What linear addresses of user code stand for may have changed: that of one page, or all. */
+void dbt_tr_code_changed(struct dbt_vcpu *v, bool one, uint64_t lin);
+
 /* --- tr-fault.c --- */
 
 int tr_faults_init(struct dbt_tr *t);
@@ -482,10 +505,12 @@ const void *dbt_tr_miss_exit(struct dbt_vcpu *v, uint64_t pc);
 
 /* --- tr-link.c --- */
 
+/* Makes what is in front of a link of TR_LINK_HERE a call or a jump. */
+void tr_patch_here(struct dbt_tr *t, uint32_t at, uint8_t opcode, uint32_t target);
 /* The exit that the last dbt_tr_run took leads to b: the next time without coming back here. */
 void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b);
 /* Takes away the links to b, which was dropped. */
-void dbt_tr_unlink(struct dbt_vcpu *v, const struct dbt_block *b);
+void dbt_tr_unlink(struct dbt_vcpu *v, struct dbt_block *b);
 /* The block is about to be evicted: takes away the links to it and from it. */
 void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b);
 
