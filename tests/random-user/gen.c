@@ -122,6 +122,7 @@ void generate(struct program *p, struct rng *r, unsigned features, unsigned insn
         memset(p->code, 0xcc, CODE_SIZE);
         memset(p->code + TABLES_AT, 0x5a, PAGE);
         memset(p->length, 0, sizeof(p->length));
+        memset(p->cmps, 0, sizeof(p->cmps));
         p->n_entries = p->tables = p->n_patches = p->cost = p->n_insns = 0;
         initial_registers(&g);
         for (unsigned k = 0; k < n; k++)

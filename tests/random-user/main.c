@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* usage: random-user [--features MASK] [--verbose] [--dump SEED] [--memory SEED] [--code FILE] FIRST-SEED SEEDS INSTRUCTIONS
+/* usage: random-user [--features MASK] [--verbose] [--dump SEED | --memory SEED] [--code FILE] FIRST-SEED SEEDS INSTRUCTIONS
  *        random-user --list-features
  *
  * A line has the first seed and, for it and those behind it, four digits each of what it came to; with --verbose, all digits of one. --dump prints the code of one of the seeds and the registers
@@ -86,7 +86,7 @@ int main(int argc, char **argv)
                         return 2;
         }
         if (argc - optind != 3) {
-                fprintf(stderr, "usage: random-user [--features MASK] [--verbose] [--dump SEED] [--memory SEED] [--code FILE] FIRST-SEED SEEDS INSTRUCTIONS\n       random-user --list-features\n");
+                fprintf(stderr, "usage: random-user [--features MASK] [--verbose] [--dump SEED | --memory SEED] [--code FILE] FIRST-SEED SEEDS INSTRUCTIONS\n       random-user --list-features\n");
                 return 2;
         }
         o.insns = (unsigned)strtoul(argv[optind + 2], NULL, 0);

@@ -205,6 +205,7 @@ static struct mark mark(const struct gen *g)
 static void go_back(struct gen *g, const struct mark *m)
 {
         memset(g->p->length + m->at, 0, g->at - m->at);
+        memset(g->p->cmps + m->at, 0, g->at - m->at);
         g->s = m->s;
         g->at = m->at;
         g->left = m->left;
@@ -737,6 +738,7 @@ static void put_string(struct gen *g, unsigned size, unsigned op, bool repeat)
         if (size == 3)
                 b[n++] = 0x48;
         b[n++] = (uint8_t)(op | (size != 0));
+        g->p->cmps[g->at] = op == 0xa6;
         emit_bytes(g, b, n);
         if (compares)
                 flags_after(g, ALL, 0);

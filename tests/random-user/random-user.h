@@ -166,6 +166,7 @@ struct table_entry {
 struct program {
         uint8_t *code;                 /* of AREA_SIZE, to be written */
         uint8_t length[CODE_SIZE];     /* of the instruction that begins there */
+        bool cmps[CODE_SIZE];          /* it is CMPS */
         uint32_t entry;
         struct value initial[16];
         uint16_t undefined;            /* at the end */

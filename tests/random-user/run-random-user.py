@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Runs random-user natively and in a guest of domus-vm, and compares: the same random programs must come to the same. Arguments: domus-vm, random-user, first seed,
 number of seeds, instructions of a program at most, and options for domus-vm run. Exit 77: skipped."""
+import difflib
 import pathlib
 import re
 import subprocess
@@ -62,16 +63,20 @@ def compare(want, got, text):
     return wrong
 
 
+def details(text):
+    """Lines of --dump or --memory, without the other seeds."""
+    text = re.sub(r'(?s)^.*?(?=code at|memory:)', '', text)
+    return [line for line in text.splitlines() if not re.match(r'\d*:?( [0-9a-f]{4})+$', line)]
+
+
 def explain(guest, program, seed, first, options):
     """What is different in that seed, with those before it and without: memory in the end, or what --dump says."""
     for what, since in (('--memory', first), ('--dump', first), ('--dump', seed)):
         args = [*options[:2], what, str(seed), str(since), str(seed - since + 1), options[2]]
-        want, got = (re.sub(r'(?s)^.*?(?=code at|memory:)', '', t).splitlines() for t in (native(program, *args), guest.run(*args)))
-        lines = [k for k, line in enumerate(want) if k >= len(got) or got[k] != line]
-        print(f'{program} {" ".join(args)}: {len(lines)} lines of {len(want)} differ', flush=True)
+        want, got = (details(t) for t in (native(program, *args), guest.run(*args)))
+        lines = list(difflib.unified_diff(want, got, 'natively', 'in the guest', n=8, lineterm=''))
+        print(f'{program} {" ".join(args)}: {"differs" if lines else "as natively this time"}', *lines[:60], sep='\n', flush=True)
         if lines:
-            before = 14 if what == '--dump' else 2
-            print('natively:', *want[max(0, lines[0] - before):lines[0] + 14], 'in the guest:', *got[max(0, lines[0] - before):lines[0] + 14], sep='\n', flush=True)
             return
 
 

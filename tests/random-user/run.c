@@ -94,13 +94,22 @@ static bool allow(uint64_t at)
         return false;
 }
 
-static bool skip(greg_t *rip)
+/* Which of CMPS's operands is looked at first is not specified. */
+static bool is_known(uint64_t rip)
+{
+        uint64_t at = rip - program.base;
+
+        return at >= CODE_SIZE || !program.cmps[at];
+}
+
+/* UD2, and DIV ECX. */
+static bool skip(int signal, greg_t *rip)
 {
         uint64_t at = (uint64_t)*rip - program.base;
 
-        if (at >= CODE_SIZE || !program.length[at])
+        if (at >= CODE_SIZE || memcmp(program.code + at, signal == SIGILL ? "\x0f\x0b" : "\xf7\xf1", 2))
                 return false;
-        *rip += program.length[at];
+        *rip += 2;
         return true;
 }
 
@@ -136,7 +145,7 @@ static void on_fault(int signal, siginfo_t *info, void *frame)
         n_faults++;
         mix((uint64_t)signal);
         mix((uint64_t)m->gregs[REG_RIP]);
-        mix(at);
+        mix(is_known((uint64_t)m->gregs[REG_RIP]) ? at : 0);
         mix((uint64_t)m->gregs[REG_ERR]);
         for (unsigned k = 0; k < 16; k++)
                 mix((uint64_t)m->gregs[order[k]]);
@@ -145,7 +154,7 @@ static void on_fault(int signal, siginfo_t *info, void *frame)
                 print_fault(signal, m, at);
         }
         mix_vectors(m->fpregs);
-        expected = signal == SIGSEGV ? allow(at) : (signal == SIGILL || signal == SIGFPE) && skip(&m->gregs[REG_RIP]);
+        expected = signal == SIGSEGV ? allow(at) : (signal == SIGILL || signal == SIGFPE) && skip(signal, &m->gregs[REG_RIP]);
         if (expected && dumping && program.fs >= 0)
                 set_fs(program.far + (uint64_t)program.fs);
         if (expected)
