@@ -111,6 +111,14 @@ static void add_main(struct gen *g, unsigned slot, int insns)
         p->undefined = 0;
 }
 
+/* What is not code is INT3; pages without code are left alone. */
+static void clear(struct program *p)
+{
+        for (unsigned at = 0; at < CODE_SIZE; at++)
+                if (p->length[at])
+                        memset(p->code + at, 0xcc, p->length[at]);
+}
+
 void generate(struct program *p, struct rng *r, unsigned features, unsigned insns)
 {
         struct gen g = { .r = *r, .p = p, .features = features, .times = 1, .prefer = NONE };
@@ -119,8 +127,7 @@ void generate(struct program *p, struct rng *r, unsigned features, unsigned insn
         if (insns < 6)
                 insns = 6;
         total = 5 + rng_below(&g.r, insns - 4);
-        memset(p->code, 0xcc, CODE_SIZE);
-        memset(p->code + TABLES_AT, 0x5a, PAGE);
+        clear(p);
         memset(p->length, 0, sizeof(p->length));
         memset(p->cmps, 0, sizeof(p->cmps));
         p->n_entries = p->tables = p->n_patches = p->cost = p->n_insns = 0;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* usage: random-user [--features MASK] [--verbose] [--dump SEED | --memory SEED] [--code FILE] FIRST-SEED SEEDS INSTRUCTIONS
+/* usage: random-user [--features MASK] [--calm] [--verbose] [--dump SEED | --memory SEED] [--code FILE] FIRST-SEED SEEDS INSTRUCTIONS
  *        random-user --list-features
  *
  * A line has the first seed and, for it and those behind it, four digits each of what it came to; with --verbose, all digits of one. --dump prints the code of one of the seeds and the registers
- * after each run, --code writes that code for objdump -D -b binary -m i386:x86-64. INSTRUCTIONS: of a program, at most, about. Features are those of enum feature. */
+ * after each run, --code writes that code for objdump -D -b binary -m i386:x86-64. --calm: without faults and changed code, at one place, and more
+ * loops, for an engine that needs time to know a program. INSTRUCTIONS: of a program, at most, about. Features are those of enum feature. */
 
 #include <cpuid.h>
 #include <getopt.h>
@@ -58,7 +59,7 @@ static void run_seeds(const struct options *o, uint64_t first, uint64_t n, unsig
 int main(int argc, char **argv)
 {
         static const struct option options[] = {
-                { "features", required_argument, NULL, 'f' }, { "verbose", no_argument, NULL, 'v' }, { "dump", required_argument, NULL, 'd' }, { "memory", required_argument, NULL, 'm' }, { "code", required_argument, NULL, 'c' },
+                { "features", required_argument, NULL, 'f' }, { "calm", no_argument, NULL, 'C' }, { "verbose", no_argument, NULL, 'v' }, { "dump", required_argument, NULL, 'd' }, { "memory", required_argument, NULL, 'm' }, { "code", required_argument, NULL, 'c' },
                 { "list-features", no_argument, NULL, 'l' }, { 0 },
         };
         struct options o = { .features = cpu_features() };
@@ -70,7 +71,9 @@ int main(int argc, char **argv)
                 return 77;
         }
         while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
-                if (c == 'f')
+                if (c == 'C')
+                        o.calm = true;
+                else if (c == 'f')
                         o.features &= (unsigned)strtoul(optarg, NULL, 16);
                 else if (c == 'v')
                         per_line = 1;
@@ -86,7 +89,7 @@ int main(int argc, char **argv)
                         return 2;
         }
         if (argc - optind != 3) {
-                fprintf(stderr, "usage: random-user [--features MASK] [--verbose] [--dump SEED | --memory SEED] [--code FILE] FIRST-SEED SEEDS INSTRUCTIONS\n       random-user --list-features\n");
+                fprintf(stderr, "usage: random-user [--features MASK] [--calm] [--verbose] [--dump SEED | --memory SEED] [--code FILE] FIRST-SEED SEEDS INSTRUCTIONS\n       random-user --list-features\n");
                 return 2;
         }
         o.insns = (unsigned)strtoul(argv[optind + 2], NULL, 0);

@@ -240,6 +240,7 @@ void generate(struct program *p, struct rng *r, unsigned features, unsigned insn
 /* run.c */
 struct options {
         unsigned insns, features;
+        bool calm;       /* one place, no faults and changes of code, more often hot */
         bool dump, memory;
         uint64_t dumped; /* seed */
         const char *code_file;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Runs random-user natively and in a guest of domus-vm, and compares: the same random programs must come to the same. Arguments: domus-vm, random-user, first seed,
-number of seeds, instructions of a program at most, and options for domus-vm run. Exit 77: skipped."""
+number of seeds, instructions of a program at most, --calm (see main.c) if wanted, and options for domus-vm run. Exit 77: skipped."""
 import difflib
 import pathlib
 import re
@@ -69,10 +69,10 @@ def details(text):
     return [line for line in text.splitlines() if not re.match(r'\d*:?( [0-9a-f]{4})+$', line)]
 
 
-def explain(guest, program, seed, first, options):
+def explain(guest, program, seed, first, insns, options):
     """What is different in that seed, with those before it and without: memory in the end, or what --dump says."""
     for what, since in (('--memory', first), ('--dump', first), ('--dump', seed)):
-        args = [*options[:2], what, str(seed), str(since), str(seed - since + 1), options[2]]
+        args = [*options, what, str(seed), str(since), str(seed - since + 1), insns]
         want, got = (details(t) for t in (native(program, *args), guest.run(*args)))
         lines = list(difflib.unified_diff(want, got, 'natively', 'in the guest', n=8, lineterm=''))
         print(f'{program} {" ".join(args)}: {"differs" if lines else "as natively this time"}', *lines[:60], sep='\n', flush=True)
@@ -80,18 +80,19 @@ def explain(guest, program, seed, first, options):
             return
 
 
-def run(vm, program, first, count, insns, options):
+def run(vm, program, first, count, insns, how, options):
     with tempfile.TemporaryDirectory(prefix='domus-random-') as work, Guest(vm, program, work, options) as guest:
         mask = f"{int(native(program, '--list-features'), 16) & int(guest.run('--list-features').split()[0], 16):x}"
         print(f'features {mask}', flush=True)
+        how = ['--features', mask, *how]
         for seed in range(first, first + count, PART):
-            args = ['--features', mask, str(seed), str(min(PART, first + count - seed)), insns]
+            args = [*how, str(seed), str(min(PART, first + count - seed)), insns]
             want = native(program, *args)
             text = guest.run(*args)
             wrong = compare(seeds(want), seeds(text), text)
             if wrong or 'status=0' not in text:
                 for s in wrong[:3]:
-                    explain(guest, program, s, seed, ['--features', mask, insns])
+                    explain(guest, program, s, seed, insns, how)
                 raise Failed('not as natively')
     print(f'{count} seeds: as natively')
 
@@ -99,7 +100,7 @@ def run(vm, program, first, count, insns, options):
 def main():
     vm, program, first, count, insns, *options = sys.argv[1:]
     try:
-        run(vm, program, int(first), int(count), insns, options)
+        run(vm, program, int(first), int(count), insns, [o for o in options if o == '--calm'], [o for o in options if o != '--calm'])
     except Failed as e:
         print('FAILED:', e)
         return 1
