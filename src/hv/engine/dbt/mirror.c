@@ -483,16 +483,28 @@ void mirror_flush_page(struct dbt_vcpu *v, uint64_t lin)
                 flush_large(v, lin);
 }
 
-void mirror_protect(struct dbt_vcpu *v, uint64_t gpa)
+static bool may_be_written(const struct mirror *m, uint64_t gpa)
 {
-        struct mirror *m = v->mirror;
         unsigned bit = hash(gpa, FILTER_BITS);
 
-        if (!m || !(m->written[bit / 64] >> bit % 64 & 1))
-                return;
+        return m->written[bit / 64] >> bit % 64 & 1;
+}
+
+uint32_t mirror_protect(struct dbt_vcpu *v, uint64_t gpa)
+{
+        struct mirror *m = v->mirror;
+        uint64_t group = gpa & ~(DBT_CODE_GROUP * DBT_PAGE_SIZE - 1);
+        uint32_t written = 0;
+
+        for (unsigned k = 0; m && k < DBT_CODE_GROUP; k++)
+                if (may_be_written(m, group + k * DBT_PAGE_SIZE))
+                        written |= 1u << k;
+        if (!m || !may_be_written(m, gpa))
+                return written;
         for (unsigned k = m->n; k-- > 0;)
                 if ((m->pages[k].state & ~(uint64_t)LARGE) == (gpa | WRITABLE))
                         drop_page(v, &m->pages[k]);
+        return written;
 }
 
 void mirror_drop(struct dbt_vcpu *v)

@@ -39,7 +39,7 @@ void mirror_end_miss(struct dbt_vcpu *v, uint64_t missed);
 void mirror_flush(struct dbt_vcpu *v);
 void mirror_flush_present(struct dbt_vcpu *v);
 void mirror_flush_page(struct dbt_vcpu *v, uint64_t lin);
-/* The page has code now: it cannot be written directly. */
-void mirror_protect(struct dbt_vcpu *v, uint64_t gpa);
+/* The page has code now: it cannot be written directly. Returns which pages of its aligned group of DBT_CODE_GROUP may be, a bit for each. */
+uint32_t mirror_protect(struct dbt_vcpu *v, uint64_t gpa);
 /* Slots have changed. */
 void mirror_drop(struct dbt_vcpu *v);

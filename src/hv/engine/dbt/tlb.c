@@ -207,9 +207,8 @@ uint32_t dbt_tlb_protect_code(struct dbt_vcpu *v, uint64_t gpa_page)
 {
         const struct dbt_slot *slot = dbt_slot_find(v->vm, gpa_page);
         uint64_t in_group = gpa_page & (DBT_CODE_GROUP * DBT_PAGE_SIZE - 1);
-        uint32_t written = 0;
+        uint32_t written = mirror_protect(v, gpa_page);
 
-        mirror_protect(v, gpa_page);
         if (slot)
                 dbt_tr_forget_host(v, (uintptr_t)dbt_slot_host(slot, gpa_page) - in_group, DBT_CODE_GROUP * DBT_PAGE_SIZE);
         for (unsigned mmu = 0; mmu < DBT_NMMUS; mmu++) {
