@@ -542,6 +542,47 @@ static struct dbt_block *block_make(struct dbt_vcpu *v, uint64_t lin, uint64_t g
         return b;
 }
 
+/* The same by tr-quick.c; NULL: it does not know the first instruction. */
+static struct dbt_block *quick_make(struct dbt_vcpu *v, uint64_t gpa, const uint8_t *bytes)
+{
+        struct dbt_code_page *page[2] = { NULL, NULL };
+        struct dbt_block *b;
+        unsigned generation;
+        bool same;
+
+        dbt_cache_reserve_hot(v, DBT_KIND_NEW);
+        page[0] = page_open(v, gpa & DBT_PAGE_MASK, &generation);
+        b = tr_quick(v, gpa, bytes);
+        pthread_mutex_lock(&v->vm->code_lock);
+        page[0]->filling = false;
+        same = page[0]->generation == generation;
+        if (b && same) {
+                page[0]->mirrored = true;
+                block_publish(v->decode, b, page);
+                dbt_cache_keep_hot(v, b);
+        }
+        pthread_mutex_unlock(&v->vm->code_lock);
+        if (b && !same)
+                siglongjmp(v->unwind, DBT_UNWIND_RESTART);
+        return b;
+}
+
+bool dbt_code_was_mirrored(struct dbt_vcpu *v)
+{
+        uint64_t lin = dbt_rip_linear(v);
+        unsigned slot = dbt_tlb_index(lin);
+        const struct dbt_code_page *p;
+        bool was;
+
+        if (!DBT_TLB_HIT(&v->tlb_now[slot], match_exec, lin, 1))
+                return false;
+        pthread_mutex_lock(&v->vm->code_lock);
+        p = page_find(v->decode, v->tlb_info_now[slot].gpa);
+        was = p && p->mirrored;
+        pthread_mutex_unlock(&v->vm->code_lock);
+        return was;
+}
+
 static bool second_ok(struct dbt_vcpu *v, const struct dbt_block *b)
 {
         uint64_t lin = (dbt_rip_linear(v) & DBT_PAGE_MASK) + DBT_PAGE_SIZE, gpa;
@@ -623,5 +664,6 @@ struct dbt_block *dbt_block_get(struct dbt_vcpu *v)
                 return b;
         if (b && is_bound_elsewhere(v, b))
                 dbt_block_unbind(v, b);
-        return block_make(v, lin, gpa, bytes);
+        b = tr_quick_can(v) ? quick_make(v, gpa, bytes) : NULL;
+        return b ? b : block_make(v, lin, gpa, bytes);
 }

@@ -10,6 +10,8 @@
 #define DBT_BLOCK_MAX 48
 /* Branches that a block can leave by. */
 #define DBT_EXITS 6
+/* The same of a quick one. */
+#define DBT_QUICK_EXITS 4
 #define DBT_INDEX_WAYS 8
 #define DBT_HASH_FACTOR 0x9e3779b97f4a7c15ULL
 #define DBT_PAGE_HASH_SIZE 4096u
@@ -46,7 +48,10 @@ struct dbt_block {
                         uint32_t runs;     /* by the executor */
                 };
                 struct { /* With code */
-                        uint32_t cold;     /* offset in the code, of what is seldom run of the block */
+                        union {
+                                uint32_t cold;          /* offset in the code, of what is seldom run of the block */
+                                uint8_t near[DBT_QUICK_EXITS];       /* quick: struct tr_link of the exits, from code and from one another on */
+                        };
                         uint32_t dropped_next; /* place, in dbt_decode's list */
                         union {
                                 uint32_t first_site;
@@ -74,6 +79,7 @@ struct dbt_block {
         bool ends : 1;             /* the last instruction may change mode, mapping or interrupt state */
         bool direct : 1;           /* successors can be chained */
         bool fused : 1;            /* the last of insn is two of the guest's; insn[n] and insn[n + 1] have them alone. Not with code */
+        bool quick : 1;            /* made by tr-quick.c: the bytes are where the guest has them, and the exits here */
         uint32_t bound;            /* a translation: linear address of the page where it runs; 0: anywhere. See tr-bound.c */
         /* With a translation only those that it calls handlers for; behind them the bytes, then dbt_block_exits, and at the end, if there is such a thing, struct dbt_block_more. */
         struct dbt_insn insn[];
@@ -107,10 +113,11 @@ static inline struct dbt_block_more *dbt_block_more(const struct dbt_block *b)
         return (struct dbt_block_more *)((uintptr_t)b + (size_t)b->space * DBT_BLOCK_ALIGN) - 1;
 }
 
-/* What a segment of the hot ring has: translations of which it is not known whether they run often, and those that do. */
-enum dbt_kind { DBT_KIND_NEW, DBT_KIND_OFTEN, DBT_KINDS };
+/* What a segment of the hot ring has: translations of which it is not known whether they run often, and those that do; and of the first ones those that are kept for longer, which only cache.c
+ * tells apart. */
+enum dbt_kind { DBT_KIND_NEW, DBT_KIND_OFTEN, DBT_KINDS, DBT_KIND_KEPT = DBT_KINDS };
 
-enum dbt_list { DBT_LIST_COLD, DBT_LIST_HOT, DBT_LISTS = DBT_LIST_HOT + DBT_KINDS };
+enum dbt_list { DBT_LIST_COLD, DBT_LIST_HOT, DBT_LISTS = DBT_LIST_HOT + DBT_KINDS + 1 };
 
 /* A physical page from which a vCPU has blocks. */
 struct dbt_code_page {
@@ -123,6 +130,7 @@ struct dbt_code_page {
         } blocks[DBT_LISTS];
         unsigned generation;      /* writes so far */
         bool filling;             /* bytes are being decoded: counts as a block */
+        bool mirrored;            /* had blocks of tr-quick.c */
         bool unbound;             /* lies at several linear addresses: its blocks are not bound */
 };
 
@@ -138,6 +146,7 @@ struct dbt_ring {
         uint8_t kind[DBT_SEGMENTS]; /* enum dbt_kind */
         unsigned since[DBT_SEGMENTS]; /* value of advances when it began to be filled */
         unsigned filling[DBT_KINDS]; /* the segment of each kind; the current one is one of them */
+        unsigned met[DBT_SEGMENTS]; /* how often blocks of it were met by chance, the last times count for more */
 };
 
 /* What evicting segments took in the thread's time. */
@@ -162,7 +171,7 @@ struct dbt_example {
         bool is_signed : 1, relative : 1;
 };
 
-#define DBT_EXAMPLES_BITS 14
+#define DBT_EXAMPLES_BITS 13
 #define DBT_EXAMPLES (1u << DBT_EXAMPLES_BITS)
 
 /* Everything is written under vm->code_lock; the index is read by the own vCPU without it. */
@@ -253,6 +262,12 @@ void dbt_cache_reserve(struct dbt_vcpu *v);
 void dbt_cache_reserve_hot(struct dbt_vcpu *v, enum dbt_kind kind);
 /* Takes space for a block of size bytes from a ring that has room. */
 struct dbt_block *dbt_ring_take(struct dbt_ring *r, size_t size);
+/* A block of the hot ring was met by chance. */
+static inline void dbt_ring_met(struct dbt_ring *r, const struct dbt_block *b)
+{
+        r->met[(size_t)((const uint8_t *)b - r->base) / r->size]++;
+}
+
 /* For how many advances the block of the cold ring will stay where it is. */
 static inline unsigned dbt_ring_stays(const struct dbt_ring *r, const struct dbt_block *b)
 {
@@ -264,6 +279,8 @@ static inline unsigned dbt_ring_stays(const struct dbt_ring *r, const struct dbt
 /* A block for b's translation, without instructions, in a place of the hot ring that dbt_cache_keep_hot then makes its own. */
 struct dbt_block *dbt_cache_new_hot(struct dbt_vcpu *v, const struct dbt_block *b);
 void dbt_cache_keep_hot(struct dbt_vcpu *v, const struct dbt_block *hot);
+/* The same for a block that has nothing behind it. */
+struct dbt_block *dbt_cache_new_quick(struct dbt_vcpu *v, uint64_t key);
 /* With code_lock held: an unused page. There always is one. */
 struct dbt_code_page *dbt_cache_page(struct dbt_decode *d);
 

@@ -7,7 +7,8 @@
  * left, the oldest is evicted: all of its blocks are dropped and its memory is used again.
  *
  * A program that is larger than the cache would find nothing of it again, as it comes to each part when that has just been evicted. So blocks that were found to run often, which are translated once more,
- * have segments of their own in the hot ring, up to OFTEN_MAX, and only the others are evicted each time round. And as a translation takes less room than what it was made of, the cold ring becomes shorter
+ * have segments of their own in the hot ring, up to OFTEN_MAX. Of the others, most stay where they are while some of their blocks are met now and then, but for one of them every KEPT_TURN times, and only
+ * NEW_MIN are evicted each time round. And as a translation takes less room than what it was made of, the cold ring becomes shorter
  * when the hot one is nearly full: while a kernel boots, most code runs too seldom to be translated.
  *
  * Who may hold a pointer to an evicted block, and how it goes:
@@ -45,7 +46,10 @@
 #define TRANSLATE_AFTER_MAX 256
 /* Segments of the hot ring with what runs often, at most; and for how many advances they stay though others are wanted. */
 #define OFTEN_MAX (DBT_SEGMENTS / 2)
-#define OFTEN_STAYS 20
+#define OFTEN_STAYS 100
+/* Others that the hot ring is filled with in turn; and for how many advances one of those that are kept goes. */
+#define NEW_MIN 3
+#define KEPT_TURN 8
 
 static size_t round_segment(size_t size)
 {
@@ -316,36 +320,49 @@ static unsigned oldest(const struct dbt_ring *r, enum dbt_kind kind)
         return found;
 }
 
-static unsigned count_often(const struct dbt_ring *r)
+static unsigned count_kind(const struct dbt_ring *r, enum dbt_kind kind)
 {
         unsigned n = 0;
 
         for (unsigned k = 0; k < DBT_SEGMENTS; k++)
-                n += r->kind[k] == DBT_KIND_OFTEN && (r->used[k] || is_filling(r, k));
+                n += r->kind[k] == kind && (r->used[k] || is_filling(r, k));
         return n;
 }
 
 /* Where what is full goes on. */
 static unsigned next_hot(const struct dbt_ring *r, enum dbt_kind kind)
 {
-        unsigned often = oldest(r, DBT_KIND_OFTEN), other = oldest(r, DBT_KIND_NEW);
+        unsigned often = oldest(r, DBT_KIND_OFTEN), kept = oldest(r, DBT_KIND_KEPT), other = oldest(r, DBT_KIND_NEW);
 
-        if (often < DBT_SEGMENTS && (kind == DBT_KIND_OFTEN ? count_often(r) >= OFTEN_MAX : r->advances - r->since[often] > OFTEN_STAYS))
+        if (often < DBT_SEGMENTS && (kind == DBT_KIND_OFTEN ? count_kind(r, DBT_KIND_OFTEN) >= OFTEN_MAX : r->advances - r->since[often] > OFTEN_STAYS))
                 return often;
         for (unsigned k = 0; k < DBT_SEGMENTS; k++)
                 if (!r->used[k] && !is_filling(r, k))
                         return k;
-        return other;
+        if (kept < DBT_SEGMENTS && (kind == DBT_KIND_OFTEN || !r->met[kept] || r->advances % KEPT_TURN == 0))
+                return kept;
+        return other < DBT_SEGMENTS ? other : kept;
+}
+
+/* What is not known to run often goes into segments of two kinds. */
+static enum dbt_kind kind_of_new(const struct dbt_ring *r, unsigned segment)
+{
+        if (r->used[segment])
+                return r->kind[segment] == DBT_KIND_KEPT ? DBT_KIND_KEPT : DBT_KIND_NEW;
+        return count_kind(r, DBT_KIND_NEW) < NEW_MIN ? DBT_KIND_NEW : DBT_KIND_KEPT;
 }
 
 static void begin_hot(struct dbt_vcpu *v, enum dbt_kind kind, unsigned segment)
 {
         struct dbt_ring *r = &v->decode->hot;
+        enum dbt_kind becomes = kind == DBT_KIND_OFTEN ? kind : kind_of_new(r, segment);
 
         begin_segment(v, r, segment);
-        r->kind[segment] = (uint8_t)kind;
+        r->kind[segment] = (uint8_t)becomes;
         r->since[segment] = r->advances;
         r->filling[kind] = segment;
+        for (unsigned k = 0; k < DBT_SEGMENTS; k++)
+                r->met[k] /= 2;
         dbt_tr_begin_segment(v, kind);
 }
 
@@ -364,13 +381,13 @@ static void evict_hot(struct dbt_vcpu *v)
 {
         const struct dbt_ring *r = &v->decode->hot;
 
-        for (enum dbt_kind kind = 0; kind < DBT_KINDS; kind++) {
+        for (enum dbt_kind kind = 0; kind <= DBT_KIND_KEPT; kind++) {
                 unsigned segment = oldest(r, kind);
 
-                if (segment == DBT_SEGMENTS)
+                if (segment == DBT_SEGMENTS && kind < DBT_KINDS)
                         segment = r->filling[kind];
-                if (r->used[segment]) {
-                        begin_hot(v, kind, segment);
+                if (segment < DBT_SEGMENTS && r->used[segment]) {
+                        begin_hot(v, kind == DBT_KIND_OFTEN ? kind : DBT_KIND_NEW, segment);
                         return;
                 }
         }
@@ -384,7 +401,9 @@ static void reserve_stubs(struct dbt_vcpu *v)
         while (dbt_native_full(v)) {
                 if (dbt_decode_forget(v))
                         continue;
-                if (count_used(&d->cold))
+                if (d->shrinking)
+                        give_up_segment(v);
+                else if (count_used(&d->cold))
                         advance_cold(v);
                 else if (count_used(&d->hot))
                         evict_hot(v);
@@ -414,16 +433,35 @@ void dbt_cache_reserve_hot(struct dbt_vcpu *v, enum dbt_kind kind)
                 advance_hot(v, kind);
 }
 
+static struct dbt_block *next_place(const struct dbt_ring *r)
+{
+        return (struct dbt_block *)(segment_start(r, r->current) + r->used[r->current]);
+}
+
+static uint8_t list_of(const struct dbt_ring *r)
+{
+        return (uint8_t)(DBT_LIST_HOT + r->kind[r->current]);
+}
+
 struct dbt_block *dbt_cache_new_hot(struct dbt_vcpu *v, const struct dbt_block *b)
 {
-        struct dbt_ring *r = &v->decode->hot;
-        struct dbt_block *hot = (struct dbt_block *)(segment_start(r, r->current) + r->used[r->current]);
+        const struct dbt_ring *r = &v->decode->hot;
+        struct dbt_block *hot = next_place(r);
 
         *hot = *b;
         hot->code = 0;
-        hot->list = (uint8_t)(DBT_LIST_HOT + r->kind[r->current]);
+        hot->list = list_of(r);
         hot->n = 0;
-        hot->fused = hot->stubs = false;
+        hot->fused = hot->stubs = hot->quick = false;
+        return hot;
+}
+
+struct dbt_block *dbt_cache_new_quick(struct dbt_vcpu *v, uint64_t key)
+{
+        const struct dbt_ring *r = &v->decode->hot;
+        struct dbt_block *hot = next_place(r);
+
+        *hot = (struct dbt_block){ .key = key, .list = list_of(r), .quick = true, .space = sizeof(*hot) / DBT_BLOCK_ALIGN };
         return hot;
 }
 

@@ -49,6 +49,8 @@
 /* Ticks of the TSC. */
 #define MS(v) ((v)->vm->tsc_khz)
 #define LONG(v) (8 * MS(v))             /* so long a program has run that it is mirrored */
+#define ALONE(v) (24 * MS(v))           /* or while the one that is did not run at all */
+#define KNOWN_ALONE(v) (5 * MS(v))            /* a program whose code was mirrored before */
 #define MISS_COST(v) (MS(v) / 40)
 #define DROP_COST(v) (MS(v) / 125)
 #define MISSES_FREE(v) (40 * MS(v))     /* what misses may cost anyway, beside a fourth of the time that the program ran */
@@ -62,6 +64,7 @@ struct page {
 struct candidate {
         uint64_t cr3;           /* 0: none */
         uint64_t ran, kernel;   /* by samples, halved now and then */
+        uint64_t alone;         /* since the program that is mirrored ran */
         uint64_t banned_until;
         unsigned bans;
 };
@@ -296,7 +299,7 @@ static void take(struct mirror *m, uint64_t cr3)
         m->cr3 = cr3;
         m->pending = m->ran = m->missing = 0;
         for (unsigned k = 0; k < CANDIDATES; k++)
-                m->candidates[k].ran = m->candidates[k].kernel = 0;
+                m->candidates[k].ran = m->candidates[k].kernel = m->candidates[k].alone = 0;
 }
 
 static void ban(struct dbt_vcpu *v, struct candidate *c, uint64_t now)
@@ -309,7 +312,7 @@ static void ban(struct dbt_vcpu *v, struct candidate *c, uint64_t now)
 /* Most of the time in the kernel: each way there and back costs a mirrored program more, and its own code is not what takes long. */
 static bool is_kernels(const struct dbt_vcpu *v, const struct candidate *c)
 {
-        return c->kernel > 2 * c->ran + LONG(v);
+        return c->kernel > 2 * c->ran + 5 * LONG(v);
 }
 
 static void halve(struct mirror *m)
@@ -318,6 +321,20 @@ static void halve(struct mirror *m)
                 m->candidates[k].ran /= 2;
                 m->candidates[k].kernel /= 2;
         }
+}
+
+static void note_present(struct mirror *m)
+{
+        for (unsigned k = 0; k < CANDIDATES; k++)
+                m->candidates[k].alone = 0;
+}
+
+/* Is it c's turn, rather than the owner's? A program that is started again and again, such as a compiler, is not to wait each time until it is known what it does. */
+static bool is_next(struct dbt_vcpu *v, const struct candidate *c, const struct candidate *owner)
+{
+        if (c->alone > KNOWN_ALONE(v) && dbt_code_was_mirrored(v))
+                return true;
+        return c->ran > LONG(v) + c->kernel && (c->ran > LONG(v) + c->kernel + 4 * owner->ran || c->alone > ALONE(v));
 }
 
 /* Another program takes its turn if the one that is mirrored does not run any more, or seldom. */
@@ -335,11 +352,13 @@ void mirror_sample(struct dbt_vcpu *v)
         owner = candidate(m, m->cr3);
         c = candidate(m, present(v));
         *(v->cpl == 3 ? &c->ran : &c->kernel) += took;
+        c->alone += v->cpl == 3 ? took : 0;
         if (c->cr3 == m->cr3) {
+                note_present(m);
                 m->ran += v->cpl == 3 ? took : 0;
                 if (m->missing > MISSES_FREE(v) + m->ran / 4 || is_kernels(v, c))
                         ban(v, c, now);
-        } else if (c->ran > LONG(v) + c->kernel + 4 * owner->ran && now > c->banned_until) {
+        } else if (now > c->banned_until && v->cpl == 3 && is_next(v, c, owner)) {
                 take(m, c->cr3);
         }
         if (c->ran + c->kernel > 16 * LONG(v))

@@ -40,6 +40,11 @@ void dbt_end_block(struct dbt_vcpu *c)
 {
 }
 
+bool dbt_code_was_mirrored(struct dbt_vcpu *c)
+{
+        return false;
+}
+
 void dbt_mapping_changed(struct dbt_vcpu *c, enum dbt_change change, uint64_t lin, enum dbt_code_change code)
 {
 }

@@ -371,6 +371,6 @@ bool gen_exit_bound(struct gen *g, int64_t offset)
         tr_call(g->e, gen_ways(g)->exit);
         link.to_entry = (int32_t)(tr_here(g->e) - g->entry);
         g->links[g->n_links++] = (uint16_t)(g->e == g->straight ? (unsigned)link.to_entry | TR_EXIT_NEAR : (unsigned)(tr_here(g->e) - g->cold));
-        tr_put_bytes(g->e, (const uint8_t *)&link, offsetof(struct tr_link, jump));
+        tr_put_bytes(g->e, (const uint8_t *)&link, TR_LINK_FAR_SIZE);
         return true;
 }

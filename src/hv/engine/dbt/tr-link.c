@@ -159,15 +159,21 @@ void dbt_tr_unlink(struct dbt_vcpu *v, struct dbt_block *b)
                 tr_bound_unlink(v, b);
 }
 
+static uint32_t exit_of(const struct dbt_block *b, unsigned k)
+{
+        unsigned exit = dbt_block_exits(b)[k];
+
+        return exit & TR_EXIT_NEAR ? b->code + (exit & ~TR_EXIT_NEAR) : b->cold + exit;
+}
+
 void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b)
 {
         const struct dbt_tr *t = v->translator;
+        uint32_t at = b->code;
 
         dbt_tr_unlink(v, b);
         for (unsigned k = 0; k < b->n_exits; k++) {
-                unsigned exit = dbt_block_exits(b)[k];
-                uint32_t at = exit & TR_EXIT_NEAR ? b->code + (exit & ~TR_EXIT_NEAR) : b->cold + exit;
-
+                at = b->quick ? at + b->near[k] : exit_of(b, k);
                 if (!link_at(t, at)->next)
                         continue;
                 if (is_far(link_at(t, at)))

@@ -12,27 +12,22 @@
 #include "hv/engine/dbt/sys.h"
 #include "hv/engine/dbt/tr-gen.h"
 
-/* Behind a call of ways->out. to_entry: from here back to the block's entry; behind: where to go on, from there. */
-struct out {
-        uint16_t offset : 12;  /* in the page, of the first instruction */
-        uint16_t fpu : 2;      /* enum gen_fpu: what must hold to go on */
-        uint16_t moved : 1;    /* struct out_rsp follows */
-        uint8_t n;             /* instructions */
-        int32_t to_entry;
-        uint16_t behind;
-} __attribute__((packed));
-
-/* What is to be added to RSP before and behind the handlers. */
-struct out_rsp {
-        int32_t before, behind;
-} __attribute__((packed));
-
 /* --- Making them ----------------------------------------------------------------------------------------------------------- */
 
 static void put_bytes(struct gen *g, const void *from, size_t n)
 {
         for (const uint8_t *p = from; n > 0; n--)
                 tr_put(g->e, *p++);
+}
+
+uint8_t *tr_put_out_record(uint8_t *p, const struct tr_out_record *o, const struct tr_out_rsp *rsp)
+{
+        *(struct tr_out_record *)p = *o;
+        p += sizeof(*o);
+        if (!o->moved)
+                return p;
+        *(struct tr_out_rsp *)p = *rsp;
+        return p + sizeof(*rsp);
 }
 
 static int32_t back_to(const struct gen *g, const uint8_t *to)
@@ -53,8 +48,8 @@ void gen_miss_tlb(struct gen *g, const struct gen_out *o)
 static void put_out(struct gen *g, unsigned k)
 {
         const struct gen_insn *first = &g->insns[k], *last = &g->insns[first->last];
-        struct out o = { .offset = first->offset, .fpu = last->fpu, .n = (uint8_t)(first->last - k + 1) };
-        struct out_rsp rsp = { .before = first->rsp, .behind = -last->rsp_behind };
+        struct tr_out_record o = { .offset = first->offset, .fpu = last->fpu, .n = (uint8_t)(first->last - k + 1) };
+        struct tr_out_rsp rsp = { .before = first->rsp, .behind = -last->rsp_behind };
 
         o.moved = rsp.before || rsp.behind;
         tr_call(g->e, gen_ways(g)->out);
@@ -264,10 +259,12 @@ const uint8_t *tr_tlb_missed(struct dbt_vcpu *v, uint64_t difference, uint64_t e
 /* By example where possible, which looks at more bytes than the last instructions have behind them: these are 0, and part of no instruction. */
 void tr_decode_known(struct dbt_vcpu *v, const struct dbt_block *b, unsigned at, struct dbt_insn *ret)
 {
-        const uint8_t *bytes = dbt_block_bytes(b) + at;
+        const uint8_t *bytes = tr_block_bytes(v, b) + at;
         unsigned left = b->size - at;
         uint8_t padded[DBT_QUICK_MIN];
 
+        if (b->quick) /* there is more in the page */
+                left = (unsigned)(DBT_PAGE_SIZE - ((b->key + at) & ~DBT_PAGE_MASK));
         if (left >= sizeof(padded)) {
                 dbt_decode(v, bytes, left, ret);
                 return;
@@ -363,7 +360,7 @@ struct way {
         struct dbt_block *b;
         unsigned offset, n;    /* in the page, of the first instruction; instructions */
         enum gen_fpu fpu;
-        struct out_rsp rsp;
+        struct tr_out_rsp rsp;
         const uint8_t *behind; /* where to go on */
 };
 
@@ -401,12 +398,12 @@ static const uint8_t *go(struct dbt_vcpu *v, const struct way *w)
 
 const uint8_t *tr_out(struct dbt_vcpu *v, const uint8_t *at)
 {
-        const struct out *o = (const struct out *)at;
+        const struct tr_out_record *o = (const struct tr_out_record *)at;
         const uint8_t *entry = at - o->to_entry;
         struct way w = { .b = tr_block_at(v, entry), .offset = o->offset, .n = o->n, .fpu = o->fpu, .behind = entry + o->behind };
 
         if (o->moved)
-                w.rsp = *(const struct out_rsp *)(o + 1);
+                w.rsp = *(const struct tr_out_rsp *)(o + 1);
         return go(v, &w);
 }
 
@@ -416,6 +413,6 @@ const uint8_t *tr_out_missed(struct dbt_vcpu *v, const uint8_t *at)
         const uint8_t *pc = v->tr_fault_pc;
         struct way w = { .b = tr_block_at(v, pc - f->to_entry), .offset = f->offset, .n = f->n, .fpu = f->fpu, .behind = pc + f->behind };
 
-        w.rsp = (struct out_rsp){ .before = f->rsp_before * 8, .behind = (f->rsp_sum - f->rsp_before) * 8 };
+        w.rsp = (struct tr_out_rsp){ .before = f->rsp_before * 8, .behind = (f->rsp_sum - f->rsp_before) * 8 };
         return go(v, &w);
 }

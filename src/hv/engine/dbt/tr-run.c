@@ -359,7 +359,10 @@ void dbt_tr_sample(struct dbt_vcpu *v, struct dbt_block *b)
         struct dbt_block *now;
         uint64_t rip;
 
-        if (!b->code || b->stage == TR_OFTEN || ++b->samples < (b->stage == TR_TRIAL ? TR_TRIAL_SAMPLES : TR_SAMPLES))
+        if (!b->code)
+                return;
+        dbt_ring_met(&v->decode->hot, b);
+        if (b->stage == TR_OFTEN || ++b->samples < (b->stage == TR_TRIAL ? TR_TRIAL_SAMPLES : TR_SAMPLES))
                 return;
         if (b->stage == TR_TRIAL)
                 tr_sites_judge(v, b, TR_TRIAL_SAMPLES * TR_BUDGET);

@@ -3,11 +3,19 @@
 /* The instructions of a block that is translated again, and of those that come next in memory where its last branch, and theirs, are mostly not taken: together
  * they have one entry, what they do to flags is known, and the host fetches them in a row. The others stay, for who jumps to them. */
 
+#include "hv/engine/dbt/mmu.h"
 #include "hv/engine/dbt/native.h"
 #include "hv/engine/dbt/tr.h"
 
 /* Samples of a block that is not known to run often yet, for which it is likely that it runs mostly when the one before it does. */
 #define LIKELY_SAMPLES (TR_SAMPLES / 4)
+
+const uint8_t *tr_block_bytes(const struct dbt_vcpu *v, const struct dbt_block *b)
+{
+        uint64_t gpa = b->key & 0x000fffffffffffffULL;
+
+        return b->quick ? dbt_slot_host(dbt_slot_find(v->vm, gpa), gpa) : dbt_block_bytes(b);
+}
 
 /* Of instructions whose last one leaves by two exits. */
 static bool has_too_many_exits(const struct dbt_block *b)
@@ -46,12 +54,12 @@ static bool append(struct dbt_vcpu *v, const struct dbt_block *b, struct dbt_blo
 }
 
 /* Is the last instruction, of the last part, a conditional branch? */
-static bool ends_in_branch(const struct dbt_block *ret, const struct dbt_block *part)
+static bool ends_in_branch(const struct dbt_vcpu *v, const struct dbt_block *ret, const struct dbt_block *part)
 {
         const struct dbt_insn *last = &ret->insn[ret->n - 1];
         struct tr_insn t;
 
-        tr_decode(last, dbt_block_bytes(part) + part->size - last->length, (part->key >> 56) & DBT_MODE_CS64, &t);
+        tr_decode(last, tr_block_bytes(v, part) + part->size - last->length, (part->key >> 56) & DBT_MODE_CS64, &t);
         return t.kind == TR_JCC;
 }
 
@@ -68,13 +76,13 @@ static struct dbt_block *next_part(struct dbt_vcpu *v, const struct dbt_block *b
         return next->stage != TR_SELDOM || next->samples >= LIKELY_SAMPLES ? next : NULL;
 }
 
-static void put_bytes(const struct tr_source *s)
+static void put_bytes(const struct dbt_vcpu *v, const struct tr_source *s)
 {
         uint8_t *to = (uint8_t *)dbt_block_bytes(s->block);
 
         for (unsigned k = 0; k < s->n_parts; k++)
                 for (unsigned at = 0; at < s->part[k]->size; at++)
-                        *to++ = dbt_block_bytes(s->part[k])[at];
+                        *to++ = tr_block_bytes(v, s->part[k])[at];
 }
 
 void tr_source_get(struct dbt_vcpu *v, struct dbt_block *b, struct tr_source *ret)
@@ -85,18 +93,18 @@ void tr_source_get(struct dbt_vcpu *v, struct dbt_block *b, struct tr_source *re
 
         *all = *b;
         all->n = 0;
-        all->fused = false;
+        all->fused = all->quick = false;
         ret->by_tlb = 0;
         ret->n_parts = 0;
         while (part && append(v, part, all, &ret->by_tlb)) {
                 ret->part[ret->n_parts++] = part;
                 size += part->size;
-                part = ret->n_parts < TR_PARTS && ends_in_branch(all, part) ? next_part(v, b, size) : NULL;
+                part = ret->n_parts < TR_PARTS && ends_in_branch(v, all, part) ? next_part(v, b, size) : NULL;
         }
         all->size = (uint16_t)size;
         if (ret->n_parts > 1)
                 all->check = DBT_CHECK_UNKNOWN;
-        put_bytes(ret);
+        put_bytes(v, ret);
 }
 
 void tr_source_put(struct dbt_vcpu *v, struct tr_source *s)

@@ -32,9 +32,12 @@
  * other blocks, so that the host's caches and TLBs hold what runs. In the first translation of a block, small counts for more: most blocks are not run often, and large programs have so many that
  * all of them do not fit into the cache.
  *
- * The entry of a block looks at v->request, or in code that is not known to run often has a routine count down v->tr_budget, which dbt_ask takes away; links that lead forward in the page skip that, as no loop is made of them alone. A block that is dropped, by
+ * The entry of a block looks at v->request, or in code that is not known to run often has a routine count down v->tr_budget, which dbt_ask takes away; links that lead forward in the page skip that, as no loop is made of them alone, if they do not have to be counted. A block that is dropped, by
  * whichever vCPU, sets DBT_REQ_CODE, so that its owner leaves translated code, at the latest at the next look, and takes the links to it away. Only
  * the owner writes code and links. After each call of a handler the block looks whether it, or another one, has been dropped.
+ *
+ * Code of DBT_MODE_MIRROR is translated when it is first met, by tr-quick.c, which knows most of what compilers make and leaves the rest to the others. Its blocks have no copy of the bytes: they are those
+ * in the guest's memory.
  *
  * Blocks are translated in stages (enum tr_stage). At first all memory operands are looked up in the TLB and the entry counts down v->tr_budget, to
  * find out what runs often: blocks that are met when it is used up. Their second translation has memory sites, and their third only those sites that
@@ -101,6 +104,8 @@ enum tr_link_kind {
         TR_LINK_TAIL_FRONT, /* the tail is in front of the call */
         TR_LINK_HERE,       /* the call is the jump */
 };
+#define TR_LINK_HERE_SIZE (offsetof(struct tr_link, to_entry_near) + sizeof(uint16_t))
+#define TR_LINK_FAR_SIZE offsetof(struct tr_link, jump)
 /* dbt_block_exits: distances from what is seldom run, or with this from the entry. */
 #define TR_EXIT_NEAR 0x8000u
 #define TR_LIST 0x80000000u
@@ -395,6 +400,25 @@ const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *straight, struc
 
 /* --- tr-out.c --- */
 
+/* Behind a call of ways->out. to_entry: from here back to the block's entry; behind: where to go on, from there. */
+struct tr_out_record {
+        uint16_t offset : 12;  /* in the page, of the first instruction */
+        uint16_t fpu : 2;      /* enum gen_fpu: what must hold to go on */
+        uint16_t moved : 1;    /* struct tr_out_rsp follows */
+        uint8_t n;             /* instructions */
+        int32_t to_entry;
+        uint16_t behind;
+} __attribute__((packed));
+
+/* What is to be added to RSP before and behind the handlers. */
+struct tr_out_rsp {
+        int32_t before, behind;
+} __attribute__((packed));
+
+/* Returns the end of what was written at p. */
+uint8_t *tr_put_out_record(uint8_t *p, const struct tr_out_record *o, const struct tr_out_rsp *rsp);
+/* What the block was made of. */
+const uint8_t *tr_block_bytes(const struct dbt_vcpu *v, const struct dbt_block *b);
 /* Called by translated code, with the address of a record: returns where to go on. */
 const uint8_t *tr_out(struct dbt_vcpu *v, const uint8_t *at);
 /* The same for v->tr_fault. */
@@ -418,6 +442,14 @@ struct tr_miss_record {
 } __attribute__((packed)); /* it lies in the code */
 
 void tr_emit_routines(struct dbt_vcpu *v, struct tr_emit *e);
+
+/* --- tr-quick.c --- */
+
+/* Is code of the present mode translated at once? */
+bool tr_quick_can(struct dbt_vcpu *v);
+/* A translation of what is at gpa, for the present mode, in the segment of DBT_KIND_NEW, in which there is room; not known to anybody yet. NULL: its first instruction is not for
+ * tr-quick.c. */
+struct dbt_block *tr_quick(struct dbt_vcpu *v, uint64_t gpa, const uint8_t *bytes);
 
 /* --- tr-keys.c --- */
 
@@ -520,6 +552,23 @@ void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b);
 static inline const uint8_t *tr_code(const struct dbt_tr *t, const struct dbt_block *b)
 {
         return t->exec + b->code;
+}
+
+/* Where the code of the current segment begins, in the writable view. */
+static inline uint8_t *tr_segment_code(const struct dbt_tr *t)
+{
+        return t->write + TR_ROUTINES_SIZE + t->current * t->segment;
+}
+
+/* A TR_LINK_HERE behind its call. Returns its end. */
+static inline uint8_t *tr_put_link_here(uint8_t *p, const struct tr_link *link)
+{
+        const uint8_t *from = (const uint8_t *)link;
+        size_t size = link->back ? TR_LINK_FAR_SIZE : TR_LINK_HERE_SIZE;
+
+        for (size_t k = 0; k < size; k++)
+                *p++ = from[k];
+        return p;
 }
 
 static inline uint32_t tr_code_offset(const struct dbt_tr *t, const void *code)

@@ -345,6 +345,9 @@ void dbt_tlb_forbid_write(struct dbt_vcpu *v, unsigned mmu, unsigned slot);
 #define DBT_CODE_GROUP 16
 uint32_t dbt_tlb_protect_code(struct dbt_vcpu *v, uint64_t gpa_page);
 
+/* block.c: has code of the page at v->rip been translated for a mirrored program? */
+bool dbt_code_was_mirrored(struct dbt_vcpu *v);
+
 static inline unsigned dbt_tlb_index(uint64_t lin)
 {
         return (unsigned)(lin >> DBT_PAGE_SHIFT) & (DBT_TLB_SIZE - 1);
