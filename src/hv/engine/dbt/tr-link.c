@@ -121,6 +121,12 @@ static bool leads_to(struct dbt_vcpu *v, uint32_t at, const struct dbt_block *b)
         return false;
 }
 
+/* May it lead behind the successor's look at v->request? Not if that is to be counted: what comes behind code that runs often may run as often. */
+static bool skips_look(struct dbt_vcpu *v, uint32_t at, const struct dbt_block *b)
+{
+        return link_at(v->translator, at)->forward && !(b->quick && block_of(v, at)->stage == TR_OFTEN);
+}
+
 void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
 {
         struct dbt_tr *t = v->translator;
@@ -136,7 +142,7 @@ void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
         if (link->next || !leads_to(v, at, b))
                 return;
         link_insert(t, list_of(b), at);
-        if (link->forward)
+        if (skips_look(v, at, b))
                 target += b->skip;
         if (link->kind == TR_LINK_HERE)
                 tr_patch_here(t, at, TR_OPCODE_JMP, target);

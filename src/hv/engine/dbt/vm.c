@@ -18,7 +18,7 @@
 /* Runs of a block before it is translated. */
 #define TRANSLATE_AFTER 32
 /* Default size of the code cache: for the VM and for each of its vCPUs. */
-#define CODE_CACHE_VM MiB(17)
+#define CODE_CACHE_VM MiB(16)
 #define CODE_CACHE_VCPU MiB(10)
 
 static struct dbt_vm *vm_of(struct engine_vm *vm)
