@@ -229,9 +229,9 @@ static inline struct dbt_block *dbt_index_find(struct dbt_decode *d, uint64_t ke
 
         for (unsigned k = 0; k < DBT_INDEX_WAYS; k++) {
                 uint64_t way = atomic_load_explicit(&set->way[k], memory_order_acquire);
-                struct dbt_block *b = (struct dbt_block *)(d->arena + (uint64_t)(uint32_t)way * DBT_BLOCK_ALIGN);
+                struct dbt_block *b = dbt_block_at(d, (uint32_t)way);
 
-                if (way >> 32 == DBT_INDEX_TAG(hash) && (uint32_t)way && b->key == key)
+                if (way >> 32 == DBT_INDEX_TAG(hash) && b && b->key == key)
                         return b;
         }
         return NULL;

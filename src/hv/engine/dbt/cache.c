@@ -344,12 +344,14 @@ static unsigned next_hot(const struct dbt_ring *r, enum dbt_kind kind)
         return other < DBT_SEGMENTS ? other : kept;
 }
 
-/* What is not known to run often goes into segments of two kinds. */
+/* What is not known to run often goes into segments of two kinds: what this one becomes. */
 static enum dbt_kind kind_of_new(const struct dbt_ring *r, unsigned segment)
 {
-        if (r->used[segment])
-                return r->kind[segment] == DBT_KIND_KEPT ? DBT_KIND_KEPT : DBT_KIND_NEW;
-        return count_kind(r, DBT_KIND_NEW) < NEW_MIN ? DBT_KIND_NEW : DBT_KIND_KEPT;
+        unsigned others = count_kind(r, DBT_KIND_NEW);
+
+        if (r->used[segment] && r->kind[segment] == DBT_KIND_NEW)
+                others--;
+        return others < NEW_MIN ? DBT_KIND_NEW : DBT_KIND_KEPT;
 }
 
 static void begin_hot(struct dbt_vcpu *v, enum dbt_kind kind, unsigned segment)

@@ -324,16 +324,17 @@ static void finish(const struct gen *g, const struct dbt_block *first)
         uint8_t *to = (uint8_t *)dbt_block_bytes(b);
         uint16_t *exits = dbt_block_exits(b);
         size_t used = (size_t)((uint8_t *)(exits + g->n_links) - (uint8_t *)b);
+        bool more = b->crosses || b->n_sites;
 
         for (unsigned k = 0; k < b->size; k++)
                 to[k] = from[k];
         for (unsigned k = 0; k < g->n_links; k++)
                 exits[k] = g->links[k];
         b->n_exits = (uint8_t)g->n_links;
-        if (b->crosses || b->n_sites)
+        if (more)
                 used += sizeof(struct dbt_block_more);
         b->space = (uint16_t)(ALIGN_UP(used, DBT_BLOCK_ALIGN) / DBT_BLOCK_ALIGN);
-        if (b->crosses || b->n_sites)
+        if (more)
                 *dbt_block_more(b) = (struct dbt_block_more){ .second = b->crosses ? dbt_block_more(first)->second : DBT_NO_PAGE, .by_tlb = g->by_tlb };
 }
 

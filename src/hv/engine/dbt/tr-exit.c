@@ -438,12 +438,10 @@ void gen_branch(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t
 /* TR_HEADER_*. */
 static void put_header(struct gen *g)
 {
-        const struct dbt_ring *hot = &g->v->decode->hot;
-
         if (g->b->stage == TR_OFTEN)
                 tr_call(g->e, gen_ways(g)->leave_asked); /* here, so that a short jump leads to it */
         tr_put32(g->e, 0);
-        tr_put32(g->e, (uint32_t)((size_t)((const uint8_t *)g->b - hot->base) / DBT_BLOCK_ALIGN));
+        tr_put32(g->e, dbt_block_place(g->v->decode, g->b));
         g->entry = tr_here(g->e);
 }
 

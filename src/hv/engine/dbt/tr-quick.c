@@ -285,6 +285,7 @@ static void place_memory(struct quick *q, const struct quick_insn *i, struct pla
         if (i->rip && linear_of(q, (int64_t)q->offset + i->length + i->disp, &ret->disp))
                 return;
         if (i->rip) {
+                q->failed |= q->scratch[TR_RCX] != TR_NO_HOME;
                 reserve(q, TR_RCX);
                 with_field(q, 0x8b, TR_RCX, offsetof(struct dbt_vcpu, tr_page));
                 ret->base = TR_RCX;
@@ -441,8 +442,6 @@ static void by_cl(struct quick *q, const struct quick_insn *i)
 {
         reserve(q, TR_RCX);
         with_reg(q, 0x89, HOME_RCX, TR_RCX);
-        if (i->rip && !q->b->is_bound)
-                q->failed = true;
         plain(q, i);
 }
 
@@ -834,7 +833,7 @@ bool tr_quick_can(struct dbt_vcpu *v)
 static void put_header(struct quick *q)
 {
         put32(q, 0);
-        put32(q, (uint32_t)((size_t)((const uint8_t *)q->b - q->v->decode->hot.base) / DBT_BLOCK_ALIGN));
+        put32(q, dbt_block_place(q->v->decode, q->b));
         q->entry = q->exit = here(q);
         call(q, q->t->ways[1].count);
         q->b->skip = TR_CALL_SIZE;

@@ -245,7 +245,7 @@ static void emit_leave_asked(struct tr_emit *e, const struct dbt_vcpu *v, const 
         tr_op_mem(e, &mov, TR_RAX, &header);
         _Static_assert(DBT_BLOCK_ALIGN == 16, "shifted");
         TR_CODE(e, 0x48, 0xc1, 0xe0, 4); /* shl rax, 4 */
-        tr_mov_imm(e, TR_RCX, (uintptr_t)v->decode->hot.base);
+        tr_mov_imm(e, TR_RCX, (uintptr_t)v->decode->arena);
         tr_op_mem(e, &mov, TR_RAX, &key);
         TR_CODE(e, 0x25, 0xff, 0x0f, 0x00, 0x00); /* and eax, 0xfff */
         emit_set_rip(e);

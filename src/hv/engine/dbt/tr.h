@@ -61,7 +61,7 @@
 #define TR_CODE_ALIGN 16
 /* Seldom run code of several blocks is in a piece of this size. */
 #define TR_COLD_SIZE KiB(4)
-/* In front of a block's entry, and how far from there: the block, in units of DBT_BLOCK_ALIGN from the hot ring's start, and the exits linked to it (32 bits each); in
+/* In front of a block's entry, and how far from there: the block's place (dbt_block_place), and the exits linked to it (32 bits each); in
  * front of that in code that runs often a call of ways->leave_asked. */
 #define TR_HEADER_BLOCK 4
 #define TR_HEADER_LINKS 8
@@ -585,7 +585,7 @@ static inline void tr_patch(struct dbt_tr *t, uint32_t at, uint32_t target)
 /* The block whose entry is there. */
 static inline struct dbt_block *tr_block_at(const struct dbt_vcpu *v, const uint8_t *entry)
 {
-        return (struct dbt_block *)(v->decode->hot.base + *(const dbt_guest32 *)(entry - TR_HEADER_BLOCK) * (size_t)DBT_BLOCK_ALIGN);
+        return dbt_block_at(v->decode, *(const dbt_guest32 *)(entry - TR_HEADER_BLOCK));
 }
 /* Index of the mode's jump cache, -1: it has none. Own vCPU only. */
 int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode);
