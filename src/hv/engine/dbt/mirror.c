@@ -50,7 +50,8 @@
 #define MS(v) ((v)->vm->tsc_khz)
 #define LONG(v) (8 * MS(v))             /* so long a program has run that it is mirrored */
 #define ALONE(v) (24 * MS(v))           /* or while the one that is did not run at all */
-#define KNOWN_ALONE(v) (5 * MS(v))            /* a program whose code was mirrored before */
+#define KNOWN_ALONE(v) (10 * MS(v))     /* a program whose code was mirrored before, */
+#define KNOWN_SEEN 3                    /* and so many samples, as each counts for all the time since the last one */
 #define MISS_COST(v) (MS(v) / 40)
 #define DROP_COST(v) (MS(v) / 125)
 #define MISSES_FREE(v) (40 * MS(v))     /* what misses may cost anyway, beside a fourth of the time that the program ran */
@@ -65,6 +66,7 @@ struct candidate {
         uint64_t cr3;           /* 0: none */
         uint64_t ran, kernel;   /* by samples, halved now and then */
         uint64_t alone;         /* since the program that is mirrored ran */
+        unsigned seen;          /* samples of that */
         uint64_t banned_until;
         unsigned bans;
 };
@@ -299,7 +301,7 @@ static void take(struct mirror *m, uint64_t cr3)
         m->cr3 = cr3;
         m->pending = m->ran = m->missing = 0;
         for (unsigned k = 0; k < CANDIDATES; k++)
-                m->candidates[k].ran = m->candidates[k].kernel = m->candidates[k].alone = 0;
+                m->candidates[k].ran = m->candidates[k].kernel = m->candidates[k].alone = m->candidates[k].seen = 0;
 }
 
 static void ban(struct dbt_vcpu *v, struct candidate *c, uint64_t now)
@@ -326,13 +328,13 @@ static void halve(struct mirror *m)
 static void note_present(struct mirror *m)
 {
         for (unsigned k = 0; k < CANDIDATES; k++)
-                m->candidates[k].alone = 0;
+                m->candidates[k].alone = m->candidates[k].seen = 0;
 }
 
 /* Is it c's turn, rather than the owner's? A program that is started again and again, such as a compiler, is not to wait each time until it is known what it does. */
 static bool is_next(struct dbt_vcpu *v, const struct candidate *c, const struct candidate *owner)
 {
-        if (c->alone > KNOWN_ALONE(v) && dbt_code_was_mirrored(v))
+        if (c->alone > KNOWN_ALONE(v) && c->seen >= KNOWN_SEEN && dbt_code_was_mirrored(v))
                 return true;
         return c->ran > LONG(v) + c->kernel && (c->ran > LONG(v) + c->kernel + 4 * owner->ran || c->alone > ALONE(v));
 }
@@ -353,6 +355,7 @@ void mirror_sample(struct dbt_vcpu *v)
         c = candidate(m, present(v));
         *(v->cpl == 3 ? &c->ran : &c->kernel) += took;
         c->alone += v->cpl == 3 ? took : 0;
+        c->seen += v->cpl == 3;
         if (c->cr3 == m->cr3) {
                 note_present(m);
                 m->ran += v->cpl == 3 ? took : 0;
