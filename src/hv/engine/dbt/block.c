@@ -240,15 +240,10 @@ void dbt_block_unlink(struct dbt_vcpu *v)
         pthread_mutex_unlock(&v->vm->code_lock);
 }
 
-static uint64_t block_gpa(const struct dbt_block *b)
-{
-        return b->key & 0x000fffffffffffffULL;
-}
-
 /* Does the block have bytes of [gpa, gpa+n)? Physical addresses of a block that crosses are not in sequence. */
 static bool block_overlaps(const struct dbt_block *b, uint64_t gpa, unsigned n)
 {
-        uint64_t start = block_gpa(b), room = DBT_PAGE_SIZE - (start & ~DBT_PAGE_MASK);
+        uint64_t start = dbt_block_gpa(b), room = DBT_PAGE_SIZE - (start & ~DBT_PAGE_MASK);
         uint64_t first = b->size < room ? b->size : room;
 
         if (gpa < start + first && start < gpa + n)
@@ -259,7 +254,7 @@ static bool block_overlaps(const struct dbt_block *b, uint64_t gpa, unsigned n)
 /* The link to the next block of the page. */
 static uint32_t *link_in_page(const struct dbt_code_page *p, struct dbt_block *b)
 {
-        return (block_gpa(b) & DBT_PAGE_MASK) == p->gpa ? &b->page_next : &dbt_block_more(b)->page_next;
+        return (dbt_block_gpa(b) & DBT_PAGE_MASK) == p->gpa ? &b->page_next : &dbt_block_more(b)->page_next;
 }
 
 static struct dbt_block *next_in_page(const struct dbt_decode *d, const struct dbt_code_page *p, struct dbt_block *b)
@@ -346,7 +341,7 @@ static void sweep(struct dbt_decode *d, uint64_t gpa_page, const struct dbt_bloc
 
 void dbt_block_sweep(struct dbt_decode *d, const struct dbt_block *b)
 {
-        sweep(d, block_gpa(b) & DBT_PAGE_MASK, b);
+        sweep(d, dbt_block_gpa(b) & DBT_PAGE_MASK, b);
         if (b->crosses)
                 sweep(d, dbt_block_more(b)->second, b);
 }
@@ -606,7 +601,7 @@ void dbt_block_unbind(struct dbt_vcpu *v, const struct dbt_block *b)
         struct dbt_code_page *p;
 
         pthread_mutex_lock(&v->vm->code_lock);
-        p = page_find(d, block_gpa(b) & DBT_PAGE_MASK);
+        p = page_find(d, dbt_block_gpa(b) & DBT_PAGE_MASK);
         if (p)
                 page_unbind(d, p);
         pthread_mutex_unlock(&v->vm->code_lock);
@@ -618,7 +613,7 @@ bool dbt_block_can_bind(struct dbt_vcpu *v, const struct dbt_block *b)
         bool can;
 
         pthread_mutex_lock(&v->vm->code_lock);
-        p = page_find(v->decode, block_gpa(b) & DBT_PAGE_MASK);
+        p = page_find(v->decode, dbt_block_gpa(b) & DBT_PAGE_MASK);
         can = p && !p->unbound;
         pthread_mutex_unlock(&v->vm->code_lock);
         return can;
@@ -634,7 +629,7 @@ bool dbt_block_replace(struct dbt_vcpu *v, struct dbt_block *const *part, unsign
         for (unsigned k = 0; k < n; k++)
                 same &= !part[k]->dead;
         if (same) {
-                struct dbt_code_page *page[2] = { page_find(d, block_gpa(b) & DBT_PAGE_MASK),
+                struct dbt_code_page *page[2] = { page_find(d, dbt_block_gpa(b) & DBT_PAGE_MASK),
                                                   b->crosses ? page_find(d, dbt_block_more(b)->second) : NULL };
 
                 bury(d, b);

@@ -210,6 +210,12 @@ static inline uint64_t dbt_block_key(uint64_t gpa, uint32_t mode)
         return gpa | (uint64_t)mode << 56;
 }
 
+/* Of the first byte. */
+static inline uint64_t dbt_block_gpa(const struct dbt_block *b)
+{
+        return b->key & 0x000fffffffffffffULL;
+}
+
 /* Multiplicative: the upper bits are the good ones. */
 static inline uint64_t dbt_block_hash(uint64_t key)
 {

@@ -295,13 +295,21 @@ static struct candidate *candidate(struct mirror *m, uint64_t cr3)
         return c;
 }
 
+/* The program that is mirrored is the one that runs. */
+static void note_present(struct mirror *m)
+{
+        for (unsigned k = 0; k < CANDIDATES; k++)
+                m->candidates[k].alone = m->candidates[k].seen = 0;
+}
+
 static void take(struct mirror *m, uint64_t cr3)
 {
         drop_all(m);
         m->cr3 = cr3;
         m->pending = m->ran = m->missing = 0;
         for (unsigned k = 0; k < CANDIDATES; k++)
-                m->candidates[k].ran = m->candidates[k].kernel = m->candidates[k].alone = m->candidates[k].seen = 0;
+                m->candidates[k].ran = m->candidates[k].kernel = 0;
+        note_present(m);
 }
 
 static void ban(struct dbt_vcpu *v, struct candidate *c, uint64_t now)
@@ -325,18 +333,12 @@ static void halve(struct mirror *m)
         }
 }
 
-static void note_present(struct mirror *m)
-{
-        for (unsigned k = 0; k < CANDIDATES; k++)
-                m->candidates[k].alone = m->candidates[k].seen = 0;
-}
-
 /* Is it c's turn, rather than the owner's? A program that is started again and again, such as a compiler, is not to wait each time until it is known what it does. */
 static bool is_next(struct dbt_vcpu *v, const struct candidate *c, const struct candidate *owner)
 {
         if (c->alone > KNOWN_ALONE(v) && c->seen >= KNOWN_SEEN && dbt_code_was_mirrored(v))
                 return true;
-        return c->ran > LONG(v) + c->kernel && (c->ran > LONG(v) + c->kernel + 4 * owner->ran || c->alone > ALONE(v));
+        return c->ran > LONG(v) + c->kernel + (c->alone > ALONE(v) ? 0 : 4 * owner->ran);
 }
 
 /* Another program takes its turn if the one that is mirrored does not run any more, or seldom. */
@@ -518,10 +520,12 @@ uint32_t mirror_protect(struct dbt_vcpu *v, uint64_t gpa)
         uint64_t group = gpa & ~(DBT_CODE_GROUP * DBT_PAGE_SIZE - 1);
         uint32_t written = 0;
 
-        for (unsigned k = 0; m && k < DBT_CODE_GROUP; k++)
+        if (!m)
+                return 0;
+        for (unsigned k = 0; k < DBT_CODE_GROUP; k++)
                 if (may_be_written(m, group + k * DBT_PAGE_SIZE))
                         written |= 1u << k;
-        if (!m || !may_be_written(m, gpa))
+        if (!may_be_written(m, gpa))
                 return written;
         for (unsigned k = m->n; k-- > 0;)
                 if ((m->pages[k].state & ~(uint64_t)LARGE) == (gpa | WRITABLE))

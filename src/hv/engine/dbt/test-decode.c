@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "hv/engine/dbt/block.h"
+#include "hv/engine/dbt/test-random.h"
 
 #define ROUNDS 600000
 #define BYTES 32
@@ -69,16 +70,6 @@ static void test_code(struct dbt_vcpu *v, const uint8_t *code, size_t size)
 
                 at += length ? length : 1;
         }
-}
-
-static uint32_t random32(void)
-{
-        static uint64_t state = 0x123456789abcdefULL;
-
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        return (uint32_t)(state >> 16);
 }
 
 /* A random instruction, and others with the same beginning but other numbers behind. */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hv/engine/dbt/test-random.h"
 #include "hv/engine/dbt/tr-quick.h"
 
 #define ROUNDS 3000000
@@ -316,16 +317,6 @@ static void test_all(void)
                         all_opcodes(bytes, n + !!rex);
                 }
         }
-}
-
-static uint32_t random32(void)
-{
-        static uint64_t state = 0x123456789abcdefULL;
-
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        return (uint32_t)(state >> 16);
 }
 
 static void test_random(void)

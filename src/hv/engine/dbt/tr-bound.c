@@ -264,7 +264,7 @@ static void put(struct dbt_tr *t, uint32_t n, uint32_t at, uint32_t page, struct
 /* The page where the exit leads to b, with its links awake. */
 static uint32_t page_of_exit(struct dbt_tr *t, uint32_t lin, const struct dbt_block *b)
 {
-        uint64_t gpa = b->key & DBT_PAGE_MASK & ((1ULL << 56) - 1);
+        uint64_t gpa = dbt_block_gpa(b) & DBT_PAGE_MASK;
         uint32_t n = page_find(t->bound, lin, gpa);
 
         if (!n)
@@ -329,7 +329,7 @@ void dbt_tr_code_changed(struct dbt_vcpu *v, bool one, uint64_t lin)
 /* A block that is translated again stays what it was: its old code leads to the new one. */
 static uint32_t page_to_bind(struct dbt_vcpu *v, const struct dbt_block *b)
 {
-        uint64_t lin = dbt_rip_linear(v), gpa = b->key & DBT_PAGE_MASK & ((1ULL << 56) - 1);
+        uint64_t lin = dbt_rip_linear(v), gpa = dbt_block_gpa(b) & DBT_PAGE_MASK;
 
         if (b->code)
                 return b->bound;
@@ -346,15 +346,21 @@ void tr_bind(struct dbt_vcpu *v, const struct dbt_block *source, struct dbt_bloc
                 b->far_links = 0;
 }
 
-/* --- Generator ------------------------------------------------------------------------------------------------------------------ */
-
-bool gen_linear_of(const struct gen *g, int64_t offset, int32_t *ret)
+bool tr_linear_of(const struct dbt_block *b, int64_t offset, int32_t *ret)
 {
-        int64_t lin = (int64_t)g->b->bound + offset;
+        int64_t lin = (int64_t)b->bound + offset;
 
         *ret = (int32_t)lin;
-        return g->b->is_bound && lin == *ret;
+        return b->is_bound && lin == *ret;
 }
+
+bool tr_links_to(const struct dbt_block *b, int64_t offset, int32_t *ret)
+{
+        return tr_linear_of(b, offset, ret) && *ret >= (int32_t)DBT_PAGE_SIZE && gen_is_within_page(*ret & (int32_t)~DBT_PAGE_MASK);
+}
+
+/* --- Generator ------------------------------------------------------------------------------------------------------------------ */
+
 
 bool gen_exit_bound(struct gen *g, int64_t offset)
 {
@@ -363,7 +369,7 @@ bool gen_exit_bound(struct gen *g, int64_t offset)
         struct tr_link link = { .kind = TR_LINK_HERE, .back = 1 };
         int32_t target;
 
-        if (!gen_linear_of(g, offset, &target) || target < (int32_t)DBT_PAGE_SIZE || !gen_is_within_page(target & (int32_t)~DBT_PAGE_MASK))
+        if (!tr_links_to(g->b, offset, &target))
                 return false;
         link.offset = (uint16_t)target & 0xfff;
         tr_op_mem(g->e, &mov, 0, &page); /* the upper half is 0 */

@@ -263,7 +263,7 @@ static void push_return(struct gen *g, const struct dbt_insn *i)
         int64_t offset = g->offset + i->length;
         int32_t lin;
 
-        if (gen_linear_of(g, offset, &lin)) {
+        if (tr_linear_of(g->b, offset, &lin)) {
                 tr_op_mem(g->e, &mov, 0, &m);
                 tr_put32(g->e, (uint32_t)lin);
         } else {

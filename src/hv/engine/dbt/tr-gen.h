@@ -296,8 +296,6 @@ uint8_t *gen_jump_far(struct gen *g, int64_t offset);
 
 /* --- tr-bound.c --- */
 
-/* The linear address at the offset from the page's start, as a constant that is sign-extended. False: there is none. */
-bool gen_linear_of(const struct gen *g, int64_t offset, int32_t *ret);
 /* An exit to the offset from the page's start, in another page, which can be linked. The flags are stored. False: no code was made. */
 bool gen_exit_bound(struct gen *g, int64_t offset);
 

@@ -9,7 +9,7 @@ static void relative_to_rip(struct gen *g, const struct dbt_mem *m, unsigned reg
 {
         int64_t offset = (int64_t)m->disp + g->offset;
 
-        if (gen_linear_of(g, offset, &ret->disp))
+        if (tr_linear_of(g->b, offset, &ret->disp))
                 return;
         gen_load_field(g, reg, offsetof(struct dbt_vcpu, tr_page));
         ret->base = (uint8_t)reg;

@@ -269,20 +269,11 @@ struct place {
         int32_t disp;
 };
 
-/* The linear address of the offset from the page, if the block is bound and the address one for operands. */
-static bool linear_of(const struct quick *q, int64_t offset, int32_t *ret)
-{
-        int64_t lin = (int64_t)q->b->bound + offset;
-
-        *ret = (int32_t)lin;
-        return q->b->is_bound && lin == *ret;
-}
-
 static void place_memory(struct quick *q, const struct quick_insn *i, struct place *ret)
 {
         ret->base = ret->index = TR_NO_HOME;
         ret->disp = i->disp;
-        if (i->rip && linear_of(q, (int64_t)q->offset + i->length + i->disp, &ret->disp))
+        if (i->rip && tr_linear_of(q->b, (int64_t)q->offset + i->length + i->disp, &ret->disp))
                 return;
         if (i->rip) {
                 q->failed |= q->scratch[TR_RCX] != TR_NO_HOME;
@@ -563,7 +554,7 @@ static void leave_page(struct quick *q, int64_t offset)
         struct tr_link link = { .back = 1 };
         int32_t lin;
 
-        if (!linear_of(q, offset, &lin) || lin < (int32_t)DBT_PAGE_SIZE || !gen_is_within_page(lin & (int32_t)~DBT_PAGE_MASK)) {
+        if (!tr_links_to(q->b, offset, &lin)) {
                 put(q, 0xb8); /* mov eax, imm32 */
                 put32(q, (uint32_t)offset);
                 jump_by_routine(q, q->t->to_far[q->jumps]);
@@ -644,7 +635,7 @@ static void push_return(struct quick *q, const struct quick_insn *i)
 {
         int32_t lin;
 
-        if (linear_of(q, q->offset + i->length, &lin)) {
+        if (tr_linear_of(q->b, q->offset + i->length, &lin)) {
                 push_value(q, (uint32_t)lin);
                 return;
         }

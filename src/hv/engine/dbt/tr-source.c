@@ -12,7 +12,7 @@
 
 const uint8_t *tr_block_bytes(const struct dbt_vcpu *v, const struct dbt_block *b)
 {
-        uint64_t gpa = b->key & 0x000fffffffffffffULL;
+        uint64_t gpa = dbt_block_gpa(b);
 
         return b->quick ? dbt_slot_host(dbt_slot_find(v->vm, gpa), gpa) : dbt_block_bytes(b);
 }
@@ -80,9 +80,12 @@ static void put_bytes(const struct dbt_vcpu *v, const struct tr_source *s)
 {
         uint8_t *to = (uint8_t *)dbt_block_bytes(s->block);
 
-        for (unsigned k = 0; k < s->n_parts; k++)
+        for (unsigned k = 0; k < s->n_parts; k++) {
+                const uint8_t *from = tr_block_bytes(v, s->part[k]);
+
                 for (unsigned at = 0; at < s->part[k]->size; at++)
-                        *to++ = tr_block_bytes(v, s->part[k])[at];
+                        *to++ = from[at];
+        }
 }
 
 void tr_source_get(struct dbt_vcpu *v, struct dbt_block *b, struct tr_source *ret)

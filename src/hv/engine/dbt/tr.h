@@ -507,6 +507,10 @@ void tr_bound_free(struct dbt_tr *t);
 void tr_bound_flush(struct dbt_tr *t);
 /* Binds b, a translation that is about to be made of source, if it can be. */
 void tr_bind(struct dbt_vcpu *v, const struct dbt_block *source, struct dbt_block *b);
+/* The linear address at the offset from the block's page, as a constant that is sign-extended. False: it is not bound, or there is none. */
+bool tr_linear_of(const struct dbt_block *b, int64_t offset, int32_t *ret);
+/* The same, if an exit to there, in another page, can be linked. */
+bool tr_links_to(const struct dbt_block *b, int64_t offset, int32_t *ret);
 /* The exit at that offset of the code, which leads to another page and has just been taken, leads to b, which is at v->rip. */
 void tr_bound_link(struct dbt_vcpu *v, uint32_t at, struct dbt_block *b);
 /* Takes that link away. */
