@@ -48,10 +48,7 @@ struct dbt_block {
                         uint32_t runs;     /* by the executor */
                 };
                 struct { /* With code */
-                        union {
-                                uint32_t cold;          /* offset in the code, of what is seldom run of the block */
-                                uint8_t near[DBT_QUICK_EXITS];       /* quick: struct tr_link of the exits, from code and from one another on */
-                        };
+                        uint32_t cold;         /* offset in the code, of what is seldom run of the block; quick: begins with a stub for each exit, see tr-link.c */
                         uint32_t dropped_next; /* place, in dbt_decode's list */
                         union {
                                 uint32_t first_site;
@@ -79,9 +76,9 @@ struct dbt_block {
         bool ends : 1;             /* the last instruction may change mode, mapping or interrupt state */
         bool direct : 1;           /* successors can be chained */
         bool fused : 1;            /* the last of insn is two of the guest's; insn[n] and insn[n + 1] have them alone. Not with code */
-        bool quick : 1;            /* made by tr-quick.c: the bytes are where the guest has them, and the exits here */
+        bool quick : 1;            /* made by tr-quick.c: the bytes are where the guest has them */
         uint32_t bound;            /* a translation: linear address of the page where it runs; 0: anywhere. See tr-bound.c */
-        /* With a translation only those that it calls handlers for; behind them the bytes, then dbt_block_exits, and at the end, if there is such a thing, struct dbt_block_more. */
+        /* With a translation only those that it calls handlers for; behind them the bytes, then dbt_block_exits, and at the end, if there is such a thing, struct dbt_block_more. Nothing of this with one of tr-quick.c. */
         struct dbt_insn insn[];
 };
 _Static_assert(sizeof(struct dbt_block) == 48, "there are hundreds of thousands of them");

@@ -138,8 +138,8 @@ static struct dbt_block *warm_up(struct dbt_vcpu *v, struct dbt_block *b)
         return dbt_block_lookup(v);
 }
 
-/* The exit just taken gets its jump to the block at v->rip. */
-static void link_exit(struct dbt_vcpu *v)
+/* The exit just taken gets its jump to the block at v->rip, which is returned. */
+static struct dbt_block *link_exit(struct dbt_vcpu *v)
 {
         struct dbt_block *b = dbt_block_lookup(v);
 
@@ -147,6 +147,7 @@ static void link_exit(struct dbt_vcpu *v)
                 b = warm_up(v, b);
         if (v->tr_link && b->code)
                 dbt_tr_link(v, b);
+        return b;
 }
 
 /* Translated code was left for what was asked: is it its turn to be sampled? Each entry of a block shall be sampled with about the same chance, however often
@@ -166,11 +167,14 @@ static struct dbt_block *run_translated(struct dbt_vcpu *v, struct dbt_block *b)
 {
         enum tr_exit exit = dbt_tr_run(v, b);
         bool sample = exit == TR_EXIT_ASKED && used_up(v);
+        struct dbt_block *linked = NULL;
 
         if (v->tr_link) /* before what stops here every time, such as the shadow of sti */
-                link_exit(v);
+                linked = link_exit(v);
         if (unlikely(dbt_must_stop(v)) || (exit == TR_EXIT_ASKED && atomic_load_explicit(&v->request, memory_order_relaxed)))
                 return NULL;
+        if (linked && !linked->dead)
+                return linked;
         if (sample)
                 dbt_tr_sample(v, dbt_block_lookup(v));
         b = dbt_block_lookup(v);

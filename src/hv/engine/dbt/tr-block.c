@@ -14,6 +14,10 @@ const uint8_t tr_home[X86_NGPRS] = {
 
 static void call_handlers(struct gen *g, const struct dbt_insn *i, unsigned offset, unsigned n)
 {
+        if (g->b->is_bound) {
+                gen_load_page(g, TR_RAX);
+                gen_store_field(g, offsetof(struct dbt_vcpu, tr_page), TR_RAX);
+        }
         tr_mov_imm(g->e, TR_RAX, (uintptr_t)i);
         tr_mov_imm(g->e, TR_RCX, offset | n << 16);
         tr_call(g->e, gen_ways(g)->call);

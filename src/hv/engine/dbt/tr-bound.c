@@ -5,7 +5,7 @@
  * A bound translation runs at one linear page only, so that its code has linear addresses as constants. That is for programs that are mirrored and lie below 2 GiB, where such constants are small: one
  * program at a time, whose code mostly stays where it is. Should a physical page turn out to be mapped at two linear ones, nothing in it is bound any more, see dbt_block_unbind.
  *
- * An exit of bound code to another page stores that page's address to v->tr_page, and is linked as others are. The link is right while the present program has the same physical page there. All
+ * Bound code does not need v->tr_page, and does not keep it: its exits to other pages are linked as others are. Such a link is right while the present program has the same physical page there. All
  * target pages are known here: where the architecture drops TLB entries for code, they are looked at before the program runs on. The links to those that are not there any more sleep: their code
  * is as if they were not linked. When one of these exits is taken and finds the physical page again, all of that page's links wake up: so it is when a program is started once more. */
 
@@ -134,13 +134,23 @@ static bool is_there(struct dbt_vcpu *v, uint64_t lin, uint64_t gpa)
         return v->tlb_info[DBT_MMU_USER][slot].gpa == gpa;
 }
 
-static void set_awake(struct dbt_tr *t, struct page *p, bool awake)
+static void set_link(struct dbt_vcpu *v, const struct link *l, bool awake)
 {
-        const struct link *all = t->bound->link;
+        struct dbt_tr *t = v->translator;
+
+        if (awake)
+                tr_link_set(v, l->at, tr_block_at(v, t->exec + l->target));
+        else
+                tr_link_clear(t, l->at);
+}
+
+static void set_awake(struct dbt_vcpu *v, struct page *p, bool awake)
+{
+        const struct link *all = v->translator->bound->link;
 
         p->awake = awake;
         for (uint32_t n = p->first; n; n = all[n].page_next)
-                tr_patch_here(t, all[n].at, awake ? TR_OPCODE_JMP : TR_OPCODE_CALL, awake ? all[n].target : tr_code_offset(t, t->ways[1].exit));
+                set_link(v, &all[n], awake);
 }
 
 /* --- Links ---------------------------------------------------------------------------------------------------------------------- */
@@ -189,7 +199,7 @@ static void take_away(struct dbt_tr *t, uint32_t n)
         const struct link *l = &f->link[n];
 
         record_at(t, l->at)->next = 0;
-        tr_patch_here(t, l->at, TR_OPCODE_CALL, tr_code_offset(t, t->ways[1].exit));
+        tr_link_clear(t, l->at);
         leave_page(f, l);
         link_free(f, n);
 }
@@ -231,7 +241,7 @@ void tr_bound_move(struct dbt_vcpu *v, struct dbt_block *from, struct dbt_block 
         for (uint32_t n = from->far_links; n; n = all[n].next) {
                 all[n].target = to->code;
                 if (t->bound->page[all[n].page].awake)
-                        tr_patch_here(t, all[n].at, TR_OPCODE_JMP, to->code);
+                        set_link(v, &all[n], true);
         }
         to->far_links = from->far_links;
         from->far_links = 0;
@@ -246,9 +256,9 @@ static void remove_all(struct dbt_vcpu *v)
                         tr_bound_remove(v, f->link[n].at);
 }
 
-static void put(struct dbt_tr *t, uint32_t n, uint32_t at, uint32_t page, struct dbt_block *b)
+static void put(struct dbt_vcpu *v, uint32_t n, uint32_t at, uint32_t page, struct dbt_block *b)
 {
-        struct tr_bound *f = t->bound;
+        struct tr_bound *f = v->translator->bound;
         struct page *p = &f->page[page];
 
         f->link[n] = (struct link){ .at = at, .target = b->code, .page = page, .next = b->far_links, .page_next = p->first };
@@ -257,20 +267,21 @@ static void put(struct dbt_tr *t, uint32_t n, uint32_t at, uint32_t page, struct
         if (p->first)
                 f->link[p->first].page_prev = n;
         b->far_links = p->first = n;
-        record_at(t, at)->next = n;
-        tr_patch_here(t, at, TR_OPCODE_JMP, b->code);
+        record_at(v->translator, at)->next = n;
+        set_link(v, &f->link[n], true);
 }
 
 /* The page where the exit leads to b, with its links awake. */
-static uint32_t page_of_exit(struct dbt_tr *t, uint32_t lin, const struct dbt_block *b)
+static uint32_t page_of_exit(struct dbt_vcpu *v, uint32_t lin, const struct dbt_block *b)
 {
+        struct tr_bound *f = v->translator->bound;
         uint64_t gpa = dbt_block_gpa(b) & DBT_PAGE_MASK;
-        uint32_t n = page_find(t->bound, lin, gpa);
+        uint32_t n = page_find(f, lin, gpa);
 
         if (!n)
-                return page_add(t->bound, lin, gpa);
-        if (!t->bound->page[n].awake)
-                set_awake(t, &t->bound->page[n], true);
+                return page_add(f, lin, gpa);
+        if (!f->page[n].awake)
+                set_awake(v, &f->page[n], true);
         return n;
 }
 
@@ -278,12 +289,13 @@ void tr_bound_link(struct dbt_vcpu *v, uint32_t at, struct dbt_block *b)
 {
         struct dbt_tr *t = v->translator;
         struct tr_bound *f = t->bound;
-        uint32_t lin = *(const dbt_guest32 *)(t->write + at - TR_CALL_SIZE - 4), page, n; /* what code in front of it stores */
+        uint32_t lin = (uint32_t)record_at(t, at)->lin, page, n;
 
-        /* v->tr_page may be what the program has made of it. */
-        if (f->stale || dbt_rip_linear(v) != lin + record_at(t, at)->offset || !tr_is_mirrored(v->mode) || b->crosses)
+        if (f->stale || dbt_rip_linear(v) != lin || !tr_is_mirrored(v->mode) || b->crosses)
                 return;
-        page = page_of_exit(t, lin, b);
+        if (!b->is_bound) /* it depends on v->tr_page */
+                return;
+        page = page_of_exit(v, lin & (uint32_t)DBT_PAGE_MASK, b);
         n = record_at(t, at)->next;
         if (n && f->link[n].page == page) /* it slept */
                 return;
@@ -291,7 +303,7 @@ void tr_bound_link(struct dbt_vcpu *v, uint32_t at, struct dbt_block *b)
                 tr_bound_remove(v, at);
         n = page ? link_new(f) : 0;
         if (n)
-                put(t, n, at, page, b);
+                put(v, n, at, page, b);
         else
                 remove_all(v); /* to begin anew */
 }
@@ -309,7 +321,7 @@ void dbt_tr_look_again(struct dbt_vcpu *v)
                 struct page *p = &f->page[n];
 
                 if (p->used && p->awake && !is_there(v, p->lin, p->gpa))
-                        set_awake(v->translator, p, false);
+                        set_awake(v, p, false);
         }
 }
 
@@ -357,26 +369,4 @@ bool tr_linear_of(const struct dbt_block *b, int64_t offset, int32_t *ret)
 bool tr_links_to(const struct dbt_block *b, int64_t offset, int32_t *ret)
 {
         return tr_linear_of(b, offset, ret) && *ret >= (int32_t)DBT_PAGE_SIZE && gen_is_within_page(*ret & (int32_t)~DBT_PAGE_MASK);
-}
-
-/* --- Generator ------------------------------------------------------------------------------------------------------------------ */
-
-
-bool gen_exit_bound(struct gen *g, int64_t offset)
-{
-        static const struct tr_op mov = { .opcode = 0xc7, .ends = 5 };
-        struct tr_mem page = tr_field(offsetof(struct dbt_vcpu, tr_page));
-        struct tr_link link = { .kind = TR_LINK_HERE, .back = 1 };
-        int32_t target;
-
-        if (!tr_links_to(g->b, offset, &target))
-                return false;
-        link.offset = (uint16_t)target & 0xfff;
-        tr_op_mem(g->e, &mov, 0, &page); /* the upper half is 0 */
-        tr_put32(g->e, (uint32_t)target & (uint32_t)DBT_PAGE_MASK);
-        tr_call(g->e, gen_ways(g)->exit);
-        link.to_entry = (int32_t)(tr_here(g->e) - g->entry);
-        g->links[g->n_links++] = (uint16_t)(g->e == g->straight ? (unsigned)link.to_entry | TR_EXIT_NEAR : (unsigned)(tr_here(g->e) - g->cold));
-        tr_put_bytes(g->e, (const uint8_t *)&link, TR_LINK_FAR_SIZE);
-        return true;
 }

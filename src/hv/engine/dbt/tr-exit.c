@@ -9,7 +9,7 @@ static void page_plus(struct gen *g, int32_t offset)
 {
         struct tr_mem m = gen_at(TR_RAX, offset);
 
-        gen_load_field(g, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
+        gen_load_page(g, TR_RAX);
         gen_lea(g, TR_RAX, &m);
 }
 
@@ -86,7 +86,7 @@ bool gen_is_within_page(int64_t offset)
 
 static void jump_cached(struct gen *g, int64_t offset)
 {
-        if ((g->b->stage == TR_SELDOM || g->e == g->seldom) && g->jumps >= 0 && gen_64(g)) {
+        if ((g->b->stage == TR_SELDOM || g->e == g->seldom) && g->jumps >= 0 && gen_64(g) && !g->b->is_bound) {
                 tr_mov_imm(g->e, TR_RAX, (uint32_t)offset);
                 jump_by_routine(g, g->v->translator->to_far[g->jumps]);
                 return;
@@ -99,13 +99,19 @@ static void jump_far(struct gen *g, int64_t offset)
 {
         uint8_t *slow;
 
-        if (gen_exit_bound(g, offset))
-                return;
         slow = gen_jump_far(g, offset);
         if (slow)
                 g->exits[g->n_exits++] = (struct gen_exit){ .jump = slow, .offset = offset, .cached = true };
         else
                 jump_cached(g, offset);
+}
+
+/* Can an exit to the offset be one of TR_LINK_FAR? */
+static bool is_bound_exit(const struct gen *g, int64_t offset)
+{
+        int32_t lin;
+
+        return !gen_is_within_page(offset) && tr_links_to(g->b, offset, &lin);
 }
 
 static bool is_forward(const struct gen *g, int64_t offset)
@@ -130,7 +136,7 @@ static void put_link(struct gen *g, const struct tr_link *link, size_t size)
 /* TR_LINK_HERE: smaller than with a jump to seldom run code. The flags are stored. */
 static void exit_here(struct gen *g, int64_t offset)
 {
-        struct tr_link link = { .offset = (uint16_t)offset, .forward = is_forward(g, offset), .kind = TR_LINK_HERE };
+        struct tr_link link = { .offset = (uint16_t)offset & 0xfff, .forward = is_forward(g, offset), .kind = TR_LINK_HERE };
 
         tr_call(g->e, gen_ways(g)->exit);
         link.to_entry_near = (uint16_t)(tr_here(g->e) - g->entry);
@@ -152,13 +158,13 @@ static void jump_to_exit(struct gen *g, unsigned cond, int64_t offset)
 {
         gen_settle_rsp(g);
         store_without_tail(g);
-        if (cond == TR_ALWAYS && !gen_is_within_page(offset)) {
+        if (cond == TR_ALWAYS && !gen_is_within_page(offset) && !is_bound_exit(g, offset)) {
                 if (g->dirty)
                         gen_flags_save(g);
                 jump_far(g, offset);
                 return;
         }
-        if (cond == TR_ALWAYS && g->b->stage == TR_SELDOM) {
+        if (cond == TR_ALWAYS && g->b->stage == TR_SELDOM && gen_is_within_page(offset)) {
                 exit_here(g, offset);
                 return;
         }
@@ -189,10 +195,24 @@ void gen_emit_tail(struct gen *g, struct gen_exit *x)
         x->tail = tr_jcc(g->e, TR_ALWAYS);
 }
 
+/* Behind the call of ways->exit: the rest of the link and of its record. */
+static void put_exit(struct gen *g, const struct gen_exit *x, struct tr_link *link, size_t size)
+{
+        int64_t jump = x->jump + g->e->to_exec - g->entry;
+
+        link->to_entry = (int32_t)(tr_here(g->e) - g->entry);
+        link->back = jump < 0 || jump >= TR_LINK_JUMP; /* in seldom run code, too */
+        if (link->back)
+                jump = g->e->p - x->jump;
+        g->e->overflow |= jump >= TR_LINK_JUMP;
+        link->jump = (uint16_t)(jump & (TR_LINK_JUMP - 1));
+        g->links[g->n_links++] = (uint16_t)(tr_here(g->e) - g->cold);
+        put_link(g, link, size);
+}
+
 static void exit_within_page(struct gen *g, const struct gen_exit *x)
 {
-        struct tr_link link = { .offset = (uint16_t)x->offset, .forward = x->forward };
-        int64_t jump = x->jump + g->e->to_exec - g->entry;
+        struct tr_link link = { .offset = (uint16_t)x->offset & 0xfff, .forward = x->forward };
         size_t size = offsetof(struct tr_link, tail);
 
         if (x->tail && x->tail == g->e->p - 4) {
@@ -200,15 +220,23 @@ static void exit_within_page(struct gen *g, const struct gen_exit *x)
         } else if (x->tail) {
                 link.kind = TR_LINK_TAIL;
                 link.tail = (uint16_t)(x->tail + g->e->to_exec - g->entry);
-                size = sizeof(link);
+                size = offsetof(struct tr_link, tail) + sizeof(link.tail);
         }
         tr_set_jump(g->e, x->tail ? x->tail : x->jump);
         tr_call(g->e, gen_ways(g)->exit);
-        link.to_entry = (int32_t)(tr_here(g->e) - g->entry);
-        link.back = jump < 0 || jump > UINT16_MAX; /* in seldom run code, too */
-        link.jump = (uint16_t)(link.back ? g->e->p - x->jump : jump);
-        g->links[g->n_links++] = (uint16_t)(tr_here(g->e) - g->cold);
-        put_link(g, &link, size);
+        put_exit(g, x, &link, size);
+}
+
+static void exit_to_bound(struct gen *g, const struct gen_exit *x)
+{
+        struct tr_link link = { .forward = x->forward, .kind = x->dirty ? TR_LINK_FAR_SAVING : TR_LINK_FAR };
+        int32_t lin;
+
+        tr_links_to(g->b, x->offset, &lin);
+        link.lin = lin;
+        tr_set_jump(g->e, x->jump);
+        tr_call(g->e, x->dirty ? gen_ways(g)->exit_saving : gen_ways(g)->exit);
+        put_exit(g, x, &link, TR_LINK_FAR_SIZE);
 }
 
 void gen_emit_exit(struct gen *g, struct gen_exit *x)
@@ -216,6 +244,10 @@ void gen_emit_exit(struct gen *g, struct gen_exit *x)
         gen_emit_tail(g, x); /* not yet there: of a group apart, or skipped */
         if (gen_is_within_page(x->offset)) {
                 exit_within_page(g, x);
+                return;
+        }
+        if (is_bound_exit(g, x->offset)) {
+                exit_to_bound(g, x);
                 return;
         }
         tr_set_jump(g->e, x->jump);
@@ -440,6 +472,10 @@ static void put_header(struct gen *g)
 {
         if (g->b->stage == TR_OFTEN)
                 tr_call(g->e, gen_ways(g)->leave_asked); /* here, so that a short jump leads to it */
+        if (g->b->stage == TR_OFTEN || gen_mirrored(g)) {
+                tr_call(g->e, g->v->translator->save_flags);
+                TR_CODE(g->e, 0xeb, TR_HEADER_LINKS); /* jmp rel8 */
+        }
         tr_put32(g->e, 0);
         tr_put32(g->e, dbt_block_place(g->v->decode, g->b));
         g->entry = tr_here(g->e);

@@ -21,6 +21,14 @@ void gen_load_field(struct gen *g, unsigned dst, size_t offset)
         tr_load(g->e, dst, &m);
 }
 
+void gen_load_page(struct gen *g, unsigned dst)
+{
+        if (g->b->is_bound)
+                tr_mov_imm(g->e, dst, g->b->bound);
+        else
+                gen_load_field(g, dst, offsetof(struct dbt_vcpu, tr_page));
+}
+
 void gen_load_word(struct gen *g, unsigned dst, const struct tr_mem *m)
 {
         struct tr_op op = { .opcode = 0x8b, .w = gen_64(g) };

@@ -178,6 +178,8 @@ static inline unsigned gen_word(const struct gen *g)
 
 struct tr_mem gen_at(unsigned base, int32_t disp);
 void gen_load_field(struct gen *g, unsigned dst, size_t offset);
+/* The linear address of the block's page. */
+void gen_load_page(struct gen *g, unsigned dst);
 /* Of gen_word size. */
 void gen_load_word(struct gen *g, unsigned dst, const struct tr_mem *m);
 void gen_store_word(struct gen *g, const struct tr_mem *m, unsigned src);
@@ -293,11 +295,6 @@ void gen_emit_insn(struct gen *g, unsigned k);
 /* A jump to the offset from the page's start, without the jump cache. The flags are stored. Returns the jump to where that has to be done with it, NULL if no code
  * was made. */
 uint8_t *gen_jump_far(struct gen *g, int64_t offset);
-
-/* --- tr-bound.c --- */
-
-/* An exit to the offset from the page's start, in another page, which can be linked. The flags are stored. False: no code was made. */
-bool gen_exit_bound(struct gen *g, int64_t offset);
 
 /* --- tr-exit.c --- */
 

@@ -20,17 +20,13 @@ static uint32_t list_of(const struct dbt_block *b)
         return b->code - TR_HEADER_LINKS;
 }
 
-/* Does it lead to another page? */
-static bool is_far(const struct tr_link *link)
-{
-        return link->kind == TR_LINK_HERE && link->back;
-}
-
 static uint32_t entry_of(const struct dbt_tr *t, uint32_t at)
 {
         const struct tr_link *link = link_at(t, at);
 
-        return at - (link->kind == TR_LINK_HERE && !link->back ? link->to_entry_near : (uint32_t)link->to_entry);
+        if (link->kind == TR_LINK_HERE)
+                return at - link->to_entry_near;
+        return at - (uint32_t)(tr_link_is_near(link) ? link->near_to_entry : link->to_entry);
 }
 
 /* The block that the link is an exit of. */
@@ -45,6 +41,8 @@ static uint32_t jump_of(const struct dbt_tr *t, uint32_t at)
 {
         const struct tr_link *link = link_at(t, at);
 
+        if (tr_link_is_near(link))
+                return entry_of(t, at) + link->near_jump;
         return link->back ? at - link->jump : entry_of(t, at) + link->jump;
 }
 
@@ -58,10 +56,39 @@ static uint32_t tail_of(const struct dbt_tr *t, uint32_t at)
         return link->kind == TR_LINK_TAIL ? entry_of(t, at) + link->tail : 0;
 }
 
-void tr_patch_here(struct dbt_tr *t, uint32_t at, uint8_t opcode, uint32_t target)
+/* Makes what is in front of the link a call or a jump. */
+static void patch_here(struct dbt_tr *t, uint32_t at, uint8_t opcode, uint32_t target)
 {
         *(volatile uint8_t *)(t->write + at - TR_CALL_SIZE) = opcode;
         tr_patch(t, at - 4, target);
+}
+
+/* May it lead behind the successor's look at v->request? Not if that is to be counted: what comes behind code that runs often may run as often. */
+static bool skips_look(struct dbt_vcpu *v, uint32_t at, const struct dbt_block *b)
+{
+        return link_at(v->translator, at)->forward && !(b->quick && block_of(v, at)->stage == TR_OFTEN);
+}
+
+static bool is_saving(const struct tr_link *link)
+{
+        return link->kind == TR_LINK_NEAR_SAVING || link->kind == TR_LINK_FAR_SAVING;
+}
+
+void tr_link_set(struct dbt_vcpu *v, uint32_t at, const struct dbt_block *b)
+{
+        struct dbt_tr *t = v->translator;
+        uint32_t target = b->code;
+
+        if (is_saving(link_at(t, at)) && b->flags_in)
+                target -= TR_HEADER_SAVE;
+        else if (skips_look(v, at, b))
+                target += b->skip;
+        tr_patch(t, jump_of(t, at), target);
+}
+
+void tr_link_clear(struct dbt_tr *t, uint32_t at)
+{
+        tr_patch(t, jump_of(t, at), at - TR_CALL_SIZE);
 }
 
 /* The code as if the link had never been linked. */
@@ -72,8 +99,12 @@ static void unlink_one(struct dbt_vcpu *v, uint32_t at)
         uint32_t stub = at - TR_CALL_SIZE, tail = tail_of(t, at);
 
         link->next = 0;
+        if (tr_link_is_near(link)) {
+                tr_link_clear(t, at);
+                return;
+        }
         if (link->kind == TR_LINK_HERE) {
-                tr_patch_here(t, at, TR_OPCODE_CALL, tr_code_offset(t, t->ways[tr_is_mirrored(tr_mode(block_of(v, at)))].exit));
+                patch_here(t, at, TR_OPCODE_CALL, tr_code_offset(t, t->ways[tr_is_mirrored(tr_mode(block_of(v, at)))].exit));
                 return;
         }
         if (tail)
@@ -115,16 +146,12 @@ static bool leads_to(struct dbt_vcpu *v, uint32_t at, const struct dbt_block *b)
 
         if ((from->key ^ b->key) >> DBT_PAGE_SHIFT) /* v->tr_page may be what a mirrored program has made of it */
                 return false;
-        if (!b->is_bound || b->bound == from->bound)
+        if (b->bound == from->bound)
                 return true;
+        if (!b->is_bound) /* it depends on v->tr_page */
+                return false;
         dbt_block_unbind(v, b); /* else this exit were never linked */
         return false;
-}
-
-/* May it lead behind the successor's look at v->request? Not if that is to be counted: what comes behind code that runs often may run as often. */
-static bool skips_look(struct dbt_vcpu *v, uint32_t at, const struct dbt_block *b)
-{
-        return link_at(v->translator, at)->forward && !(b->quick && block_of(v, at)->stage == TR_OFTEN);
 }
 
 void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
@@ -135,17 +162,21 @@ void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
 
         if (b->dead)
                 return;
-        if (is_far(link)) {
+        if (tr_link_is_far(link)) {
                 tr_bound_link(v, at, b);
                 return;
         }
         if (link->next || !leads_to(v, at, b))
                 return;
         link_insert(t, list_of(b), at);
+        if (tr_link_is_near(link)) {
+                tr_link_set(v, at, b);
+                return;
+        }
         if (skips_look(v, at, b))
                 target += b->skip;
         if (link->kind == TR_LINK_HERE)
-                tr_patch_here(t, at, TR_OPCODE_JMP, target);
+                patch_here(t, at, TR_OPCODE_JMP, target);
         else
                 tr_patch(t, tail_of(t, at) && b->flags_in ? tail_of(t, at) : jump_of(t, at), target);
 }
@@ -165,6 +196,22 @@ void dbt_tr_unlink(struct dbt_vcpu *v, struct dbt_block *b)
                 tr_bound_unlink(v, b);
 }
 
+void tr_link_left(struct dbt_vcpu *v)
+{
+        const struct dbt_tr *t = v->translator;
+        uint32_t at = tr_code_offset(t, v->tr_link);
+        const struct tr_link *link = link_at(t, at);
+        const struct dbt_block *b;
+
+        if (tr_link_is_far(link)) {
+                v->rip = (uint32_t)link->lin;
+                return;
+        }
+        b = block_of(v, at);
+        if (b->is_bound)
+                v->rip = b->bound + link->offset;
+}
+
 static uint32_t exit_of(const struct dbt_block *b, unsigned k)
 {
         unsigned exit = dbt_block_exits(b)[k];
@@ -172,19 +219,36 @@ static uint32_t exit_of(const struct dbt_block *b, unsigned k)
         return exit & TR_EXIT_NEAR ? b->code + (exit & ~TR_EXIT_NEAR) : b->cold + exit;
 }
 
-void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b)
+static void detach_exit(struct dbt_vcpu *v, uint32_t at)
+{
+        const struct tr_link *link = link_at(v->translator, at);
+
+        if (!link->next)
+                return;
+        if (tr_link_is_far(link))
+                tr_bound_remove(v, at);
+        else
+                link_remove(v, at);
+}
+
+static void detach_quick(struct dbt_vcpu *v, const struct dbt_block *b)
 {
         const struct dbt_tr *t = v->translator;
-        uint32_t at = b->code;
+        uint32_t at = b->cold + TR_CALL_SIZE;
 
-        dbt_tr_unlink(v, b);
         for (unsigned k = 0; k < b->n_exits; k++) {
-                at = b->quick ? at + b->near[k] : exit_of(b, k);
-                if (!link_at(t, at)->next)
-                        continue;
-                if (is_far(link_at(t, at)))
-                        tr_bound_remove(v, at);
-                else
-                        link_remove(v, at);
+                detach_exit(v, at);
+                at += TR_CALL_SIZE + (uint32_t)(tr_link_is_far(link_at(t, at)) ? TR_LINK_FAR_SIZE : TR_LINK_NEAR_SIZE);
         }
+}
+
+void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b)
+{
+        dbt_tr_unlink(v, b);
+        if (b->quick) {
+                detach_quick(v, b);
+                return;
+        }
+        for (unsigned k = 0; k < b->n_exits; k++)
+                detach_exit(v, exit_of(b, k));
 }

@@ -11,7 +11,7 @@ static void relative_to_rip(struct gen *g, const struct dbt_mem *m, unsigned reg
 
         if (tr_linear_of(g->b, offset, &ret->disp))
                 return;
-        gen_load_field(g, reg, offsetof(struct dbt_vcpu, tr_page));
+        gen_load_page(g, reg);
         ret->base = (uint8_t)reg;
         ret->disp = (int32_t)offset;
 }

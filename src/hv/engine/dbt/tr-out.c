@@ -384,7 +384,7 @@ static const uint8_t *go(struct dbt_vcpu *v, const struct way *w)
         const struct dbt_insn *last;
 
         dbt_set_flags(v, v->tr_flags);
-        v->rip = v->tr_page + w->offset;
+        v->rip = (w->b->is_bound ? w->b->bound : v->tr_page) + w->offset;
         v->gpr[X86_RSP] += (uint64_t)(int64_t)w->rsp.before;
         last = run_handlers(v, w->b, w->offset - (unsigned)(w->b->key & ~DBT_PAGE_MASK), w->n);
         v->tr_flags = dbt_flags_ax(v);

@@ -8,7 +8,7 @@
  * turns out to run often.
  *
  * The convention is that of tr.h. A host register that the guest's lacks is loaded from v->gpr before each instruction and stored behind it. Flags are in RFLAGS
- * once an instruction has set them, and stored before all exits. What the stack pointer is moved by is put off as in tr-frame.c. */
+ * once an instruction has set them, and stored by exits to code that reads them. What the stack pointer is moved by is put off as in tr-frame.c. */
 
 #include "hv/engine/dbt/tr-gen.h"
 #include "hv/engine/dbt/tr-quick.h"
@@ -16,18 +16,24 @@
 /* Instructions of a block, and bytes. */
 #define INSNS_MAX 32
 #define BYTES_MAX 128
-/* Code without an exit, so that dbt_block's near holds the distance. */
-#define CODE_MAX 140
+/* Of code up to a block's last exit, so that struct tr_link holds the distance: less one instruction's. */
+#define CODE_MAX (TR_LINK_NEAR_JUMP - 128)
+/* Of seldom run code of a block: that of the exits, and the one out. */
+#define COLD_MAX (DBT_QUICK_EXITS * (TR_CALL_SIZE + TR_LINK_FAR_SIZE) + TR_CALL_SIZE + sizeof(struct tr_out_record) + sizeof(struct tr_out_rsp))
 /* Beyond this RSP is moved at once, so that what is put off fits into struct tr_fault. */
 #define RSP_PUT_OFF 256
 #define FAULTS_MAX 2
+/* Instructions that are looked at before code is made. */
+#define FIRST_MAX 8
 
 struct quick {
         struct dbt_vcpu *v;
         struct dbt_tr *t;
         struct dbt_block *b;
         ptrdiff_t to_exec;
-        const uint8_t *entry, *exit; /* exit: where the last one's struct tr_link is, or entry */
+        const uint8_t *entry;
+        struct quick_insn first[FIRST_MAX];
+        unsigned n_first;
         unsigned offset;           /* of the instruction, in the page */
         int jumps;                 /* tr_jump_mode */
         unsigned branches;         /* that the block goes on behind */
@@ -35,6 +41,8 @@ struct quick {
         uint8_t scratch[2];        /* guest registers that RAX and RCX stand for */
         struct state {
                 uint8_t *p;        /* in the writable view */
+                uint8_t *cold;     /* the same, of seldom run code */
+                uint8_t exits;
                 int32_t rsp;       /* the guest's is the host register plus this */
                 bool valid, dirty; /* the flags are in RFLAGS; and v->tr_flags is older */
                 bool read, written; /* the flags from before the block are; all of them were overwritten */
@@ -68,6 +76,20 @@ static void put32(struct quick *q, uint32_t value)
 static const uint8_t *here(const struct quick *q)
 {
         return q->now.p + q->to_exec;
+}
+
+static void set_jump(struct quick *q, uint8_t *jump)
+{
+        *(dbt_guest32 *)jump = (uint32_t)(q->now.p - (jump + 4));
+}
+
+/* To and from seldom run code. */
+static void change_over(struct quick *q)
+{
+        uint8_t *p = q->now.p;
+
+        q->now.p = q->now.cold;
+        q->now.cold = p;
 }
 
 /* The displacement of a jump, or of an operand relative to RIP that further bytes follow. */
@@ -253,11 +275,13 @@ static void emit_out(struct quick *q)
 
         if (!jump)
                 return;
-        *(dbt_guest32 *)jump = (uint32_t)(q->now.p - (jump + 4));
+        change_over(q);
+        set_jump(q, jump);
         call(q, q->t->ways[1].out);
         o.to_entry = (int32_t)(here(q) - q->entry);
         o.behind = (uint16_t)(q->out_behind - q->entry);
         q->now.p = tr_put_out_record(q->now.p, &o, &q->out_rsp);
+        change_over(q);
 }
 
 /* --- Instructions with operands --------------------------------------------------------------------------------------------------------------- */
@@ -536,47 +560,84 @@ static void jump_by_routine(struct quick *q, const uint8_t *routine)
                 offsetof(struct dbt_jumps, slot[0].code)));
 }
 
-static void put_exit(struct quick *q, struct tr_link *link)
+#define ALWAYS 16
+
+/* jmp or jcc, to be set. Returns its displacement. */
+static uint8_t *put_jump(struct quick *q, unsigned cond)
 {
-        call(q, q->t->ways[1].exit);
-        link->kind = TR_LINK_HERE;
-        if (link->back)
-                link->to_entry = (int32_t)(here(q) - q->entry);
-        else
-                link->to_entry_near = (uint16_t)(here(q) - q->entry);
-        q->b->near[q->b->n_exits++] = (uint8_t)(here(q) - q->exit);
-        q->exit = here(q);
-        q->now.p = tr_put_link_here(q->now.p, link);
+        if (cond == ALWAYS) {
+                put(q, TR_OPCODE_JMP);
+        } else {
+                put(q, 0x0f);
+                put(q, 0x80 | cond);
+        }
+        q->now.p += 4;
+        return q->now.p - 4;
 }
 
-static void leave_page(struct quick *q, int64_t offset)
+/* What jump leads to until it is linked. */
+static void put_stub(struct quick *q, uint8_t *jump, struct tr_link *link)
 {
-        struct tr_link link = { .back = 1 };
+        unsigned size = link->kind == TR_LINK_FAR ? TR_LINK_FAR_SIZE : TR_LINK_NEAR_SIZE, distance = (unsigned)(jump + q->to_exec - q->entry);
+
+        change_over(q);
+        set_jump(q, jump);
+        link->kind |= q->now.dirty;
+        call(q, q->now.dirty ? q->t->ways[1].exit_saving : q->t->ways[1].exit);
+        if (size == TR_LINK_FAR_SIZE) {
+                link->to_entry = (int32_t)(here(q) - q->entry);
+                link->jump = distance & (TR_LINK_JUMP - 1);
+        } else {
+                link->near_to_entry = (int32_t)(here(q) - q->entry);
+                link->near_jump = distance & (TR_LINK_NEAR_JUMP - 1);
+        }
+        for (unsigned k = 0; k < size; k++)
+                put(q, ((const uint8_t *)link)[k]);
+        q->now.exits++;
+        change_over(q);
+}
+
+/* By the jump cache. */
+static void leave_cached(struct quick *q, int64_t offset)
+{
         int32_t lin;
 
-        if (!tr_links_to(q->b, offset, &lin)) {
-                put(q, 0xb8); /* mov eax, imm32 */
-                put32(q, (uint32_t)offset);
-                jump_by_routine(q, q->t->to_far[q->jumps]);
+        if (q->now.dirty)
+                call(q, q->t->save_flags);
+        if (tr_linear_of(q->b, offset, &lin)) {
+                put(q, 0x48); /* mov rax, imm32 */
+                put(q, 0xc7);
+                put(q, 0xc0);
+                put32(q, (uint32_t)lin);
+                jump_by_routine(q, q->t->to_cached[q->jumps]);
                 return;
         }
-        put(q, 0xc7); /* mov dword [tr_page], imm32: the upper half is 0 */
-        put(q, 0x05);
-        put_relative(q, (uintptr_t)q->v + offsetof(struct dbt_vcpu, tr_page), 4);
-        put32(q, (uint32_t)lin & (uint32_t)DBT_PAGE_MASK);
-        link.offset = (uint16_t)lin & 0xfff;
-        put_exit(q, &link);
+        put(q, 0xb8); /* mov eax, imm32 */
+        put32(q, (uint32_t)offset);
+        jump_by_routine(q, q->t->to_far[q->jumps]);
 }
 
-/* The flags are stored, RSP is settled. */
-static void leave_to(struct quick *q, int64_t offset, bool forward)
+/* RSP is settled. Keeps RFLAGS where the condition does not hold. */
+static void leave_to(struct quick *q, unsigned cond, int64_t offset, bool forward)
 {
-        struct tr_link link = { .offset = (uint16_t)(offset & 0xfff), .forward = forward };
+        struct tr_link link = { .offset = (uint16_t)(offset & 0xfff), .forward = forward, .kind = TR_LINK_NEAR };
+        uint8_t *jump;
+        int32_t lin;
 
-        if (gen_is_within_page(offset))
-                put_exit(q, &link);
-        else
-                leave_page(q, offset);
+        if (gen_is_within_page(offset)) {
+                put_stub(q, put_jump(q, cond), &link);
+        } else if (tr_links_to(q->b, offset, &lin)) {
+                link = (struct tr_link){ .forward = forward, .kind = TR_LINK_FAR, .lin = lin };
+                put_stub(q, put_jump(q, cond), &link);
+        } else if (cond == ALWAYS) {
+                leave_cached(q, offset);
+        } else {
+                put(q, 0x70 | (cond ^ 1));
+                put(q, 0);
+                jump = q->now.p;
+                leave_cached(q, offset);
+                jump[-1] = (uint8_t)(q->now.p - jump);
+        }
 }
 
 static bool is_forward(const struct quick *q, int64_t offset)
@@ -587,8 +648,7 @@ static bool is_forward(const struct quick *q, int64_t offset)
 static void finish_to(struct quick *q, int64_t offset, bool forward)
 {
         settle(q);
-        store_flags(q);
-        leave_to(q, offset, forward);
+        leave_to(q, ALWAYS, offset, forward);
 }
 
 static int64_t target(const struct quick *q, const struct quick_insn *i)
@@ -612,22 +672,12 @@ static bool takes_next(const struct quick *q, const struct quick_insn *i)
 static bool jcc(struct quick *q, const struct quick_insn *i)
 {
         bool goes_on = takes_next(q, i);
-        uint8_t *jump;
 
         settle(q);
-        if (goes_on)
-                q->branches++;
-        else
-                store_flags(q);
-        put(q, 0x70 | ((i->opcode & 15) ^ 1));
-        put(q, 0);
-        jump = q->now.p;
-        if (q->now.dirty)
-                call(q, q->t->save_flags);
-        leave_to(q, target(q, i), is_forward(q, target(q, i)));
-        jump[-1] = (uint8_t)(q->now.p - jump);
+        q->branches += goes_on;
+        leave_to(q, i->opcode & 15, target(q, i), is_forward(q, target(q, i)));
         if (!goes_on)
-                leave_to(q, (int64_t)q->offset + i->length, true);
+                leave_to(q, ALWAYS, (int64_t)q->offset + i->length, true);
         return goes_on;
 }
 
@@ -649,10 +699,8 @@ static void push_return(struct quick *q, const struct quick_insn *i)
 
 static void call_near(struct quick *q, const struct quick_insn *i)
 {
-        store_flags(q);
         push_return(q, i);
-        settle(q);
-        leave_to(q, target(q, i), is_forward(q, target(q, i)));
+        finish_to(q, target(q, i), is_forward(q, target(q, i)));
 }
 
 static void ret(struct quick *q)
@@ -789,15 +837,45 @@ static bool emit_insn(struct quick *q, const struct quick_insn *i, bool *ret_kno
         return goes_on;
 }
 
-/* All of the block's code. Returns how many instructions. */
-static unsigned emit_block(struct quick *q, const uint8_t *bytes)
+/* The instructions up to the first that reads or overwrites all arithmetic flags, or behind which the block may be left. Returns whether code that comes there must have stored
+ * them. */
+static bool take_first(struct quick *q, const uint8_t *bytes)
+{
+        unsigned at = 0, flags;
+
+        for (q->n_first = 0; q->n_first < FIRST_MAX && gen_is_within_page(q->offset + at);) {
+                struct quick_insn *i = &q->first[q->n_first];
+
+                if (!tr_quick_take(bytes + at, i))
+                        break;
+                q->n_first++;
+                at += i->length;
+                flags = flags_of(i);
+                if ((flags & QUICK_NEEDS) || i->op.kind >= QUICK_JCC || i->op.kind == QUICK_GROUP5)
+                        break;
+                if (flags & QUICK_SETS)
+                        return q->v->vm->config.exact_flags;
+        }
+        return true;
+}
+
+static bool take(struct quick *q, const uint8_t *bytes, unsigned n, struct quick_insn *ret)
+{
+        if (n >= q->n_first)
+                return tr_quick_take(bytes, ret);
+        *ret = q->first[n];
+        return true;
+}
+
+/* All of the block's instructions. Returns how many. */
+static unsigned emit_insns(struct quick *q, const uint8_t *bytes)
 {
         unsigned start = q->offset, n = 0;
         bool goes_on = true, known = true;
         struct quick_insn i = { .op.kind = QUICK_NONE };
 
-        while (goes_on && n < INSNS_MAX && q->offset - start < BYTES_MAX && here(q) - q->exit < CODE_MAX && gen_is_within_page(q->offset)) {
-                if (!tr_quick_take(bytes + (q->offset - start), &i))
+        while (goes_on && n < INSNS_MAX && q->offset - start < BYTES_MAX && here(q) - q->entry < CODE_MAX && gen_is_within_page(q->offset)) {
+                if (!take(q, bytes + (q->offset - start), n, &i))
                         break;
                 goes_on = emit_insn(q, &i, &known);
                 if (!known)
@@ -810,8 +888,35 @@ static unsigned emit_block(struct quick *q, const uint8_t *bytes)
         q->b->direct = goes_on || !known || i.op.kind == QUICK_JCC || i.op.kind == QUICK_JMP || i.op.kind == QUICK_CALL;
         if (goes_on || !known)
                 finish_to(q, q->offset, true);
-        emit_out(q);
         return n;
+}
+
+/* saves: it can be entered with flags that are to be stored. */
+static void put_header(struct quick *q, bool saves)
+{
+        if (saves) {
+                call(q, q->t->save_flags);
+                put(q, 0xeb); /* jmp rel8 */
+                put(q, TR_HEADER_LINKS);
+        }
+        put32(q, 0);
+        put32(q, dbt_block_place(q->v->decode, q->b));
+        q->entry = here(q);
+        call(q, q->t->ways[1].count);
+        q->b->skip = TR_CALL_SIZE;
+}
+
+/* All of the block's code. Returns how many instructions; 0: there is none, or the flags are to be stored after all. */
+static unsigned emit_block(struct quick *q, const uint8_t *bytes, bool saves)
+{
+        unsigned n;
+
+        put_header(q, saves);
+        n = emit_insns(q, bytes);
+        q->b->n_exits = q->now.exits;
+        q->b->flags_in = q->now.read || !q->now.written || q->v->vm->config.exact_flags ? TR_ALL_FLAGS : 0;
+        emit_out(q);
+        return q->b->flags_in && !saves ? 0 : n;
 }
 
 bool tr_quick_can(struct dbt_vcpu *v)
@@ -819,15 +924,6 @@ bool tr_quick_can(struct dbt_vcpu *v)
         const struct dbt_tr *t = v->translator;
 
         return t && tr_is_mirrored(v->mode) && (v->mode & DBT_MODE_CS64) && !v->vm->config.translate_hot && (uintptr_t)t->exec < GiB(2) && tr_jump_mode(v, v->mode) >= 0;
-}
-
-static void put_header(struct quick *q)
-{
-        put32(q, 0);
-        put32(q, dbt_block_place(q->v->decode, q->b));
-        q->entry = q->exit = here(q);
-        call(q, q->t->ways[1].count);
-        q->b->skip = TR_CALL_SIZE;
 }
 
 /* The bytes are copied, as others may write to them meanwhile. */
@@ -841,36 +937,59 @@ static void copy_bytes(uint8_t *to, const uint8_t *from, unsigned n)
                 to[k] = ((const volatile uint8_t *)from)[k];
 }
 
-static void count(struct dbt_tr *t, const struct dbt_block *b, unsigned insns, size_t code)
+static void count(struct dbt_tr *t, const struct dbt_block *b, unsigned insns, size_t code, size_t exits)
 {
         t->stats.blocks++;
         t->stats.insns += insns;
         t->stats.straight += code;
+        t->stats.exits += exits;
         t->stats.faults += t->faults.n_fresh * sizeof(struct tr_fault);
         t->stats.copies += (size_t)b->space * DBT_BLOCK_ALIGN;
+}
+
+/* Where the code and the seldom run code begin. */
+static void begin(struct quick *q, unsigned offset)
+{
+        q->offset = offset;
+        q->branches = 0;
+        q->now = (struct state){ .p = tr_segment_code(q->t) + q->t->fill->used, .cold = q->t->fill->cold };
+        q->t->faults.n_fresh = 0;
 }
 
 struct dbt_block *tr_quick(struct dbt_vcpu *v, uint64_t gpa, const uint8_t *bytes)
 {
         struct dbt_tr *t = v->translator;
-        unsigned offset = (unsigned)(gpa & ~DBT_PAGE_MASK), room = (unsigned)DBT_PAGE_SIZE - offset;
-        uint8_t copy[BYTES_MAX + 2 * ZYDIS_MAX_INSTRUCTION_LENGTH], *start = tr_segment_code(t) + t->fill->used;
-        struct quick q = { .v = v, .t = t, .now.p = start, .to_exec = t->exec - t->write, .offset = offset, .jumps = tr_jump_mode(v, v->mode) };
-        unsigned n;
+        unsigned offset = (unsigned)(gpa & ~DBT_PAGE_MASK), room = (unsigned)DBT_PAGE_SIZE - offset, n;
+        uint8_t copy[BYTES_MAX + 2 * ZYDIS_MAX_INSTRUCTION_LENGTH], *start, *cold;
+        struct quick q;
+        bool saves;
 
+        q.v = v;
+        q.t = t;
+        q.to_exec = t->exec - t->write;
+        q.jumps = tr_jump_mode(v, v->mode);
+        q.failed = false;
         copy_bytes(copy, bytes, room < sizeof(copy) ? room : sizeof(copy));
         q.b = dbt_cache_new_quick(v, dbt_block_key(gpa, v->mode));
         tr_bind(v, q.b, q.b);
-        t->faults.n_fresh = 0;
-        put_header(&q);
-        n = emit_block(&q, copy);
+        tr_reserve_cold(t, COLD_MAX, TR_LINK_NEAR_ENTRY / 2);
+        begin(&q, offset);
+        start = q.now.p;
+        cold = q.now.cold;
+        saves = take_first(&q, copy);
+        n = emit_block(&q, copy, saves);
+        if (!n && !saves) {
+                begin(&q, offset);
+                n = emit_block(&q, copy, true);
+        }
         if (!n)
                 return NULL;
         q.b->code = (uint32_t)(q.entry - t->exec);
+        q.b->cold = (uint32_t)(cold - t->write);
         q.b->size = (uint16_t)(q.offset - offset);
-        q.b->flags_in = q.now.read || !q.now.written || v->vm->config.exact_flags ? TR_ALL_FLAGS : 0;
         t->fill->used += (size_t)(q.now.p - start);
-        count(t, q.b, n, (size_t)(q.now.p - start));
+        t->fill->cold = q.now.cold;
+        count(t, q.b, n, (size_t)(q.now.p - start), (size_t)(q.now.cold - cold));
         tr_faults_keep(t);
         return q.b;
 }

@@ -236,7 +236,9 @@ static void emit_leave_asked(struct tr_emit *e, const struct dbt_vcpu *v, const 
 {
         static const struct tr_op mov = { .opcode = 0x8b };
         struct tr_mem header = { .base = TR_RAX, .index = TR_NO_HOME, .disp = -TR_CALL_SIZE - TR_HEADER_BLOCK };
-        struct tr_mem key = { .base = TR_RAX, .index = TR_RCX, .disp = offsetof(struct dbt_block, key) };
+        struct tr_mem key = { .base = TR_RCX, .index = TR_NO_HOME, .disp = offsetof(struct dbt_block, key) };
+        struct tr_mem bound = { .base = TR_RCX, .index = TR_NO_HOME, .disp = offsetof(struct dbt_block, bound) };
+        uint8_t *unbound;
 
         ways->leave_asked = tr_here(e);
         TR_CODE(e, 0x48, 0x83, 0x04, 0x24, TR_HEADER_LEAVE); /* add qword [rsp], imm8: as if it had been called at the entry */
@@ -246,6 +248,12 @@ static void emit_leave_asked(struct tr_emit *e, const struct dbt_vcpu *v, const 
         _Static_assert(DBT_BLOCK_ALIGN == 16, "shifted");
         TR_CODE(e, 0x48, 0xc1, 0xe0, 4); /* shl rax, 4 */
         tr_mov_imm(e, TR_RCX, (uintptr_t)v->decode->arena);
+        TR_CODE(e, 0x48, 0x01, 0xc1); /* add rcx, rax */
+        tr_op_mem(e, &mov, TR_RAX, &bound);
+        TR_CODE(e, 0x85, 0xc0); /* test eax, eax */
+        unbound = tr_jcc(e, TR_CC_E);
+        tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
+        tr_set_jump(e, unbound);
         tr_op_mem(e, &mov, TR_RAX, &key);
         TR_CODE(e, 0x25, 0xff, 0x0f, 0x00, 0x00); /* and eax, 0xfff */
         emit_set_rip(e);
@@ -482,6 +490,8 @@ static void emit_mirrored_ways(struct tr_emit *e, const struct tr_ways *plain, s
         ways->leave_counted = opened(e, plain->leave_counted);
         ways->count = tr_here(e);
         emit_count(e, ways->leave_counted);
+        ways->exit_saving = tr_here(e);
+        flags_to_field(e);
         ways->exit = opened(e, plain->exit);
         ways->jump = opened(e, plain->jump);
         ways->jump_rip = opened(e, plain->jump_rip);

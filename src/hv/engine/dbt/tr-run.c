@@ -158,13 +158,16 @@ static size_t cold_estimate(const struct dbt_block *source)
         return 64 + 28 * (size_t)source->n;
 }
 
-static void reserve_cold(struct dbt_tr *t, const struct dbt_block *source)
+void tr_reserve_cold(struct dbt_tr *t, size_t size, size_t max)
 {
-        if (t->fill->cold && (size_t)(t->fill->cold_end - t->fill->cold) >= cold_estimate(source))
+        struct tr_fill *f = t->fill;
+        const uint8_t *next = segment_code(t, t->current) + f->used;
+
+        if (f->cold && (size_t)(f->cold_end - f->cold) >= size && (size_t)(next - f->cold) < max)
                 return;
-        t->fill->cold = segment_code(t, t->current) + t->fill->used;
-        t->fill->cold_end = t->fill->cold + TR_COLD_SIZE;
-        t->fill->used += TR_COLD_SIZE;
+        f->cold = segment_code(t, t->current) + f->used;
+        f->cold_end = f->cold + TR_COLD_SIZE;
+        f->used += TR_COLD_SIZE;
 }
 
 /* What a translation that is being made adds to. */
@@ -242,7 +245,7 @@ static struct dbt_block *replace(struct dbt_vcpu *v, const struct tr_source *sou
         struct dbt_block *hot;
         struct made from;
 
-        reserve_cold(t, source->block);
+        tr_reserve_cold(t, cold_estimate(source->block), SIZE_MAX);
         from = made_so_far(t);
         hot = make(v, source, true);
         if (!hot) {
@@ -401,6 +404,8 @@ enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b)
                 tr_far_again(v);
         exit = ((tr_enter)(uintptr_t)v->translator->enter)(v, tr_code(v->translator, b));
         dbt_set_flags(v, v->tr_flags);
+        if (v->tr_link && tr_is_mirrored(v->mode))
+                tr_link_left(v);
         if (unlikely(v->rip == v->tr_shadow))
                 v->interrupt_shadow = true;
         return exit;

@@ -79,7 +79,7 @@ void gen_sti(struct gen *g, const struct dbt_insn *i)
         tr_op_mem(g->e, &bts, 5, &rflags);
         tr_put(g->e, 9); /* IF */
         was_set = tr_jcc(g->e, TR_CC_B);
-        gen_load_field(g, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
+        gen_load_page(g, TR_RAX);
         tr_lea(g->e, TR_RAX, &next);
         gen_store_field(g, offsetof(struct dbt_vcpu, tr_shadow), TR_RAX);
         tr_set_jump(g->e, was_set);

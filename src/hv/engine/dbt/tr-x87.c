@@ -29,7 +29,7 @@ static void store_insn(struct gen *g, const struct gen_insn *n)
 {
         struct tr_mem rip = gen_at(TR_RAX, n->offset);
 
-        gen_load_field(g, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
+        gen_load_page(g, TR_RAX);
         tr_lea(g->e, TR_RAX, &rip);
         gen_store_field(g, offsetof(struct dbt_vcpu, x87.fip), TR_RAX);
         store_imm(g, offsetof(struct dbt_vcpu, x87.fop), ((const struct native_stub *)n->i->native)->fop & 0x7ff);

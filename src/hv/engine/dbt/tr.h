@@ -11,7 +11,7 @@
  *   the others   hold the guest registers of tr_home[]; those without a home are in v->gpr, but within straight code RAX and RCX may have
  *                newer values of theirs, see tr-scratch.c
  *   vector registers are the guest's while v->fpu_live, as everywhere in the engine
- *   v->tr_page   linear address of the page that the block lies in; translated code does not depend on it, unless it is bound to it (tr-bound.c)
+ *   v->tr_page   linear address of the page that the block lies in, unless it is bound to it (tr-bound.c); translated code that is not bound does not depend on it
  *   v->tr_flags  the guest's arithmetic flags (AH as lahf, AL = OF) at each entry, exit and call of a handler. In between they may
  *                be in RFLAGS only: whatever changes RFLAGS or can fault stores them first. Flags that are dead, because all code that can follow
  *                overwrites them before it reads them, are not kept: an exception's frame may show older ones. With
@@ -62,10 +62,11 @@
 /* Seldom run code of several blocks is in a piece of this size. */
 #define TR_COLD_SIZE KiB(4)
 /* In front of a block's entry, and how far from there: the block's place (dbt_block_place), and the exits linked to it (32 bits each); in
- * front of that in code that runs often a call of ways->leave_asked. */
+ * front of that in mirrored code that reads flags a call of t->save_flags and a short jump to the entry, and in code that runs often, which has room for those in any case, a call of ways->leave_asked. */
 #define TR_HEADER_BLOCK 4
 #define TR_HEADER_LINKS 8
-#define TR_HEADER_LEAVE (TR_HEADER_LINKS + TR_CALL_SIZE)
+#define TR_HEADER_SAVE (TR_HEADER_LINKS + TR_CALL_SIZE + 2)
+#define TR_HEADER_LEAVE (TR_HEADER_SAVE + TR_CALL_SIZE)
 /* Block entries until the run loop samples what runs, see dbt_tr_sample. */
 #define TR_BUDGET 512
 /* Samples, one each time that the budget is used up, until a block counts as often run; and until its sites are judged. */
@@ -80,22 +81,29 @@ enum { TR_RAX, TR_RCX, TR_RDX, TR_RBX, TR_RSP, TR_RBP, TR_RSI, TR_RDI };
 
 /* A direct exit, of which a jump is patched when the successor is known. It lies behind a call of ways->exit. That is in the seldom run code, where the block's jump leads while it is not
  * linked, or, where code that seldom runs always goes on, is the jump itself, which then becomes one. If the block leaves with flags that are not stored, there is a tail behind its straight code, or
- * in front of the call: a call of t->save_flags and a jump, which is on the way to a successor that reads them.
- * Where an exit leads to another page, that page's address is stored right in front of the call: its low 32 bits are the last bytes there, as an immediate.
+ * in front of the call: a call of t->save_flags and a jump, which is on the way to a successor that reads them. The kinds from TR_LINK_NEAR on, which only mirrored code has, have no tail: their successors can be entered with
+ * flags that are to be stored, see TR_HEADER_SAVE.
  * The exits within the page that lead to one block are in a list, which begins in front of its entry. Cells of lists are named by their offsets in the code. */
 struct tr_link {
         uint16_t offset : 12;  /* in the page: where it leads */
-        uint16_t forward : 1;  /* in the page: the successor need not look at v->request, as no loop is made of such exits alone */
-        uint16_t kind : 2;     /* enum tr_link_kind */
-        uint16_t back : 1;     /* jump is meant from here back, not from the block's entry; TR_LINK_HERE: to another page, see tr-bound.c */
+        uint16_t forward : 1;  /* in the page, or in bound code: the successor need not look at v->request, as no loop is made of such exits alone */
+        uint16_t kind : 3;     /* enum tr_link_kind */
         uint32_t next;         /* the next link, or, with TR_LIST, the cell where the list begins; to another page: its number; 0: it is not linked */
         union {
                 struct {
-                        int32_t to_entry; /* from here back to the block's entry */
-                        uint16_t jump;    /* distance of the 32-bit displacement of the block's jump or conditional jump */
-                        uint16_t tail;    /* TR_LINK_TAIL: from the entry to that of the tail's jump */
+                        int32_t to_entry;   /* from here back to the block's entry */
+                        uint16_t jump : 15; /* distance of the 32-bit displacement of the block's jump or conditional jump from the entry */
+                        uint16_t back : 1;  /* the same from here back */
+                        union {
+                                uint16_t tail; /* TR_LINK_TAIL: from the entry to that of the tail's jump */
+                                int32_t lin;   /* TR_LINK_FAR: linear address where it leads */
+                        } __attribute__((packed));
                 } __attribute__((packed));
-                uint16_t to_entry_near;   /* TR_LINK_HERE within the page */
+                uint16_t to_entry_near;     /* TR_LINK_HERE */
+                struct {                    /* TR_LINK_NEAR: as above */
+                        int32_t near_to_entry : 22;
+                        uint32_t near_jump : 10;
+                } __attribute__((packed));
         } __attribute__((packed));
 } __attribute__((packed));
 enum tr_link_kind {
@@ -103,9 +111,15 @@ enum tr_link_kind {
         TR_LINK_TAIL,
         TR_LINK_TAIL_FRONT, /* the tail is in front of the call */
         TR_LINK_HERE,       /* the call is the jump */
+        TR_LINK_NEAR, TR_LINK_NEAR_SAVING, /* of tr-quick.c; with flags that are not stored, and a call of ways->exit_saving */
+        TR_LINK_FAR, TR_LINK_FAR_SAVING,   /* to another page, see tr-bound.c; the same */
 };
-#define TR_LINK_HERE_SIZE (offsetof(struct tr_link, to_entry_near) + sizeof(uint16_t))
-#define TR_LINK_FAR_SIZE offsetof(struct tr_link, jump)
+#define TR_LINK_NEAR_SIZE (offsetof(struct tr_link, to_entry) + sizeof(uint32_t))
+#define TR_LINK_FAR_SIZE (offsetof(struct tr_link, lin) + sizeof(int32_t))
+/* What its fields can hold. */
+#define TR_LINK_NEAR_ENTRY (1u << 21)
+#define TR_LINK_NEAR_JUMP (1u << 10)
+#define TR_LINK_JUMP (1u << 15)
 /* dbt_block_exits: distances from what is seldom run, or with this from the entry. */
 #define TR_EXIT_NEAR 0x8000u
 #define TR_LIST 0x80000000u
@@ -169,6 +183,7 @@ struct tr_decoded {
 /* Common routines that leave a block. */
 struct tr_ways {
         const uint8_t *leave_jump, *call, *out, *exit;
+        const uint8_t *exit_saving; /* mirrored code: stores the flags before */
         const uint8_t *leave_asked, *leave_counted; /* called: in front of the header; at the entry */
         const uint8_t *missed[2]; /* v->tr_fault says what comes; [1]: the flags are stored before */
         const uint8_t *count;    /* called at the entry: counts v->tr_budget down, and leaves if that is used up */
@@ -541,8 +556,21 @@ const void *dbt_tr_miss_exit(struct dbt_vcpu *v, uint64_t pc);
 
 /* --- tr-link.c --- */
 
-/* Makes what is in front of a link of TR_LINK_HERE a call or a jump. */
-void tr_patch_here(struct dbt_tr *t, uint32_t at, uint8_t opcode, uint32_t target);
+static inline bool tr_link_is_near(const struct tr_link *link)
+{
+        return link->kind == TR_LINK_NEAR || link->kind == TR_LINK_NEAR_SAVING;
+}
+
+static inline bool tr_link_is_far(const struct tr_link *link)
+{
+        return link->kind >= TR_LINK_FAR;
+}
+
+/* Makes an exit of one of the kinds from TR_LINK_NEAR on lead to b, or to where translated code is left. */
+void tr_link_set(struct dbt_vcpu *v, uint32_t at, const struct dbt_block *b);
+void tr_link_clear(struct dbt_tr *t, uint32_t at);
+/* v->rip is where the exit that the last dbt_tr_run took leads to, which bound code does not tell. */
+void tr_link_left(struct dbt_vcpu *v);
 /* The exit that the last dbt_tr_run took leads to b: the next time without coming back here. */
 void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b);
 /* Takes away the links to b, which was dropped. */
@@ -564,17 +592,6 @@ static inline uint8_t *tr_segment_code(const struct dbt_tr *t)
         return t->write + TR_ROUTINES_SIZE + t->current * t->segment;
 }
 
-/* A TR_LINK_HERE behind its call. Returns its end. */
-static inline uint8_t *tr_put_link_here(uint8_t *p, const struct tr_link *link)
-{
-        const uint8_t *from = (const uint8_t *)link;
-        size_t size = link->back ? TR_LINK_FAR_SIZE : TR_LINK_HERE_SIZE;
-
-        for (size_t k = 0; k < size; k++)
-                *p++ = from[k];
-        return p;
-}
-
 static inline uint32_t tr_code_offset(const struct dbt_tr *t, const void *code)
 {
         return (uint32_t)((const uint8_t *)code - t->exec);
@@ -591,6 +608,9 @@ static inline struct dbt_block *tr_block_at(const struct dbt_vcpu *v, const uint
 {
         return dbt_block_at(v->decode, *(const dbt_guest32 *)(entry - TR_HEADER_BLOCK));
 }
+
+/* There is room for so much seldom run code in the piece for it, at most max bytes from what is made next. */
+void tr_reserve_cold(struct dbt_tr *t, size_t size, size_t max);
 /* Index of the mode's jump cache, -1: it has none. Own vCPU only. */
 int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode);
 /* Called by translated code: runs n instructions from i by their handlers; the first is at offset in the page. True: translated code
