@@ -559,6 +559,8 @@ static struct dbt_block *quick_make(struct dbt_vcpu *v, uint64_t gpa, const uint
         pthread_mutex_unlock(&v->vm->code_lock);
         if (b && !same)
                 siglongjmp(v->unwind, DBT_UNWIND_RESTART);
+        if (b)
+                dbt_tr_link_ready(v, b);
         return b;
 }
 

@@ -52,7 +52,7 @@
 #define ALONE(v) (24 * MS(v))           /* or while the one that is did not run at all */
 #define KNOWN_ALONE(v) (10 * MS(v))     /* a program whose code was mirrored before, */
 #define KNOWN_SEEN 3                    /* and so many samples, as each counts for all the time since the last one */
-#define MISS_COST(v) (MS(v) / 40)
+#define MISS_COST(v) (MS(v) / 100)
 #define DROP_COST(v) (MS(v) / 125)
 #define MISSES_FREE(v) (40 * MS(v))     /* what misses may cost anyway, beside a fourth of the time that the program ran */
 #define BANNED(v) (2000 * MS(v))        /* after that; twice as long each further time */

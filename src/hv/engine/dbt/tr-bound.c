@@ -285,15 +285,14 @@ static uint32_t page_of_exit(struct dbt_vcpu *v, uint32_t lin, const struct dbt_
         return n;
 }
 
-void tr_bound_link(struct dbt_vcpu *v, uint32_t at, struct dbt_block *b)
+/* The exit, which leads to lin, leads to b. */
+static void link_to(struct dbt_vcpu *v, uint32_t at, uint32_t lin, struct dbt_block *b)
 {
         struct dbt_tr *t = v->translator;
         struct tr_bound *f = t->bound;
-        uint32_t lin = (uint32_t)record_at(t, at)->lin, page, n;
+        uint32_t page, n;
 
-        if (f->stale || dbt_rip_linear(v) != lin || !tr_is_mirrored(v->mode) || b->crosses)
-                return;
-        if (!b->is_bound) /* it depends on v->tr_page */
+        if (f->stale || b->crosses || !b->is_bound) /* what is not bound depends on v->tr_page */
                 return;
         page = page_of_exit(v, lin & (uint32_t)DBT_PAGE_MASK, b);
         n = record_at(t, at)->next;
@@ -306,6 +305,27 @@ void tr_bound_link(struct dbt_vcpu *v, uint32_t at, struct dbt_block *b)
                 put(v, n, at, page, b);
         else
                 remove_all(v); /* to begin anew */
+}
+
+void tr_bound_link(struct dbt_vcpu *v, uint32_t at, struct dbt_block *b)
+{
+        uint32_t lin = (uint32_t)record_at(v->translator, at)->lin;
+
+        if (dbt_rip_linear(v) == lin && tr_is_mirrored(v->mode))
+                link_to(v, at, lin, b);
+}
+
+void tr_bound_link_ready(struct dbt_vcpu *v, uint32_t at)
+{
+        uint32_t lin = (uint32_t)record_at(v->translator, at)->lin;
+        unsigned slot = dbt_tlb_index(lin);
+        struct dbt_block *b;
+
+        if (!DBT_TLB_HIT(&v->tlb[DBT_MMU_USER][slot], match_exec, lin, 1))
+                return;
+        b = dbt_index_find(v->decode, dbt_block_key(v->tlb_info[DBT_MMU_USER][slot].gpa | (lin & ~DBT_PAGE_MASK), v->mode));
+        if (b && b->code && !b->dead && b->bound == (lin & (uint32_t)DBT_PAGE_MASK))
+                link_to(v, at, lin, b);
 }
 
 /* --- Changes ------------------------------------------------------------------------------------------------------------------- */

@@ -154,18 +154,12 @@ static bool leads_to(struct dbt_vcpu *v, uint32_t at, const struct dbt_block *b)
         return false;
 }
 
-void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
+static void link_within_page(struct dbt_vcpu *v, uint32_t at, const struct dbt_block *b)
 {
         struct dbt_tr *t = v->translator;
-        uint32_t target = b->code, at = tr_code_offset(t, v->tr_link);
         const struct tr_link *link = link_at(t, at);
+        uint32_t target = b->code;
 
-        if (b->dead)
-                return;
-        if (tr_link_is_far(link)) {
-                tr_bound_link(v, at, b);
-                return;
-        }
         if (link->next || !leads_to(v, at, b))
                 return;
         link_insert(t, list_of(b), at);
@@ -179,6 +173,53 @@ void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
                 patch_here(t, at, TR_OPCODE_JMP, target);
         else
                 tr_patch(t, tail_of(t, at) && b->flags_in ? tail_of(t, at) : jump_of(t, at), target);
+}
+
+void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b)
+{
+        uint32_t at = tr_code_offset(v->translator, v->tr_link);
+
+        if (b->dead)
+                return;
+        if (tr_link_is_far(link_at(v->translator, at)))
+                tr_bound_link(v, at, b);
+        else
+                link_within_page(v, at, b);
+}
+
+static uint32_t next_link(const struct dbt_tr *t, uint32_t at)
+{
+        return at + TR_CALL_SIZE + (uint32_t)(tr_link_is_far(link_at(t, at)) ? TR_LINK_FAR_SIZE : TR_LINK_NEAR_SIZE);
+}
+
+/* The first link of a quick block. */
+static uint32_t first_link(const struct dbt_block *b)
+{
+        return b->cold + TR_CALL_SIZE;
+}
+
+static void link_ready(struct dbt_vcpu *v, uint32_t at, const struct dbt_block *from)
+{
+        const struct tr_link *link = link_at(v->translator, at);
+        const struct dbt_block *b;
+
+        if (tr_link_is_far(link)) {
+                tr_bound_link_ready(v, at);
+                return;
+        }
+        b = dbt_index_find(v->decode, (from->key & DBT_PAGE_MASK) + link->offset);
+        if (b && b->code && !b->dead)
+                link_within_page(v, at, b);
+}
+
+void dbt_tr_link_ready(struct dbt_vcpu *v, const struct dbt_block *b)
+{
+        uint32_t at = first_link(b);
+
+        for (unsigned k = 0; k < b->n_exits && !b->dead; k++) {
+                link_ready(v, at, b);
+                at = next_link(v->translator, at);
+        }
 }
 
 void dbt_tr_unlink(struct dbt_vcpu *v, struct dbt_block *b)
@@ -233,12 +274,11 @@ static void detach_exit(struct dbt_vcpu *v, uint32_t at)
 
 static void detach_quick(struct dbt_vcpu *v, const struct dbt_block *b)
 {
-        const struct dbt_tr *t = v->translator;
-        uint32_t at = b->cold + TR_CALL_SIZE;
+        uint32_t at = first_link(b);
 
         for (unsigned k = 0; k < b->n_exits; k++) {
                 detach_exit(v, at);
-                at += TR_CALL_SIZE + (uint32_t)(tr_link_is_far(link_at(t, at)) ? TR_LINK_FAR_SIZE : TR_LINK_NEAR_SIZE);
+                at = next_link(v->translator, at);
         }
 }
 

@@ -528,6 +528,8 @@ bool tr_linear_of(const struct dbt_block *b, int64_t offset, int32_t *ret);
 bool tr_links_to(const struct dbt_block *b, int64_t offset, int32_t *ret);
 /* The exit at that offset of the code, which leads to another page and has just been taken, leads to b, which is at v->rip. */
 void tr_bound_link(struct dbt_vcpu *v, uint32_t at, struct dbt_block *b);
+/* The same for an exit of the present program that has not been taken, if the block where it leads is known. */
+void tr_bound_link_ready(struct dbt_vcpu *v, uint32_t at);
 /* Takes that link away. */
 void tr_bound_remove(struct dbt_vcpu *v, uint32_t at);
 /* Takes those away that lead to the block, which is mirrored. */
@@ -573,6 +575,8 @@ void tr_link_clear(struct dbt_tr *t, uint32_t at);
 void tr_link_left(struct dbt_vcpu *v);
 /* The exit that the last dbt_tr_run took leads to b: the next time without coming back here. */
 void dbt_tr_link(struct dbt_vcpu *v, struct dbt_block *b);
+/* Links the exits of a new block of tr-quick.c, of the present program, that lead to blocks that are known. */
+void dbt_tr_link_ready(struct dbt_vcpu *v, const struct dbt_block *b);
 /* Takes away the links to b, which was dropped. */
 void dbt_tr_unlink(struct dbt_vcpu *v, struct dbt_block *b);
 /* The block is about to be evicted: takes away the links to it and from it. */
