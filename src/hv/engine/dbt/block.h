@@ -180,6 +180,7 @@ struct dbt_decode {
         struct dbt_vcpu *owner;
         struct dbt_block *dropped; /* translated blocks that were dropped and to which links may lead */
         struct dbt_ring cold, hot; /* blocks without and with a translation */
+        unsigned flooded_until;    /* value of the hot ring's advances: DBT_SEGMENTS after the last block of tr-quick.c was made */
         bool shrinking;            /* the cold ring has segments that are to be given up */
         uint8_t *arena;            /* of the rings; nothing is at its beginning */
         size_t arena_size;
@@ -263,6 +264,8 @@ void dbt_decode_free(struct dbt_decode *d);
 void dbt_cache_reserve(struct dbt_vcpu *v);
 /* The same for a translated one, in a segment of the kind, which becomes the hot ring's current one. */
 void dbt_cache_reserve_hot(struct dbt_vcpu *v, enum dbt_kind kind);
+/* The kind for first translations of code that has run some times. */
+enum dbt_kind dbt_cache_kind(const struct dbt_vcpu *v);
 /* Takes space for a block of size bytes from a ring that has room. */
 struct dbt_block *dbt_ring_take(struct dbt_ring *r, size_t size);
 /* A block of the hot ring was met by chance. */

@@ -8,7 +8,8 @@
  *
  * A program that is larger than the cache would find nothing of it again, as it comes to each part when that has just been evicted. So blocks that were found to run often, which are translated once more,
  * have segments of their own in the hot ring, up to OFTEN_MAX. Of the others, most stay where they are while some of their blocks are met now and then, but for one of them every KEPT_TURN times, and only
- * NEW_MIN are evicted each time round. And as a translation takes less room than what it was made of, the cold ring becomes shorter
+ * NEW_MIN are evicted each time round. While a mirrored program's blocks, which are translated when they are first met, pass through the cache, first translations of all other code, which has run some times before, count
+ * as those that run often. And as a translation takes less room than what it was made of, the cold ring becomes shorter
  * when the hot one is nearly full: while a kernel boots, most code runs too seldom to be translated.
  *
  * Who may hold a pointer to an evicted block, and how it goes:
@@ -368,12 +369,23 @@ static void begin_hot(struct dbt_vcpu *v, enum dbt_kind kind, unsigned segment)
         dbt_tr_begin_segment(v, kind);
 }
 
+/* Have blocks of tr-quick.c been made lately? */
+static bool is_flooded(const struct dbt_decode *d)
+{
+        return d->flooded_until - d->hot.advances - 1 < DBT_SEGMENTS;
+}
+
+enum dbt_kind dbt_cache_kind(const struct dbt_vcpu *v)
+{
+        return is_flooded(v->decode) ? DBT_KIND_OFTEN : DBT_KIND_NEW;
+}
+
 static void advance_hot(struct dbt_vcpu *v, enum dbt_kind kind)
 {
         const struct dbt_ring *r = &v->decode->hot;
         unsigned segment = next_hot(r, kind);
 
-        if (!v->vm->config.translate_after && r->used[segment])
+        if (!v->vm->config.translate_after && r->used[segment] && kind == dbt_cache_kind(v))
                 adapt_threshold(v);
         begin_hot(v, kind, segment);
 }
@@ -463,6 +475,7 @@ struct dbt_block *dbt_cache_new_quick(struct dbt_vcpu *v, uint64_t key)
         const struct dbt_ring *r = &v->decode->hot;
         struct dbt_block *hot = next_place(r);
 
+        v->decode->flooded_until = r->advances + DBT_SEGMENTS;
         *hot = (struct dbt_block){ .key = key, .list = list_of(r), .quick = true, .space = sizeof(*hot) / DBT_BLOCK_ALIGN };
         return hot;
 }

@@ -313,7 +313,7 @@ void dbt_tr_translate(struct dbt_vcpu *v, struct dbt_block *b)
                 translate_parts(v, b);
                 return;
         }
-        dbt_cache_reserve_hot(v, DBT_KIND_NEW);
+        dbt_cache_reserve_hot(v, dbt_cache_kind(v));
         s.block = s.part[0] = b;
         s.n_parts = 1;
         s.by_tlb = 0;
