@@ -68,10 +68,10 @@
 #define TR_HEADER_SAVE (TR_HEADER_LINKS + TR_CALL_SIZE + 2)
 #define TR_HEADER_LEAVE (TR_HEADER_SAVE + TR_CALL_SIZE)
 /* Block entries until the run loop samples what runs, see dbt_tr_sample. */
-#define TR_BUDGET 512
+#define TR_BUDGET 1024
 /* Samples, one each time that the budget is used up, until a block counts as often run; and until its sites are judged. */
-#define TR_SAMPLES 12
-#define TR_TRIAL_SAMPLES 8
+#define TR_SAMPLES 6
+#define TR_TRIAL_SAMPLES 4
 /* Accesses that t->check knows have up to 1 << (TR_SPANS - 1) bytes. */
 #define TR_SPANS 10
 /* A power of two: times that handlers run groups until it is asked how long that took. */
