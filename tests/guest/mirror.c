@@ -740,6 +740,7 @@ void guest_main(void)
         RUN(test_remap);
         RUN(test_global);
         RUN(test_large);
+        RUN(test_around);
         RUN(test_alias);
         RUN(test_two_spaces);
         RUN(test_pcid);
@@ -760,6 +761,7 @@ void guest_main(void)
         for (unsigned i = 1; i < ROUNDS; i++)
                 all_once(); /* so that the programs run often enough to be translated, and hot */
         RUN(test_interrupted);
+        RUN(test_around);
         RUN(test_wild);
         RUN(test_overwrite);
         RUN(test_wide);

@@ -165,3 +165,7 @@ void test_vectors(void);
 void test_pages_alone(void);
 void test_pages(void);
 void test_interrupted(void);
+
+/* --- mirror-around.c --------------------------------------------------------------------------------------------- */
+
+void test_around(void);

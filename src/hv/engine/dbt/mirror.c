@@ -7,6 +7,9 @@
  * The mappings are those of a TLB: a page is mapped as the page tables say, to be written only once its D bit is set and while there is no code in it. Where the architecture drops
  * TLB entries, what the page tables do not say any more goes: one page at INVLPG, else all pages are looked at before the program runs again.
  *
+ * A page brings with it those around it that lie beside it in the guest's memory, too: the host's work is for each mapping, hardly for its size. A TLB may have a page that was not accessed if
+ * the A bits are set in all its entries (Intel SDM vol. 3, 4.10.2.3). No bit is set for such a page, so that the guest sees nothing of it.
+ *
  * All other memory of the process is out of reach of such code: it has the protection key 0, to which PKRU denies access while a block of DBT_MODE_MIRROR runs (tr-keys.c). Two more keys are for the
  * guest's pages and what the blocks themselves write, and for what they read. An address that is in use here is not mirrored; an access to it is a SIGSEGV, too, and the handler's. Where the blocks' own
  * memory lies, there would be none: a program that has something near is not mirrored. One that has not, and reads there all the same, sees it instead of getting a #PF.
@@ -35,10 +38,13 @@
 #else
 #define SANITIZED false
 #endif
-#define PAGES_MAX 16384u
-#define INDEX_BITS 15
+#define PAGES_MAX 32768u
+#define INDEX_BITS 16
 #define INDEX_SIZE (1u << INDEX_BITS)
 #define FILTER_BITS 15
+/* Pages that are mapped together if they can be: as many as Linux enters in its page tables for one fault of a file's page, and it does so for a fault of ours, too. */
+#define AROUND 16u
+#define AROUND_SIZE (AROUND * DBT_PAGE_SIZE)
 #define LOWEST 0x10000u /* mmap_min_addr(5) */
 /* In a page's state, beside its physical address: it may be written; it is a part of a larger page. */
 #define WRITABLE 1u
@@ -60,6 +66,12 @@
 
 struct page {
         uint64_t lin, state;
+};
+
+/* What the page tables say of AROUND pages, if their A bits are set. */
+struct around {
+        uint64_t start;
+        struct dbt_page pages[AROUND];
 };
 
 struct candidate {
@@ -181,6 +193,13 @@ static void drop_page(struct dbt_vcpu *v, struct page *p)
         v->mirror->missing += DROP_COST(v);
 }
 
+static void drop_range(struct mirror *m, uint64_t start, uint64_t end)
+{
+        munmap(at(start), end - start);
+        for (; start != end; start += DBT_PAGE_SIZE)
+                forget(m, find(m, start));
+}
+
 /* Together with what is mirrored in front of it and behind it. */
 static void drop_run(struct mirror *m, uint64_t lin)
 {
@@ -190,9 +209,7 @@ static void drop_run(struct mirror *m, uint64_t lin)
                 start -= DBT_PAGE_SIZE;
         while (find(m, end))
                 end += DBT_PAGE_SIZE;
-        munmap(at(start), end - start);
-        for (lin = start; lin != end; lin += DBT_PAGE_SIZE)
-                forget(m, find(m, lin));
+        drop_range(m, start, end);
 }
 
 static void drop_all(struct mirror *m)
@@ -209,40 +226,89 @@ static bool allows_write(const struct dbt_vcpu *v, const struct dbt_page *page, 
         return dbt_page_allows(v, page, DBT_WRITE, DBT_MMU_USER) && dbt_direct_write(v, page, slot);
 }
 
-/* What the page tables say of the page; 0: it cannot be mirrored. */
+/* How a page, the slot of which that is, can be mirrored; 0: it cannot. */
+static uint64_t state_of(struct dbt_vcpu *v, const struct dbt_page *page, const struct dbt_slot *slot)
+{
+        if (!dbt_page_allows(v, page, DBT_READ, DBT_MMU_USER) || !slot || slot->fd < 0 || slot->readonly || dbt_lapic_page(v, page->gpa))
+                return 0;
+        return page->gpa | (allows_write(v, page, slot) ? WRITABLE : 0) | (page->shift > DBT_PAGE_SHIFT ? LARGE : 0);
+}
+
+static bool may_be_mirrored(const struct dbt_vcpu *v, uint64_t lin)
+{
+        return lin >= LOWEST && lin >> 47 == 0 && !v->sys.watch;
+}
+
+/* What the page tables say of a page that is accessed. */
 static uint64_t wanted(struct dbt_vcpu *v, uint64_t lin, enum dbt_access access, struct dbt_slot **ret_slot)
 {
-        struct dbt_slot *slot;
         struct dbt_page page;
         uint32_t error;
 
-        if (lin < LOWEST || !dbt_canonical(lin) || lin >> 63 || v->sys.watch)
+        if (!may_be_mirrored(v, lin) || !dbt_tlb_page(v, lin, access, DBT_MMU_USER, true, &page, &error))
                 return 0;
-        if (!dbt_tlb_page(v, lin, access, DBT_MMU_USER, true, &page, &error) || !dbt_page_allows(v, &page, DBT_READ, DBT_MMU_USER))
-                return 0;
-        slot = dbt_slot_find(v->vm, page.gpa);
-        if (!slot || slot->fd < 0 || slot->readonly || dbt_lapic_page(v, page.gpa))
-                return 0;
-        if (access == DBT_WRITE)
-                dbt_slot_mark_dirty(slot, page.gpa);
-        *ret_slot = slot;
-        return page.gpa | (allows_write(v, &page, slot) ? WRITABLE : 0) | (page.shift > DBT_PAGE_SHIFT ? LARGE : 0);
+        *ret_slot = dbt_slot_find(v->vm, page.gpa);
+        if (access == DBT_WRITE && *ret_slot && !(*ret_slot)->readonly)
+                dbt_slot_mark_dirty(*ret_slot, page.gpa);
+        return state_of(v, &page, *ret_slot);
 }
 
-/* For a page that is not mirrored yet, the address must be free. False: another one is as it was, or cannot be used. */
-static bool map_page(const struct mirror *m, const struct dbt_slot *slot, uint64_t lin, uint64_t state, bool known)
+static void look_around(struct dbt_vcpu *v, struct around *a, uint64_t lin)
+{
+        a->start = ALIGN_DOWN(lin, AROUND_SIZE);
+        dbt_walk_accessed(v, a->start, AROUND, a->pages);
+        v->tlb2.shifts |= 1u << a->pages[0].shift; /* pages of that size have to be thought of when some page is flushed; here, they are of one size if large */
+}
+
+/* What the page tables say of a page of which nothing happens, so that they do not change. */
+static uint64_t wanted_around(struct dbt_vcpu *v, const struct around *a, uint64_t lin)
+{
+        const struct dbt_page *page = &a->pages[(lin - a->start) / DBT_PAGE_SIZE];
+
+        return page->shift && may_be_mirrored(v, lin) ? state_of(v, page, dbt_slot_find(v->vm, page->gpa)) : 0;
+}
+
+/* For pages that are not mapped yet, the addresses must be free. False: they are as they were, or cannot be used. */
+static bool map_pages(const struct mirror *m, const struct dbt_slot *slot, uint64_t lin, uint64_t state, uint64_t size, bool known)
 {
         int prot = state & WRITABLE ? PROT_READ | PROT_WRITE : PROT_READ;
         uint64_t offset = slot->offset + ((state & DBT_PAGE_MASK) - slot->gpa);
-        void *map = mmap(at(lin), DBT_PAGE_SIZE, PROT_NONE, MAP_SHARED | (known ? MAP_FIXED : MAP_FIXED_NOREPLACE), slot->fd, (off_t)offset);
+        void *map = mmap(at(lin), size, PROT_NONE, MAP_SHARED | (known ? MAP_FIXED : MAP_FIXED_NOREPLACE), slot->fd, (off_t)offset);
 
         if (map == MAP_FAILED)
                 return false;
-        if (map == at(lin) && pkey_mprotect(map, DBT_PAGE_SIZE, prot, m->keys[0]) == 0)
+        if (map == at(lin) && pkey_mprotect(map, size, prot, m->keys[0]) == 0)
                 return true;
         if (!known)
-                munmap(map, DBT_PAGE_SIZE);
+                munmap(map, size);
         return false;
+}
+
+/* Does a page that is not mirrored follow the one in its slot that is about to be, in the guest's memory as well as here, and may the same be done with it? */
+static bool goes_along(struct dbt_vcpu *v, const struct around *a, const struct dbt_slot *slot, uint64_t lin, uint64_t state)
+{
+        return lin - a->start < AROUND_SIZE && wanted_around(v, a, lin) == state && (state & DBT_PAGE_MASK) - slot->gpa < slot->size && !find(v->mirror, lin);
+}
+
+/* The page and those around it that go along with it. Half of the table is for pages that had to be accessed each. */
+static bool map_around(struct dbt_vcpu *v, const struct dbt_slot *slot, uint64_t lin, uint64_t state)
+{
+        struct mirror *m = v->mirror;
+        uint64_t start = lin, end = lin + DBT_PAGE_SIZE, apart = state - lin;
+        struct around a;
+
+        if (m->n >= PAGES_MAX / 2)
+                return false;
+        look_around(v, &a, lin);
+        while (goes_along(v, &a, slot, start - DBT_PAGE_SIZE, start - DBT_PAGE_SIZE + apart))
+                start -= DBT_PAGE_SIZE;
+        while (goes_along(v, &a, slot, end, end + apart))
+                end += DBT_PAGE_SIZE;
+        if (!map_pages(m, slot, start, start + apart, end - start, false))
+                return false;
+        for (; start != end; start += DBT_PAGE_SIZE)
+                remember(m, start, start + apart);
+        return true;
 }
 
 static void mirror_page(struct dbt_vcpu *v, uint64_t lin, enum dbt_access access)
@@ -258,22 +324,44 @@ static void mirror_page(struct dbt_vcpu *v, uint64_t lin, enum dbt_access access
                 drop_all(m);
                 p = NULL;
         }
-        if (map_page(m, slot, lin, state, p))
+        if (!p && map_around(v, slot, lin, state))
+                return;
+        if (map_pages(m, slot, lin, state, DBT_PAGE_SIZE, p))
                 remember(m, lin, state);
         else if (p)
                 drop_page(v, p);
 }
 
-/* Pages of which the page tables say something else now. */
+static bool is_wrong(struct dbt_vcpu *v, struct around *a, const struct page *p)
+{
+        if (!p)
+                return false;
+        if (p->lin - a->start >= AROUND_SIZE)
+                look_around(v, a, p->lin);
+        return wanted_around(v, a, p->lin) != p->state;
+}
+
+/* Pages of which the page tables say something else now, or of which a CPU would tell them first that it has accessed them. */
 static void look_again(struct dbt_vcpu *v)
 {
         struct mirror *m = v->mirror;
-        struct dbt_slot *slot;
+        struct around a = { .start = ~0ULL };
 
         m->stale = false;
-        for (unsigned k = m->n; k-- > 0;)
-                if (k < m->n && wanted(v, m->pages[k].lin, DBT_READ, &slot) != m->pages[k].state)
-                        drop_page(v, &m->pages[k]);
+        for (unsigned k = m->n; k-- > 0;) {
+                uint64_t start, end;
+
+                if (k >= m->n || !is_wrong(v, &a, &m->pages[k]))
+                        continue;
+                start = m->pages[k].lin;
+                end = start + DBT_PAGE_SIZE;
+                while (is_wrong(v, &a, find(m, start - DBT_PAGE_SIZE)))
+                        start -= DBT_PAGE_SIZE;
+                while (is_wrong(v, &a, find(m, end)))
+                        end += DBT_PAGE_SIZE;
+                drop_range(m, start, end);
+                m->missing += DROP_COST(v);
+        }
 }
 
 /* --- Which program ------------------------------------------------------------------------------------------------------------- */

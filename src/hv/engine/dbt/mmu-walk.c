@@ -230,6 +230,48 @@ bool dbt_walk(struct dbt_vcpu *v, uint64_t lin, enum dbt_access access, unsigned
         return set == SET_DONE;
 }
 
+/* w has come to the table of pages that lin's entry lies in: reads that one, too. */
+static void walk_beside(struct dbt_vcpu *v, struct walk *w, uint64_t lin)
+{
+        struct walk_step *s = &w->step[w->n - 1];
+        const uint8_t *table = s->host - (s->gpa & ~DBT_PAGE_MASK);
+
+        s->pte = ((const volatile uint64_t *)table)[lin >> DBT_PAGE_SHIFT & 0x1ff];
+        w->write = w->user = true;
+        w->nx = w->ok = false;
+        for (unsigned i = 0; i < w->n - 1; i++)
+                apply_entry(w, w->step[i].pte, 0, 0);
+        apply_entry(w, s->pte, reserved_bits(v), DBT_PAGE_SHIFT);
+        w->gpa = s->pte & v->sys.phys_mask & DBT_PAGE_MASK;
+}
+
+static bool is_accessed(const struct walk *w)
+{
+        bool accessed = w->ok;
+
+        for (unsigned i = 0; i < w->n; i++)
+                accessed = accessed && (w->step[i].pte & PTE_A);
+        return accessed;
+}
+
+void dbt_walk_accessed(struct dbt_vcpu *v, uint64_t lin, unsigned n, struct dbt_page *pages)
+{
+        struct walk w;
+        bool small;
+
+        walk_tables(v, &w, lin);
+        small = w.n == 4 && w.step[3].host;
+        for (unsigned k = 0; k < n; k++, lin += DBT_PAGE_SIZE) {
+                if (small)
+                        walk_beside(v, &w, lin);
+                page_of(v, &w, &pages[k]);
+                if (!is_accessed(&w))
+                        pages[k].shift = 0;
+                else if (!small)
+                        pages[k].gpa += k * DBT_PAGE_SIZE;
+        }
+}
+
 bool dbt_page_allows(const struct dbt_vcpu *v, const struct dbt_page *page, enum dbt_access access, unsigned mmu)
 {
         bool user = page->rights & DBT_PAGE_USER;

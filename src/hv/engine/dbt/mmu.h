@@ -76,6 +76,9 @@ struct dbt_page {
 /* Walks for one access and updates A and D. False: *error has the #PF error code. quiet: false, too, if A or D had to be set in a page with
  * cached code. */
 bool dbt_walk(struct dbt_vcpu *v, uint64_t lin, enum dbt_access access, unsigned mmu, bool quiet, struct dbt_page *page, uint32_t *error);
+/* What a CPU may have in its TLB without an access, as all A bits are set already: n pages from lin on, a multiple of n, which is a power of two up to 512. Changes nothing. The shift of a page
+ * of which that is not so is 0. Only in long mode. */
+void dbt_walk_accessed(struct dbt_vcpu *v, uint64_t lin, unsigned n, struct dbt_page *pages);
 bool dbt_page_allows(const struct dbt_vcpu *v, const struct dbt_page *page, enum dbt_access access, unsigned mmu);
 
 /* --- tlb.c ------------------------------------------------------------------------------------------------------- */
