@@ -146,8 +146,6 @@ void dbt_tr_begin_segment(struct dbt_vcpu *v, enum dbt_kind kind)
 
         dbt_tr_select(v, kind);
         *t->fill = (struct tr_fill){ .used = 0 };
-        /* The memory is in the executable view, too, and is not lost: it counts once. */
-        madvise(t->write, TR_ROUTINES_SIZE + DBT_SEGMENTS * t->segment, MADV_DONTNEED);
 }
 
 /* --- Translating ------------------------------------------------------------------------------------------------------------- */
