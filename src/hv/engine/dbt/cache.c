@@ -79,6 +79,21 @@ static int map_arena(struct dbt_decode *d)
         return 0;
 }
 
+/* By large pages of the host, if it has some: what is looked up there is all over it. */
+static void *map_large(size_t size)
+{
+        uint8_t *all = mmap(NULL, size + MiB(2), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *start;
+
+        if (all == MAP_FAILED)
+                return all;
+        start = (uint8_t *)ALIGN_UP((uintptr_t)all, MiB(2));
+        if (start != all)
+                munmap(all, (size_t)(start - all));
+        munmap(start + size, (size_t)(all + MiB(2) - start));
+        madvise(start, size, MADV_HUGEPAGE);
+        return start;
+}
+
 static size_t index_size(const struct dbt_decode *d)
 {
         return sizeof(struct dbt_index_set) << d->index_bits;
@@ -89,7 +104,7 @@ static int map_index(struct dbt_decode *d, size_t cache)
         d->index_bits = INDEX_BITS_MIN;
         while (index_size(d) < cache / CACHE_PER_INDEX)
                 d->index_bits++;
-        d->index = mmap(NULL, index_size(d), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        d->index = map_large(index_size(d));
         return d->index == MAP_FAILED ? -ENOMEM : 0;
 }
 
