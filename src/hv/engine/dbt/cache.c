@@ -17,7 +17,7 @@
  *   the lists of its pages      dbt_block_sweep
  *   next[] of cold blocks       void when d->cold.advances has come to where the first of them is evicted
  *   links to and from it        dbt_tr_detach
- *   the jump cache              forgotten as a whole
+ *   the jump cache              dbt_tr_evict
  *   the run loop, and tests     compare d->flushes before they use a block from before a lookup
  * A segment is evicted by its owner only, between two blocks: no handler and no translated code is running. The pages' marks stay; the next
  * write to such a page finds no block and clears it. */
@@ -245,7 +245,6 @@ static void evict(struct dbt_vcpu *v, struct dbt_ring *r, unsigned segment)
                 FOREACH_BLOCK(b, r, segment)
                         dbt_tr_detach(v, b);
                 dbt_tr_evict(v, segment);
-                dbt_tr_forget_jumps(v, true);
         }
         r->used[segment] = 0;
         d->flushes++;

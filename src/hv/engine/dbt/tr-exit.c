@@ -69,7 +69,7 @@ void gen_jump_rax(struct gen *g)
         tr_op_reg(g->e, &shr, 5, TR_RCX);
         tr_put(g->e, 32 - DBT_JUMP_BITS - DBT_JUMP_SHIFT);
         tr_op_reg(g->e, &and8, 4, TR_RCX);
-        tr_put(g->e, 0x100 - (1 << DBT_JUMP_SHIFT));
+        tr_put(g->e, 0x100 - (1 << DBT_JUMP_SHIFT << DBT_JUMP_WAYS_BITS));
         with_slot(g, &cmp, TR_RAX, cached_code(g) - offsetof(struct dbt_jump, code) + offsetof(struct dbt_jump, rip));
         tr_jcc_to(g->e, TR_CC_NE, g->v->translator->jump_in[g->jumps]);
         take_page(g);

@@ -4,6 +4,9 @@
 
 #include "hv/engine/dbt/tr.h"
 
+/* Times that an address is met in another way of the jump cache than the first, until one takes the first. */
+#define FIRST_TURN 16
+
 static void spill(struct tr_emit *e)
 {
         for (unsigned r = 0; r < X86_NGPRS; r++) {
@@ -173,14 +176,14 @@ static void ret_to(struct tr_emit *e, const uint8_t *target)
         TR_CODE(e, 0x48, 0x89, 0x0c, 0x24, 0xc3); /* mov [rsp], rcx; ret */
 }
 
-/* To RCX: the slot of the address in RAX, as an offset. */
-static void emit_slot(struct tr_emit *e)
+/* To RCX: the set of the address in RAX, as an offset. */
+static void emit_set(struct tr_emit *e)
 {
         _Static_assert(sizeof(struct dbt_jump) == 1 << DBT_JUMP_SHIFT, "shifted");
         TR_CODE(e, 0x69, 0xc8); /* imul ecx, eax, imm32 */
         tr_put32(e, DBT_JUMP_HASH);
-        TR_CODE(e, 0xc1, 0xe9, 32 - DBT_JUMP_BITS - DBT_JUMP_SHIFT); /* shr ecx, imm8 */
-        TR_CODE(e, 0x83, 0xe1, 0x100 - (1 << DBT_JUMP_SHIFT));       /* and ecx, imm8 */
+        TR_CODE(e, 0xc1, 0xe9, 32 - DBT_JUMP_BITS - DBT_JUMP_SHIFT);                  /* shr ecx, imm8 */
+        TR_CODE(e, 0x83, 0xe1, 0x100 - (1 << DBT_JUMP_SHIFT << DBT_JUMP_WAYS_BITS)); /* and ecx, imm8 */
 }
 
 /* op reg, [vCPU + rcx + offset] */
@@ -192,43 +195,134 @@ static void with_jumps(struct tr_emit *e, unsigned opcode, bool w, unsigned reg,
         tr_op_mem(e, &op, reg, &m);
 }
 
-/* Called. */
-static void emit_to_cached(struct tr_emit *e, const struct dbt_tr *t, unsigned mode)
+/* To v->tr_page: that of the address in RAX. */
+static void emit_take_page(struct tr_emit *e)
 {
-        size_t cache = offsetof(struct dbt_vcpu, jumps) + mode * sizeof(struct dbt_jumps);
-        uint8_t *miss;
-
-        emit_slot(e);
-        with_jumps(e, 0x3b, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].rip));
-        miss = tr_jcc(e, TR_CC_NE);
         TR_CODE(e, 0x48, 0x25, 0x00, 0xf0, 0xff, 0xff); /* and rax, -4096 */
         tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
-        TR_CODE(e, 0xc3);
-        tr_set_jump(e, miss);
-        ret_to(e, t->jump_in[mode]);
 }
 
-static void emit_jump_in(struct tr_emit *e, const struct dbt_tr *t, unsigned mode)
+static size_t table_of(unsigned mode)
+{
+        return offsetof(struct dbt_vcpu, jumps) + mode * sizeof(struct dbt_jumps);
+}
+
+/* op reg, [the slot of that way of the set at RCX + offset], 64 bits */
+static void with_slot(struct tr_emit *e, unsigned opcode, unsigned reg, unsigned mode, unsigned way, size_t offset)
+{
+        with_jumps(e, opcode, true, reg, table_of(mode) + offsetof(struct dbt_jumps, slot) + way * sizeof(struct dbt_jump) + offset);
+}
+
+/* Compares the address in RAX with that of the way of the set at RCX. Returns a jump to where they differ. */
+static uint8_t *emit_look(struct tr_emit *e, unsigned mode, unsigned way)
+{
+        with_slot(e, 0x3b, TR_RAX, mode, way, offsetof(struct dbt_jump, rip));
+        return tr_jcc(e, TR_CC_NE);
+}
+
+/* The address in RAX, which is in that way of the set at RCX, changes places with what is in the first way. */
+static void emit_make_first(struct tr_emit *e, unsigned mode, unsigned way)
+{
+        static const struct tr_op mov = { .opcode = 0xc7, .ends = 5 };
+        struct tr_mem turn = tr_field(offsetof(struct dbt_vcpu, tr_jump_turn));
+
+        if (mode == DBT_JUMP_MIRROR)
+                tr_open(e);
+        tr_op_mem(e, &mov, 0, &turn);
+        tr_put32(e, FIRST_TURN - 1);
+        tr_save(e, 1u << TR_RDX);
+        with_slot(e, 0x8b, TR_RDX, mode, 0, offsetof(struct dbt_jump, rip));
+        with_slot(e, 0x89, TR_RDX, mode, way, offsetof(struct dbt_jump, rip));
+        with_slot(e, 0x89, TR_RAX, mode, 0, offsetof(struct dbt_jump, rip));
+        with_slot(e, 0x8b, TR_RDX, mode, 0, offsetof(struct dbt_jump, code));
+        with_slot(e, 0x87, TR_RDX, mode, way, offsetof(struct dbt_jump, code)); /* xchg */
+        with_slot(e, 0x89, TR_RDX, mode, 0, offsetof(struct dbt_jump, code));
+        tr_restore(e, 1u << TR_RDX);
+        if (mode == DBT_JUMP_MIRROR)
+                tr_close(e);
+}
+
+/* t->to_cached and t->jump_in. What is met in another way takes the first one now and then: so that is for what is often looked for, and not each address of others costs as much. */
+static void emit_cached(struct tr_emit *e, struct dbt_tr *t, unsigned mode)
+{
+        static const struct tr_op sub = { .opcode = 0x83, .ends = 2 }, jmp = { .opcode = 0xff };
+        struct tr_mem turn = tr_field(offsetof(struct dbt_vcpu, tr_jump_turn));
+        struct tr_mem code = { .base = TR_RCX, .index = TR_NO_HOME, .vcpu = true, .disp = (int32_t)(table_of(mode) + offsetof(struct dbt_jumps, slot[0].code)) };
+        uint8_t *miss, *its_turn[DBT_JUMP_WAYS];
+        const uint8_t *others;
+
+        t->to_cached[mode] = tr_here(e);
+        emit_set(e);
+        miss = emit_look(e, mode, 0);
+        emit_take_page(e);
+        TR_CODE(e, 0xc3);
+        tr_set_jump(e, miss);
+        others = tr_here(e);
+        for (unsigned way = 1; way < DBT_JUMP_WAYS; way++) {
+                miss = emit_look(e, mode, way);
+                tr_op_mem(e, &sub, 5, &turn);
+                tr_put(e, 1);
+                its_turn[way] = tr_jcc(e, TR_CC_S);
+                TR_CODE(e, 0x83, 0xc1, (uint8_t)(way << DBT_JUMP_SHIFT)); /* add ecx, imm8 */
+                emit_take_page(e);
+                TR_CODE(e, 0xc3);
+                tr_set_jump(e, miss);
+        }
+        ret_to(e, t->jump_find[mode]);
+        for (unsigned way = 1; way < DBT_JUMP_WAYS; way++) {
+                tr_set_jump(e, its_turn[way]);
+                emit_make_first(e, mode, way);
+                emit_take_page(e);
+                TR_CODE(e, 0xc3);
+        }
+        t->jump_in[mode] = tr_here(e);
+        tr_call(e, others);
+        tr_op_mem(e, &jmp, 4, &code);
+}
+
+/* The first way of the set at RCX stays as it is, if there is something, and the next one becomes free. Out: RCX: the slot that is to be filled. Uses RAX. */
+static void emit_make_room(struct tr_emit *e, unsigned mode)
+{
+        static const struct tr_op cmp = { .opcode = 0x83, .w = true, .ends = 2 };
+        struct tr_mem rip = { .base = TR_RCX, .index = TR_NO_HOME, .vcpu = true, .disp = (int32_t)(table_of(mode) + offsetof(struct dbt_jumps, slot[0].rip)) };
+        uint8_t *empty;
+
+        tr_op_mem(e, &cmp, 7, &rip);
+        tr_put(e, 1); /* 0 and 1 stand for none */
+        empty = tr_jcc(e, TR_CC_BE);
+        for (unsigned way = DBT_JUMP_WAYS - 1; way > 1; way--) {
+                with_slot(e, 0x8b, TR_RAX, mode, way - 1, offsetof(struct dbt_jump, rip));
+                with_slot(e, 0x89, TR_RAX, mode, way, offsetof(struct dbt_jump, rip));
+                with_slot(e, 0x8b, TR_RAX, mode, way - 1, offsetof(struct dbt_jump, code));
+                with_slot(e, 0x89, TR_RAX, mode, way, offsetof(struct dbt_jump, code));
+        }
+        TR_CODE(e, 0x83, 0xc1, 1 << DBT_JUMP_SHIFT); /* add ecx, imm8 */
+        tr_set_jump(e, empty);
+}
+
+/* In: RAX the address, which is in no way. */
+static void emit_jump_find(struct tr_emit *e, const struct dbt_tr *t, unsigned mode)
 {
         static const struct tr_op mov = { .opcode = 0xc6 };
-        size_t cache = offsetof(struct dbt_vcpu, jumps) + mode * sizeof(struct dbt_jumps);
-        struct tr_mem used = { .base = TR_RAX, .index = TR_NO_HOME, .vcpu = true, .disp = (int32_t)(cache + offsetof(struct dbt_jumps, used)) };
+        struct tr_mem used = { .base = TR_RAX, .index = TR_NO_HOME, .vcpu = true, .disp = (int32_t)(table_of(mode) + offsetof(struct dbt_jumps, used)) };
 
         if (mode == DBT_JUMP_MIRROR)
                 tr_open(e);
         emit_find(e, t);
         tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
         tr_with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
-        emit_slot(e);
-        with_jumps(e, 0x89, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].rip));
+        emit_set(e);
+        emit_make_room(e, mode);
+        tr_with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
+        with_slot(e, 0x89, TR_RAX, mode, 0, offsetof(struct dbt_jump, rip));
         TR_CODE(e, 0x89, 0xc8, 0xc1, 0xe8, DBT_JUMP_SHIFT + DBT_JUMP_PART_BITS); /* mov eax, ecx; shr eax, imm8 */
         tr_op_mem(e, &mov, 0, &used);
         tr_put(e, 1);
         tr_with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
-        with_jumps(e, 0x89, true, TR_RAX, cache + offsetof(struct dbt_jumps, slot[0].code));
+        with_slot(e, 0x89, TR_RAX, mode, 0, offsetof(struct dbt_jump, code));
         if (mode == DBT_JUMP_MIRROR)
                 tr_close(e);
-        TR_CODE(e, 0xff, 0xe0);
+        TR_CODE(e, 0xff, 0xe0); /* jmp rax */
 }
 
 /* Both called: in front of a block's header, at its entry. Leave with v->rip at the block. */
@@ -519,13 +613,13 @@ void tr_emit_routines(struct dbt_vcpu *v, struct tr_emit *e)
         ways->jump = tr_here(e);
         emit_jump(e, t);
         for (unsigned k = 0; k < DBT_JUMP_MODES; k++) {
-                t->jump_in[k] = tr_here(e);
-                emit_jump_in(e, t, k);
+                t->jump_find[k] = tr_here(e);
+                emit_jump_find(e, t, k);
+                emit_cached(e, t, k);
                 t->to_far[k] = tr_here(e);
                 TR_CODE(e, 0x48, 0x63, 0xc0); /* movsxd rax, eax */
                 tr_with_field(e, 0x03, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
-                t->to_cached[k] = tr_here(e);
-                emit_to_cached(e, t, k);
+                tr_jmp(e, t->to_cached[k]);
         }
         for (unsigned k = 0; k < TR_MISSES; k++) {
                 t->missed[k] = tr_here(e);

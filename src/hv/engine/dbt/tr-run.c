@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* The translator's buffers, the jump cache, and translating and running blocks. */
+/* The translator's buffers, and translating and running blocks. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -29,69 +29,6 @@ bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, 
         v->tr_flags = dbt_flags_ax(v);
         tr_calls_follow(v);
         return dbt_insn_dropped(i) || (atomic_load_explicit(&v->request, memory_order_relaxed) & DBT_REQ_CODE) || ((i->flags & DBT_INSN_ENDS_BLOCK) && dbt_must_stop(v));
-}
-
-/* --- The jump cache ----------------------------------------------------------------------------------------------------------- */
-
-static uint32_t jump_slot(uint64_t lin)
-{
-        return (uint32_t)((uint32_t)lin * DBT_JUMP_HASH) >> (32 - DBT_JUMP_BITS);
-}
-
-/* An entry stands for none if it is not in the slot of its address: 0 in all but its own, where 1 does. */
-static void clear_jumps(struct dbt_jumps *j)
-{
-        for (unsigned part = 0; part < ARRAY_SIZE(j->used); part++) {
-                struct dbt_jump *slot = &j->slot[part << DBT_JUMP_PART_BITS];
-
-                for (unsigned k = 0; j->used[part] && k < 1u << DBT_JUMP_PART_BITS; k++)
-                        slot[k].rip = 0;
-                j->used[part] = 0;
-        }
-        j->slot[0].rip = 1;
-}
-
-static void enter_jump(struct dbt_jumps *j, uint64_t lin, const void *code)
-{
-        uint32_t n = jump_slot(lin);
-
-        j->slot[n] = (struct dbt_jump){ .rip = lin, .code = code };
-        j->used[n >> DBT_JUMP_PART_BITS] = 1;
-}
-
-static void begin_jumps(struct dbt_jumps *j, uint32_t mode)
-{
-        j->mode = mode;
-        for (unsigned part = 0; part < ARRAY_SIZE(j->used); part++)
-                j->used[part] = 1;
-        clear_jumps(j);
-}
-
-int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode)
-{
-        int k = tr_is_mirrored(mode) ? DBT_JUMP_MIRROR : 0, end = tr_is_mirrored(mode) ? DBT_JUMP_MODES : DBT_JUMP_MIRROR;
-
-        for (; k < end; k++) {
-                if (v->jumps[k].mode == mode)
-                        return k;
-                if (!v->jumps[k].mode) {
-                        begin_jumps(&v->jumps[k], mode);
-                        return k;
-                }
-        }
-        return -1;
-}
-
-void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel)
-{
-        for (int k = 0; k < DBT_JUMP_MODES; k++)
-                if (v->jumps[k].mode && (kernel || (v->jumps[k].mode & DBT_MODE_CPL3)))
-                        clear_jumps(&v->jumps[k]);
-        if (!v->translator)
-                return;
-        tr_calls_forget(v, kernel);
-        if (kernel)
-                tr_far_forget(v);
 }
 
 /* --- Segments ------------------------------------------------------------------------------------------------------------- */
@@ -125,6 +62,7 @@ void dbt_tr_evict(struct dbt_vcpu *v, unsigned segment)
 
         tr_faults_evict(t, segment);
         tr_far_evict(v, start, start + (uint32_t)t->segment);
+        tr_jumps_evict(v, start, start + (uint32_t)t->segment);
         v->tr_link = NULL;
         tr_sites_evict(v, segment);
         /* The next ones in the segment may be of a kind that has fewer of both: what they take is counted, not what others have taken. */
@@ -370,8 +308,8 @@ void dbt_tr_sample(struct dbt_vcpu *v, struct dbt_block *b)
         b->stage = b->stage == TR_SELDOM && v->mmu == DBT_MMU_USER && !tr_is_mirrored(v->mode) ? TR_TRIAL : TR_OFTEN;
         rip = dbt_rip_linear(v);
         now = translate_again(v, b);
-        if (now && mode >= 0 && v->jumps[mode].slot[jump_slot(rip)].rip == rip)
-                enter_jump(&v->jumps[mode], rip, tr_code(v->translator, now));
+        if (now && mode >= 0)
+                tr_jump_replace(v, (unsigned)mode, rip, tr_code(v->translator, now));
 }
 
 /* --- Running ------------------------------------------------------------------------------------------------------------------ */
@@ -384,7 +322,7 @@ static void enter_crossing(struct dbt_vcpu *v, const struct dbt_block *b)
         int mode = tr_jump_mode(v, v->mode);
 
         if (mode >= 0)
-                enter_jump(&v->jumps[mode], dbt_rip_linear(v), tr_code(v->translator, b));
+                tr_jump_enter(v, (unsigned)mode, dbt_rip_linear(v), tr_code(v->translator, b));
 }
 
 enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b)

@@ -55,7 +55,7 @@
         (TR_CODE_RESERVE + TR_COLD_SIZE + TR_SITE_RESERVE * sizeof(struct tr_site) + \
         TR_FAULTS_FRESH * sizeof(struct tr_fault))
 /* For the common routines, in front of the first segment. */
-#define TR_ROUTINES_SIZE KiB(16)
+#define TR_ROUTINES_SIZE KiB(20)
 #define TR_NO_HOME 0xff
 /* Where the entries of blocks that often run are; others are packed. */
 #define TR_CODE_ALIGN 16
@@ -226,7 +226,8 @@ struct dbt_tr {
         const uint8_t *returned[DBT_JUMP_MODES]; /* from a call to the address in RAX, which is not the one that the stack of calls tells */
         const uint8_t *to_cached[DBT_JUMP_MODES]; /* called: RCX is the slot in the jump cache of the address in RAX, or goes on there */
         const uint8_t *to_far[DBT_JUMP_MODES];    /* the same for the offset EAX from the page, in 64-bit code */
-        const uint8_t *jump_in[DBT_JUMP_MODES]; /* the same within a mode, which enters the target in the jump cache */
+        const uint8_t *jump_in[DBT_JUMP_MODES];   /* to the address in RAX, within a mode, if the first way of the jump cache, at RCX, does not have it */
+        const uint8_t *jump_find[DBT_JUMP_MODES]; /* the same if it does not have it at all; enters it there */
 };
 
 /* dbt_block's stage: how its code is made. */
@@ -582,6 +583,19 @@ void dbt_tr_unlink(struct dbt_vcpu *v, struct dbt_block *b);
 /* The block is about to be evicted: takes away the links to it and from it. */
 void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b);
 
+/* --- tr-jump.c --- */
+
+/* Number of the mode's jump cache, -1: it has none. Own vCPU only. */
+int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode);
+/* At lin, code of that mode goes on at code. */
+void tr_jump_enter(struct dbt_vcpu *v, unsigned mode, uint64_t lin, const void *code);
+/* The same, if the cache has another place for lin. */
+void tr_jump_replace(struct dbt_vcpu *v, unsigned mode, uint64_t lin, const void *code);
+/* What linear addresses in the jump caches stand for may have changed; kernel: also those of supervisor modes. Without a translator nothing happens. */
+void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel);
+/* The code from start to end, offsets, is evicted. */
+void tr_jumps_evict(struct dbt_vcpu *v, uint32_t start, uint32_t end);
+
 /* --- tr-run.c --- */
 
 /* Where the block's translation begins. */
@@ -615,8 +629,6 @@ static inline struct dbt_block *tr_block_at(const struct dbt_vcpu *v, const uint
 
 /* There is room for so much seldom run code in the piece for it, at most max bytes from what is made next. */
 void tr_reserve_cold(struct dbt_tr *t, size_t size, size_t max);
-/* Index of the mode's jump cache, -1: it has none. Own vCPU only. */
-int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode);
 /* Called by translated code: runs n instructions from i by their handlers; the first is at offset in the page. True: translated code
  * is to be left as the block was dropped or dbt_must_stop; v->rip is right. */
 bool tr_handlers(struct dbt_vcpu *v, const struct dbt_insn *i, uint32_t offset, uint32_t n);
@@ -650,9 +662,7 @@ enum tr_exit dbt_tr_run(struct dbt_vcpu *v, const struct dbt_block *b);
 /* The host found no memory at address while it ran translated code: the RSP with which it may try again, 0 if that is not the end of a stack of calls.
  * Called by the signal handler. */
 uint64_t dbt_tr_calls_full(const struct dbt_vcpu *v, uint64_t address);
-/* What linear addresses in the jump caches stand for may have changed; kernel: also those of supervisor modes. Without a translator nothing happens. */
-void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel);
-/* The same for sites: all but those for global pages, or all; those for one page of 4 KiB. */
+/* What linear addresses in sites stand for may have changed: all but those for global pages, or all; those for one page of 4 KiB. */
 void dbt_tr_forget_sites(struct dbt_vcpu *v, bool global);
 void dbt_tr_forget_page(struct dbt_vcpu *v, uint64_t lin);
 /* b comes next at a moment that has nothing to do with it. What is met so several times gets better code. */

@@ -103,9 +103,12 @@ struct dbt_tlb2 {
 
 #define DBT_TLB_CODE_WORDS 128
 
-/* Where translated code goes on at a linear address, in one mode. An entry of a wrong slot stands for none. */
+/* Where translated code goes on at a linear address, in one mode: in one of the ways of a set, which is a line of the host's cache. The first way is for what
+ * is often looked for. An entry of a wrong set stands for none. */
 #define DBT_JUMP_BITS 14
 #define DBT_JUMPS (1u << DBT_JUMP_BITS)
+#define DBT_JUMP_WAYS_BITS 2
+#define DBT_JUMP_WAYS (1u << DBT_JUMP_WAYS_BITS)
 #define DBT_JUMP_SHIFT 4
 #define DBT_JUMP_PART_BITS 6
 #define DBT_JUMP_MODES 6
@@ -114,11 +117,13 @@ struct dbt_tlb2 {
 /* Groups of memory accesses in one block of translated code. */
 #define DBT_GROUPS 12
 
+struct dbt_jump {
+        uint64_t rip;
+        const void *code;
+};
+
 struct dbt_jumps {
-        struct dbt_jump {
-                uint64_t rip;
-                const void *code;
-        } slot[DBT_JUMPS];
+        struct dbt_jump slot[DBT_JUMPS];
         uint8_t used[DBT_JUMPS >> DBT_JUMP_PART_BITS]; /* parts of the table that have to be cleared to forget all */
         uint32_t mode; /* enum dbt_mode_bits, 0: not used yet */
 } __attribute__((aligned(4096)));
@@ -204,6 +209,7 @@ struct dbt_vcpu {
                         uint64_t tr_saved[16];     /* host registers while a routine calls C */
                         uint64_t tr_keys[3];       /* and while it changes PKRU */
                         uint64_t tr_return;        /* where the routine that calls C goes on */
+                        int32_t tr_jump_turn;      /* see tr-routine.c */
                 };
                 uint8_t tr_part[4096 - (X86_NGPRS + 2) * sizeof(uint64_t)];
         };
