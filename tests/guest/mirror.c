@@ -578,7 +578,7 @@ static void test_code(void)
 /* --- far and wide ------------------------------------------------------------------------------------------------------------------------- */
 
 /* Pages of the engine that a program can read where it has none, and those of them that it can write, see mirror.c there. */
-#define READABLE_MAX 84
+#define READABLE_MAX 147
 #define WRITABLE_MAX 18
 
 static unsigned readable, writable;

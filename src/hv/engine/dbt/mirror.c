@@ -681,7 +681,7 @@ static int set_keys(struct dbt_vcpu *v, int written, int read)
 
         if (r == 0)
                 r = set_key(v, v->seg, offsetof(struct dbt_vcpu, mode) - offsetof(struct dbt_vcpu, seg), read);
-        return r < 0 ? r : set_key(v, &v->jumps[DBT_JUMP_MIRROR], sizeof(v->jumps[DBT_JUMP_MIRROR]), read);
+        return r < 0 ? r : set_key(v, v->mirror_jumps, sizeof(v->mirror_jumps), read);
 }
 
 int mirror_give(struct dbt_vcpu *v, void *memory, size_t size)

@@ -23,18 +23,19 @@ static void check(bool ok, const char *what)
 /* As the routines do. */
 static const uint8_t *find(const struct dbt_vcpu *v, int mode, uint64_t lin)
 {
-        unsigned first = ((uint32_t)lin * DBT_JUMP_HASH) >> (32 - DBT_JUMP_BITS) & ~(DBT_JUMP_WAYS - 1);
+        uint32_t first = ((uint32_t)lin * DBT_JUMP_HASH) >> (32 - tr_jump_bits((unsigned)mode)) & ~(DBT_JUMP_WAYS - 1);
+        const struct dbt_jump *set = (const struct dbt_jump *)((const uint8_t *)v + tr_jump_slots((unsigned)mode)) + first;
 
         for (unsigned way = 0; way < DBT_JUMP_WAYS; way++)
-                if (v->jumps[mode].slot[first + way].rip == lin)
-                        return v->jumps[mode].slot[first + way].code;
+                if (set[way].rip == lin)
+                        return set[way].code;
         return NULL;
 }
 
 /* Nothing is known at first, whatever the address. */
 static void test_empty(struct dbt_vcpu *v, int mode)
 {
-        for (uint64_t lin = 0; lin < 4 * DBT_JUMPS; lin++)
+        for (uint64_t lin = 0; lin < 4 * DBT_MIRROR_JUMPS; lin++)
                 check(!find(v, mode, lin), "an entry for nobody");
         check(!find(v, mode, ~0ULL) && !find(v, mode, 1ULL << 63), "an entry for nobody");
 }

@@ -64,7 +64,7 @@ static void emit_unknown(struct dbt_vcpu *v, struct tr_emit *e, unsigned k)
         static const struct tr_op jmp = { .opcode = 0xff };
         struct tr_mem code = { .base = TR_RCX, .index = TR_NO_HOME, .vcpu = true };
 
-        code.disp = (int32_t)(offsetof(struct dbt_vcpu, jumps) + k * sizeof(struct dbt_jumps) + offsetof(struct dbt_jumps, slot[0].code));
+        code.disp = (int32_t)(tr_jump_slots(k) + offsetof(struct dbt_jump, code));
         tr_call(e, v->translator->to_cached[k]);
         tr_op_mem(e, &jmp, 4, &code);
 }

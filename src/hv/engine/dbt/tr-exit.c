@@ -31,7 +31,7 @@ static const struct tr_op op_jmp = { .opcode = 0xff };
 
 static size_t cached_code(const struct gen *g)
 {
-        return offsetof(struct dbt_vcpu, jumps) + (size_t)g->jumps * sizeof(struct dbt_jumps) + offsetof(struct dbt_jumps, slot[0].code);
+        return tr_jump_slots((unsigned)g->jumps) + offsetof(struct dbt_jump, code);
 }
 
 /* routine: of t->to_far or t->to_cached. The jump is here, so that the host can predict it. */
@@ -67,7 +67,7 @@ void gen_jump_rax(struct gen *g)
         tr_op_reg(g->e, &imul, TR_RCX, TR_RAX);
         tr_put32(g->e, DBT_JUMP_HASH);
         tr_op_reg(g->e, &shr, 5, TR_RCX);
-        tr_put(g->e, 32 - DBT_JUMP_BITS - DBT_JUMP_SHIFT);
+        tr_put(g->e, 32 - tr_jump_bits((unsigned)g->jumps) - DBT_JUMP_SHIFT);
         tr_op_reg(g->e, &and8, 4, TR_RCX);
         tr_put(g->e, 0x100 - (1 << DBT_JUMP_SHIFT << DBT_JUMP_WAYS_BITS));
         with_slot(g, &cmp, TR_RAX, cached_code(g) - offsetof(struct dbt_jump, code) + offsetof(struct dbt_jump, rip));

@@ -7,30 +7,50 @@
 
 #include "hv/engine/dbt/tr.h"
 
-/* The first slot of the set. */
-static uint32_t set_of(uint64_t lin)
+struct table {
+        struct dbt_jump *slot;
+        uint8_t *used; /* parts that may hold something */
+        unsigned bits;
+};
+
+static struct table table_of(struct dbt_vcpu *v, unsigned mode)
 {
-        return (uint32_t)((uint32_t)lin * DBT_JUMP_HASH) >> (32 - DBT_JUMP_BITS) & ~(DBT_JUMP_WAYS - 1);
+        return (struct table){ .slot = (struct dbt_jump *)((uint8_t *)v + tr_jump_slots(mode)), .used = v->jumps[mode].used, .bits = tr_jump_bits(mode) };
+}
+
+/* The first slot of the set. */
+static uint32_t set_of(const struct table *t, uint64_t lin)
+{
+        return (uint32_t)((uint32_t)lin * DBT_JUMP_HASH) >> (32 - t->bits) & ~(DBT_JUMP_WAYS - 1);
 }
 
 /* An entry stands for none if it is not in the set of its address: 0 in all but its own, where 1 does. */
-static void clear_slot(struct dbt_jumps *j, uint32_t n)
+static void clear_slot(const struct table *t, uint32_t n)
 {
-        j->slot[n].rip = n < DBT_JUMP_WAYS;
+        t->slot[n].rip = n < DBT_JUMP_WAYS;
 }
 
-static bool is_entry(const struct dbt_jumps *j, uint32_t n)
+static bool is_entry(const struct table *t, uint32_t n)
 {
-        return set_of(j->slot[n].rip) == (n & ~(DBT_JUMP_WAYS - 1));
+        return set_of(t, t->slot[n].rip) == (n & ~(DBT_JUMP_WAYS - 1));
 }
 
-static void clear(struct dbt_jumps *j)
+static void clear(const struct table *t)
 {
-        for (unsigned part = 0; part < ARRAY_SIZE(j->used); part++) {
-                for (unsigned k = 0; j->used[part] && k < 1u << DBT_JUMP_PART_BITS; k++)
-                        clear_slot(j, (part << DBT_JUMP_PART_BITS) + k);
-                j->used[part] = 0;
+        for (unsigned part = 0; part < 1u << (t->bits - DBT_JUMP_PART_BITS); part++) {
+                for (unsigned k = 0; t->used[part] && k < 1u << DBT_JUMP_PART_BITS; k++)
+                        clear_slot(t, (part << DBT_JUMP_PART_BITS) + k);
+                t->used[part] = 0;
         }
+}
+
+static void begin(struct dbt_vcpu *v, unsigned k, uint32_t mode)
+{
+        struct table t = table_of(v, k);
+
+        v->jumps[k].mode = mode;
+        t.used[0] = 1;
+        clear(&t);
 }
 
 int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode)
@@ -41,9 +61,7 @@ int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode)
                 if (v->jumps[k].mode == mode)
                         return k;
                 if (!v->jumps[k].mode) {
-                        v->jumps[k].mode = mode;
-                        v->jumps[k].used[0] = 1;
-                        clear(&v->jumps[k]);
+                        begin(v, (unsigned)k, mode);
                         return k;
                 }
         }
@@ -52,18 +70,19 @@ int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode)
 
 void tr_jump_enter(struct dbt_vcpu *v, unsigned mode, uint64_t lin, const void *code)
 {
-        struct dbt_jumps *j = &v->jumps[mode];
-        uint32_t set = set_of(lin), n = set;
+        struct table t = table_of(v, mode);
+        uint32_t set = set_of(&t, lin), n = set;
 
-        while (n < set + DBT_JUMP_WAYS - 1 && is_entry(j, n) && j->slot[n].rip != lin)
+        while (n < set + DBT_JUMP_WAYS - 1 && is_entry(&t, n) && t.slot[n].rip != lin)
                 n++;
-        j->slot[n] = (struct dbt_jump){ .rip = lin, .code = code };
-        j->used[n >> DBT_JUMP_PART_BITS] = 1;
+        t.slot[n] = (struct dbt_jump){ .rip = lin, .code = code };
+        t.used[n >> DBT_JUMP_PART_BITS] = 1;
 }
 
 void tr_jump_replace(struct dbt_vcpu *v, unsigned mode, uint64_t lin, const void *code)
 {
-        struct dbt_jump *set = &v->jumps[mode].slot[set_of(lin)];
+        struct table t = table_of(v, mode);
+        struct dbt_jump *set = &t.slot[set_of(&t, lin)];
 
         for (unsigned way = 0; way < DBT_JUMP_WAYS; way++)
                 if (set[way].rip == lin)
@@ -72,9 +91,12 @@ void tr_jump_replace(struct dbt_vcpu *v, unsigned mode, uint64_t lin, const void
 
 void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel)
 {
-        for (unsigned k = 0; k < DBT_JUMP_MODES; k++)
+        for (unsigned k = 0; k < DBT_JUMP_MODES; k++) {
+                struct table t = table_of(v, k);
+
                 if (v->jumps[k].mode && (kernel || (v->jumps[k].mode & DBT_MODE_CPL3)))
-                        clear(&v->jumps[k]);
+                        clear(&t);
+        }
         if (!v->translator)
                 return;
         tr_calls_forget(v, kernel);
@@ -83,23 +105,26 @@ void dbt_tr_forget_jumps(struct dbt_vcpu *v, bool kernel)
 }
 
 /* Is it from start to end, or does it only lead to other code, which may be there? */
-static bool is_gone(const struct dbt_tr *t, const uint8_t *code, uint32_t start, uint32_t end)
+static bool is_gone(const struct dbt_tr *tr, const uint8_t *code, uint32_t start, uint32_t end)
 {
-        return tr_code_offset(t, code) - start < end - start || *code == TR_OPCODE_JMP;
+        return tr_code_offset(tr, code) - start < end - start || *code == TR_OPCODE_JMP;
 }
 
-static void evict(const struct dbt_tr *t, struct dbt_jumps *j, uint32_t start, uint32_t end)
+static void evict(const struct dbt_tr *tr, const struct table *t, uint32_t start, uint32_t end)
 {
-        for (uint32_t n = 0; n < DBT_JUMPS; n++)
-                if (j->used[n >> DBT_JUMP_PART_BITS] && is_entry(j, n) && is_gone(t, j->slot[n].code, start, end))
-                        clear_slot(j, n);
+        for (uint32_t n = 0; n < 1u << t->bits; n++)
+                if (t->used[n >> DBT_JUMP_PART_BITS] && is_entry(t, n) && is_gone(tr, t->slot[n].code, start, end))
+                        clear_slot(t, n);
 }
 
 void tr_jumps_evict(struct dbt_vcpu *v, uint32_t start, uint32_t end)
 {
-        for (unsigned k = 0; k < DBT_JUMP_MODES; k++)
+        for (unsigned k = 0; k < DBT_JUMP_MODES; k++) {
+                struct table t = table_of(v, k);
+
                 if (v->jumps[k].mode)
-                        evict(v->translator, &v->jumps[k], start, end);
+                        evict(v->translator, &t, start, end);
+        }
         tr_calls_forget(v, true);
         tr_far_forget(v);
 }

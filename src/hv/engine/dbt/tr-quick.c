@@ -556,8 +556,7 @@ static void jump_by_routine(struct quick *q, const uint8_t *routine)
         call(q, routine);
         put(q, 0xff); /* jmp [rcx + the jump cache's code] */
         put(q, 0xa1);
-        put32(q, (uint32_t)((uintptr_t)q->v + offsetof(struct dbt_vcpu, jumps) + (size_t)q->jumps * sizeof(struct dbt_jumps) +
-                offsetof(struct dbt_jumps, slot[0].code)));
+        put32(q, (uint32_t)((uintptr_t)q->v + tr_jump_slots((unsigned)q->jumps) + offsetof(struct dbt_jump, code)));
 }
 
 #define ALWAYS 16

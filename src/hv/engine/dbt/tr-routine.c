@@ -176,13 +176,13 @@ static void ret_to(struct tr_emit *e, const uint8_t *target)
         TR_CODE(e, 0x48, 0x89, 0x0c, 0x24, 0xc3); /* mov [rsp], rcx; ret */
 }
 
-/* To RCX: the set of the address in RAX, as an offset. */
-static void emit_set(struct tr_emit *e)
+/* To RCX: the set of the address in RAX in the jump cache of the mode with that number, as an offset. */
+static void emit_set(struct tr_emit *e, unsigned mode)
 {
         _Static_assert(sizeof(struct dbt_jump) == 1 << DBT_JUMP_SHIFT, "shifted");
         TR_CODE(e, 0x69, 0xc8); /* imul ecx, eax, imm32 */
         tr_put32(e, DBT_JUMP_HASH);
-        TR_CODE(e, 0xc1, 0xe9, 32 - DBT_JUMP_BITS - DBT_JUMP_SHIFT);                  /* shr ecx, imm8 */
+        TR_CODE(e, 0xc1, 0xe9, (uint8_t)(32 - tr_jump_bits(mode) - DBT_JUMP_SHIFT));  /* shr ecx, imm8 */
         TR_CODE(e, 0x83, 0xe1, 0x100 - (1 << DBT_JUMP_SHIFT << DBT_JUMP_WAYS_BITS)); /* and ecx, imm8 */
 }
 
@@ -202,15 +202,10 @@ static void emit_take_page(struct tr_emit *e)
         tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
 }
 
-static size_t table_of(unsigned mode)
-{
-        return offsetof(struct dbt_vcpu, jumps) + mode * sizeof(struct dbt_jumps);
-}
-
 /* op reg, [the slot of that way of the set at RCX + offset], 64 bits */
 static void with_slot(struct tr_emit *e, unsigned opcode, unsigned reg, unsigned mode, unsigned way, size_t offset)
 {
-        with_jumps(e, opcode, true, reg, table_of(mode) + offsetof(struct dbt_jumps, slot) + way * sizeof(struct dbt_jump) + offset);
+        with_jumps(e, opcode, true, reg, tr_jump_slots(mode) + way * sizeof(struct dbt_jump) + offset);
 }
 
 /* Compares the address in RAX with that of the way of the set at RCX. Returns a jump to where they differ. */
@@ -247,12 +242,12 @@ static void emit_cached(struct tr_emit *e, struct dbt_tr *t, unsigned mode)
 {
         static const struct tr_op sub = { .opcode = 0x83, .ends = 2 }, jmp = { .opcode = 0xff };
         struct tr_mem turn = tr_field(offsetof(struct dbt_vcpu, tr_jump_turn));
-        struct tr_mem code = { .base = TR_RCX, .index = TR_NO_HOME, .vcpu = true, .disp = (int32_t)(table_of(mode) + offsetof(struct dbt_jumps, slot[0].code)) };
+        struct tr_mem code = { .base = TR_RCX, .index = TR_NO_HOME, .vcpu = true, .disp = (int32_t)(tr_jump_slots(mode) + offsetof(struct dbt_jump, code)) };
         uint8_t *miss, *its_turn[DBT_JUMP_WAYS];
         const uint8_t *others;
 
         t->to_cached[mode] = tr_here(e);
-        emit_set(e);
+        emit_set(e, mode);
         miss = emit_look(e, mode, 0);
         emit_take_page(e);
         TR_CODE(e, 0xc3);
@@ -284,7 +279,7 @@ static void emit_cached(struct tr_emit *e, struct dbt_tr *t, unsigned mode)
 static void emit_make_room(struct tr_emit *e, unsigned mode)
 {
         static const struct tr_op cmp = { .opcode = 0x83, .w = true, .ends = 2 };
-        struct tr_mem rip = { .base = TR_RCX, .index = TR_NO_HOME, .vcpu = true, .disp = (int32_t)(table_of(mode) + offsetof(struct dbt_jumps, slot[0].rip)) };
+        struct tr_mem rip = { .base = TR_RCX, .index = TR_NO_HOME, .vcpu = true, .disp = (int32_t)(tr_jump_slots(mode) + offsetof(struct dbt_jump, rip)) };
         uint8_t *empty;
 
         tr_op_mem(e, &cmp, 7, &rip);
@@ -304,14 +299,14 @@ static void emit_make_room(struct tr_emit *e, unsigned mode)
 static void emit_jump_find(struct tr_emit *e, const struct dbt_tr *t, unsigned mode)
 {
         static const struct tr_op mov = { .opcode = 0xc6 };
-        struct tr_mem used = { .base = TR_RAX, .index = TR_NO_HOME, .vcpu = true, .disp = (int32_t)(table_of(mode) + offsetof(struct dbt_jumps, used)) };
+        struct tr_mem used = { .base = TR_RAX, .index = TR_NO_HOME, .vcpu = true, .disp = (int32_t)(offsetof(struct dbt_vcpu, jumps) + mode * sizeof(struct dbt_jumps) + offsetof(struct dbt_jumps, used)) };
 
         if (mode == DBT_JUMP_MIRROR)
                 tr_open(e);
         emit_find(e, t);
         tr_with_field(e, 0x89, true, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
         tr_with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
-        emit_set(e);
+        emit_set(e, mode);
         emit_make_room(e, mode);
         tr_with_field(e, 0x8b, true, TR_RAX, offsetof(struct dbt_vcpu, rip));
         with_slot(e, 0x89, TR_RAX, mode, 0, offsetof(struct dbt_jump, rip));

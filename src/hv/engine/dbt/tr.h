@@ -585,6 +585,17 @@ void dbt_tr_detach(struct dbt_vcpu *v, struct dbt_block *b);
 
 /* --- tr-jump.c --- */
 
+/* Of the jump cache with that number: it has 1 << bits slots; where in the vCPU the first one is. */
+static inline unsigned tr_jump_bits(unsigned k)
+{
+        return k == DBT_JUMP_MIRROR ? DBT_MIRROR_JUMP_BITS : DBT_JUMP_BITS;
+}
+
+static inline size_t tr_jump_slots(unsigned k)
+{
+        return k == DBT_JUMP_MIRROR ? offsetof(struct dbt_vcpu, mirror_jumps) : offsetof(struct dbt_vcpu, jumps) + k * sizeof(struct dbt_jumps) + offsetof(struct dbt_jumps, slot);
+}
+
 /* Number of the mode's jump cache, -1: it has none. Own vCPU only. */
 int tr_jump_mode(struct dbt_vcpu *v, uint32_t mode);
 /* At lin, code of that mode goes on at code. */

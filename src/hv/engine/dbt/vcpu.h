@@ -107,6 +107,8 @@ struct dbt_tlb2 {
  * is often looked for. An entry of a wrong set stands for none. */
 #define DBT_JUMP_BITS 14
 #define DBT_JUMPS (1u << DBT_JUMP_BITS)
+#define DBT_MIRROR_JUMP_BITS 15 /* of DBT_MODE_MIRROR, which is for programs that run for long and may be large */
+#define DBT_MIRROR_JUMPS (1u << DBT_MIRROR_JUMP_BITS)
 #define DBT_JUMP_WAYS_BITS 2
 #define DBT_JUMP_WAYS (1u << DBT_JUMP_WAYS_BITS)
 #define DBT_JUMP_SHIFT 4
@@ -123,8 +125,8 @@ struct dbt_jump {
 };
 
 struct dbt_jumps {
-        struct dbt_jump slot[DBT_JUMPS];
-        uint8_t used[DBT_JUMPS >> DBT_JUMP_PART_BITS]; /* parts of the table that have to be cleared to forget all */
+        struct dbt_jump slot[DBT_JUMPS]; /* that of DBT_JUMP_MIRROR is elsewhere, see tr_jump_slots */
+        uint8_t used[DBT_MIRROR_JUMPS >> DBT_JUMP_PART_BITS]; /* parts of the table that have to be cleared to forget all */
         uint32_t mode; /* enum dbt_mode_bits, 0: not used yet */
 } __attribute__((aligned(4096)));
 
@@ -271,6 +273,7 @@ struct dbt_vcpu {
         uint64_t tr_closure_ticks, tr_closures_since; /* how long that took, and since when; TSC */
         struct mirror *mirror;     /* owned by mirror.c; NULL: there is none */
         struct dbt_jumps jumps[DBT_JUMP_MODES];
+        struct dbt_jump mirror_jumps[DBT_MIRROR_JUMPS] DBT_PART;
         struct dbt_tlb_entry tlb[DBT_NMMUS][DBT_TLB_SIZE] __attribute__((aligned(128)));
         struct dbt_tlb_info tlb_info[DBT_NMMUS][DBT_TLB_SIZE];
         struct dbt_tlb_used tlb_used[2][DBT_NMMUS]; /* [1] global pages */
