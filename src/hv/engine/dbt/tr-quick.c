@@ -113,6 +113,17 @@ static void with_field(struct quick *q, unsigned opcode, unsigned reg, size_t fi
         put_relative(q, (uintptr_t)q->v + field, 0);
 }
 
+/* mov reg, the linear address of the block's page */
+static void load_page(struct quick *q, unsigned reg)
+{
+        if (!q->b->is_bound) {
+                with_field(q, 0x8b, reg, offsetof(struct dbt_vcpu, tr_page));
+                return;
+        }
+        put(q, 0xb8 | reg);
+        put32(q, q->b->bound);
+}
+
 /* op reg, rm, 64 bits */
 static void with_reg(struct quick *q, unsigned opcode, unsigned reg, unsigned rm)
 {
@@ -302,7 +313,7 @@ static void place_memory(struct quick *q, const struct quick_insn *i, struct pla
         if (i->rip) {
                 q->failed |= q->scratch[TR_RCX] != TR_NO_HOME;
                 reserve(q, TR_RCX);
-                with_field(q, 0x8b, TR_RCX, offsetof(struct dbt_vcpu, tr_page));
+                load_page(q, TR_RCX);
                 ret->base = TR_RCX;
                 ret->disp = i->disp + (int32_t)(q->offset + i->length);
                 return;
@@ -551,6 +562,16 @@ static void leave(struct quick *q)
 
 /* --- Leaving the block -------------------------------------------------------------------------------------------------------------------------- */
 
+/* To RAX: linear address of the offset from the page's start. */
+static void page_plus(struct quick *q, int64_t offset)
+{
+        load_page(q, TR_RAX);
+        put(q, 0x48); /* lea rax, [rax + disp32] */
+        put(q, 0x8d);
+        put(q, 0x80);
+        put32(q, (uint32_t)offset);
+}
+
 static void jump_by_routine(struct quick *q, const uint8_t *routine)
 {
         call(q, routine);
@@ -599,15 +620,10 @@ static void put_stub(struct quick *q, uint8_t *jump, struct tr_link *link)
 /* By the jump cache. */
 static void leave_cached(struct quick *q, int64_t offset)
 {
-        int32_t lin;
-
         if (q->now.dirty)
                 call(q, q->t->save_flags);
-        if (tr_linear_of(q->b, offset, &lin)) {
-                put(q, 0x48); /* mov rax, imm32 */
-                put(q, 0xc7);
-                put(q, 0xc0);
-                put32(q, (uint32_t)lin);
+        if (q->b->is_bound) {
+                page_plus(q, offset);
                 jump_by_routine(q, q->t->to_cached[q->jumps]);
                 return;
         }
@@ -688,11 +704,7 @@ static void push_return(struct quick *q, const struct quick_insn *i)
                 push_value(q, (uint32_t)lin);
                 return;
         }
-        with_field(q, 0x8b, TR_RAX, offsetof(struct dbt_vcpu, tr_page));
-        put(q, 0x48); /* lea rax, [rax + disp32] */
-        put(q, 0x8d);
-        put(q, 0x80);
-        put32(q, q->offset + i->length);
+        page_plus(q, q->offset + i->length);
         push_reg(q, TR_RAX);
 }
 
