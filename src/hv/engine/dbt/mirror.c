@@ -60,8 +60,8 @@
 #define KNOWN_SEEN 3                    /* and so many samples, as each counts for all the time since the last one */
 #define MISS_COST(v) (MS(v) / 100)
 #define DROP_COST(v) (MS(v) / 250)
-#define MISSES_FREE(v) (120 * MS(v))    /* what misses may cost anyway, beside half of the time that the program ran */
-#define BANNED(v) (2000 * MS(v))        /* after that; twice as long each further time */
+#define MISSES_FREE(v) (160 * MS(v))    /* what misses may cost anyway, beside half of the time that the program ran */
+#define BANNED(v) (250 * MS(v))         /* after that; twice as long each further time */
 #define BANS_MAX 8
 
 struct page {
