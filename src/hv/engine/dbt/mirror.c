@@ -346,6 +346,7 @@ static void look_again(struct dbt_vcpu *v)
 {
         struct mirror *m = v->mirror;
         struct around a = { .start = ~0ULL };
+        bool were_any = m->n;
 
         m->stale = false;
         for (unsigned k = m->n; k-- > 0;) {
@@ -362,6 +363,8 @@ static void look_again(struct dbt_vcpu *v)
                 drop_range(m, start, end);
                 m->missing += DROP_COST(v);
         }
+        if (were_any && !m->n) /* another program, with the same table */
+                m->ran = m->missing = 0;
 }
 
 /* --- Which program ------------------------------------------------------------------------------------------------------------- */

@@ -70,7 +70,7 @@
 /* Block entries until the run loop samples what runs, see dbt_tr_sample. */
 #define TR_BUDGET 1024
 /* Samples, one each time that the budget is used up, until a block counts as often run; and until its sites are judged. */
-#define TR_SAMPLES 6
+#define TR_SAMPLES 10
 #define TR_TRIAL_SAMPLES 4
 /* Accesses that t->check knows have up to 1 << (TR_SPANS - 1) bytes. */
 #define TR_SPANS 10
