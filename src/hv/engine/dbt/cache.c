@@ -47,7 +47,7 @@
 #define TRANSLATE_AFTER_MAX 256
 /* Segments of the hot ring with what runs often, at most; and for how many advances they stay though others are wanted. */
 #define OFTEN_MAX (DBT_SEGMENTS / 2)
-#define OFTEN_STAYS 20
+#define OFTEN_STAYS 60
 /* Others that the hot ring is filled with in turn; and for how many advances one of those that are kept goes. */
 #define NEW_MIN 3
 #define KEPT_TURN 8
