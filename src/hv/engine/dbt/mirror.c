@@ -60,8 +60,8 @@
 #define KNOWN_SEEN 3                    /* and so many samples, as each counts for all the time since the last one */
 #define MISS_COST(v) (MS(v) / 100)
 #define DROP_COST(v) (MS(v) / 250)
-#define MISSES_FREE(v) (160 * MS(v))    /* what misses may cost anyway, beside half of the time that the program ran */
-#define BANNED(v) (250 * MS(v))         /* after that; twice as long each further time */
+#define MISSES_FREE(v) (40 * MS(v))     /* what misses may cost anyway, beside a fourth of the time that the program ran */
+#define BANNED(v) (1000 * MS(v))        /* after that; twice as long each further time */
 #define BANS_MAX 8
 
 struct page {
@@ -452,7 +452,7 @@ void mirror_sample(struct dbt_vcpu *v)
         if (c->cr3 == m->cr3) {
                 note_present(m);
                 m->ran += v->cpl == 3 ? took : 0;
-                if (m->missing > MISSES_FREE(v) + m->ran / 2 || is_kernels(v, c))
+                if (m->missing > MISSES_FREE(v) + m->ran / 4 || is_kernels(v, c))
                         ban(v, c, now);
         } else if (now > c->banned_until && v->cpl == 3 && is_next(v, c, owner)) {
                 take(m, c->cr3);
