@@ -580,12 +580,10 @@ static void jump_by_routine(struct quick *q, const uint8_t *routine)
         put32(q, (uint32_t)((uintptr_t)q->v + tr_jump_slots((unsigned)q->jumps) + offsetof(struct dbt_jump, code)));
 }
 
-#define ALWAYS 16
-
 /* jmp or jcc, to be set. Returns its displacement. */
 static uint8_t *put_jump(struct quick *q, unsigned cond)
 {
-        if (cond == ALWAYS) {
+        if (cond == TR_ALWAYS) {
                 put(q, TR_OPCODE_JMP);
         } else {
                 put(q, 0x0f);
@@ -644,7 +642,7 @@ static void leave_to(struct quick *q, unsigned cond, int64_t offset, bool forwar
         } else if (tr_links_to(q->b, offset, &lin)) {
                 link = (struct tr_link){ .forward = forward, .kind = TR_LINK_FAR, .lin = lin };
                 put_stub(q, put_jump(q, cond), &link);
-        } else if (cond == ALWAYS) {
+        } else if (cond == TR_ALWAYS) {
                 leave_cached(q, offset);
         } else {
                 put(q, 0x70 | (cond ^ 1));
@@ -663,7 +661,7 @@ static bool is_forward(const struct quick *q, int64_t offset)
 static void finish_to(struct quick *q, int64_t offset, bool forward)
 {
         settle(q);
-        leave_to(q, ALWAYS, offset, forward);
+        leave_to(q, TR_ALWAYS, offset, forward);
 }
 
 static int64_t target(const struct quick *q, const struct quick_insn *i)
@@ -692,7 +690,7 @@ static bool jcc(struct quick *q, const struct quick_insn *i)
         q->branches += goes_on;
         leave_to(q, i->opcode & 15, target(q, i), is_forward(q, target(q, i)));
         if (!goes_on)
-                leave_to(q, ALWAYS, (int64_t)q->offset + i->length, true);
+                leave_to(q, TR_ALWAYS, (int64_t)q->offset + i->length, true);
         return goes_on;
 }
 
