@@ -97,9 +97,8 @@ static void jump_cached(struct gen *g, int64_t offset)
 
 static void jump_far(struct gen *g, int64_t offset)
 {
-        uint8_t *slow;
+        uint8_t *slow = gen_jump_far(g, offset);
 
-        slow = gen_jump_far(g, offset);
         if (slow)
                 g->exits[g->n_exits++] = (struct gen_exit){ .jump = slow, .offset = offset, .cached = true };
         else
@@ -125,14 +124,6 @@ static void add_exit(struct gen *g, uint8_t *jump, int64_t offset, bool dirty)
         g->exits[g->n_exits++] = (struct gen_exit){ .jump = jump, .offset = offset, .dirty = dirty, .forward = is_forward(g, offset) };
 }
 
-static void put_link(struct gen *g, const struct tr_link *link, size_t size)
-{
-        const uint8_t *bytes = (const uint8_t *)link;
-
-        for (size_t k = 0; k < size; k++)
-                tr_put(g->e, bytes[k]);
-}
-
 /* TR_LINK_HERE: smaller than with a jump to seldom run code. The flags are stored. */
 static void exit_here(struct gen *g, int64_t offset)
 {
@@ -141,7 +132,7 @@ static void exit_here(struct gen *g, int64_t offset)
         tr_call(g->e, gen_ways(g)->exit);
         link.to_entry_near = (uint16_t)(tr_here(g->e) - g->entry);
         g->links[g->n_links++] = (uint16_t)(link.to_entry_near | TR_EXIT_NEAR);
-        put_link(g, &link, offsetof(struct tr_link, to_entry_near) + sizeof(link.to_entry_near));
+        tr_put_bytes(g->e, (const uint8_t *)&link, offsetof(struct tr_link, to_entry_near) + sizeof(link.to_entry_near));
 }
 
 /* Code that seldom runs has no tails: one call for all of a branch's exits, whether their successors read the flags or not. Keeps the flags in RFLAGS, too. */
@@ -207,7 +198,7 @@ static void put_exit(struct gen *g, const struct gen_exit *x, struct tr_link *li
         g->e->overflow |= jump >= TR_LINK_JUMP;
         link->jump = (uint16_t)(jump & (TR_LINK_JUMP - 1));
         g->links[g->n_links++] = (uint16_t)(tr_here(g->e) - g->cold);
-        put_link(g, link, size);
+        tr_put_bytes(g->e, (const uint8_t *)link, (unsigned)size);
 }
 
 static void exit_within_page(struct gen *g, const struct gen_exit *x)
