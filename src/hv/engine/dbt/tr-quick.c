@@ -11,7 +11,7 @@
  * once an instruction has set them, and stored by exits to code that reads them. What the stack pointer is moved by is put off as in tr-frame.c. */
 
 #include "hv/engine/dbt/tr-gen.h"
-#include "hv/engine/dbt/tr-quick.h"
+#include "hv/engine/dbt/tr-quick-gen.h"
 
 /* Instructions of a block, and bytes. */
 #define INSNS_MAX 32
@@ -22,135 +22,6 @@
 #define COLD_MAX (DBT_QUICK_EXITS * (TR_CALL_SIZE + TR_LINK_FAR_SIZE) + TR_CALL_SIZE + sizeof(struct tr_out_record) + sizeof(struct tr_out_rsp))
 /* Beyond this RSP is moved at once, so that what is put off fits into struct tr_fault. */
 #define RSP_PUT_OFF 256
-#define FAULTS_MAX 2
-/* Instructions that are looked at before code is made. */
-#define FIRST_MAX 8
-
-struct quick {
-        struct dbt_vcpu *v;
-        struct dbt_tr *t;
-        struct dbt_block *b;
-        ptrdiff_t to_exec;
-        const uint8_t *entry;
-        struct quick_insn first[FIRST_MAX];
-        unsigned n_first;
-        unsigned offset;           /* of the instruction, in the page */
-        int jumps;                 /* tr_jump_mode */
-        unsigned branches;         /* that the block goes on behind */
-        bool failed;               /* there are not enough scratch registers */
-        uint8_t scratch[2];        /* guest registers that RAX and RCX stand for */
-        struct state {
-                uint8_t *p;        /* in the writable view */
-                uint8_t *cold;     /* the same, of seldom run code */
-                uint8_t exits;
-                int32_t rsp;       /* the guest's is the host register plus this */
-                bool valid, dirty; /* the flags are in RFLAGS; and v->tr_flags is older */
-                bool read, written; /* the flags from before the block are; all of them were overwritten */
-                uint8_t fpu;       /* enum gen_fpu */
-                uint8_t *out;      /* jump of the look at the vector state, or NULL */
-        } now;
-        /* Of the present instruction. */
-        struct tr_fault *fault[FAULTS_MAX];
-        const uint8_t *fault_at[FAULTS_MAX];
-        unsigned n_faults;
-        int32_t rsp_before;
-        /* Of the one that looks at the vector state. */
-        unsigned out_offset;
-        struct tr_out_rsp out_rsp;
-        const uint8_t *out_behind;
-};
-
-/* --- Bytes ----------------------------------------------------------------------------------------------------------------------- */
-
-static void put(struct quick *q, unsigned byte)
-{
-        *q->now.p++ = (uint8_t)byte;
-}
-
-static void put32(struct quick *q, uint32_t value)
-{
-        *(dbt_guest32 *)q->now.p = value;
-        q->now.p += 4;
-}
-
-static const uint8_t *here(const struct quick *q)
-{
-        return q->now.p + q->to_exec;
-}
-
-static void set_jump(struct quick *q, uint8_t *jump)
-{
-        *(dbt_guest32 *)jump = (uint32_t)(q->now.p - (jump + 4));
-}
-
-/* To and from seldom run code. */
-static void change_over(struct quick *q)
-{
-        uint8_t *p = q->now.p;
-
-        q->now.p = q->now.cold;
-        q->now.cold = p;
-}
-
-/* The displacement of a jump, or of an operand relative to RIP that further bytes follow. */
-static void put_relative(struct quick *q, uintptr_t target, unsigned further)
-{
-        put32(q, (uint32_t)(target - (uintptr_t)(here(q) + 4 + further)));
-}
-
-static void call(struct quick *q, const uint8_t *target)
-{
-        put(q, TR_OPCODE_CALL);
-        put_relative(q, (uintptr_t)target, 0);
-}
-
-/* op reg, [field], 64 bits */
-static void with_field(struct quick *q, unsigned opcode, unsigned reg, size_t field)
-{
-        put(q, 0x48 | (reg >= 8 ? 4 : 0));
-        put(q, opcode);
-        put(q, (reg & 7) << 3 | 5);
-        put_relative(q, (uintptr_t)q->v + field, 0);
-}
-
-/* mov reg, the linear address of the block's page */
-static void load_page(struct quick *q, unsigned reg)
-{
-        if (!q->b->is_bound) {
-                with_field(q, 0x8b, reg, offsetof(struct dbt_vcpu, tr_page));
-                return;
-        }
-        put(q, 0xb8 | reg);
-        put32(q, q->b->bound);
-}
-
-/* op reg, rm, 64 bits */
-static void with_reg(struct quick *q, unsigned opcode, unsigned reg, unsigned rm)
-{
-        put(q, 0x48 | (reg >= 8 ? 4 : 0) | (rm >= 8 ? 1 : 0));
-        put(q, opcode);
-        put(q, 0xc0 | (reg & 7) << 3 | (rm & 7));
-}
-
-/* ModRM with a displacement; base has no use for SIB. */
-static void put_based(struct quick *q, unsigned reg, unsigned base, int32_t disp)
-{
-        bool small = disp == (int8_t)disp;
-
-        put(q, (small ? 0x40 : 0x80) | (reg & 7) << 3 | (base & 7));
-        if (small)
-                put(q, (uint8_t)disp);
-        else
-                put32(q, (uint32_t)disp);
-}
-
-/* op reg, [RSP + disp], 64 bits */
-static void with_stack(struct quick *q, unsigned opcode, unsigned reg, int32_t disp)
-{
-        put(q, 0x49 | (reg >= 8 ? 4 : 0));
-        put(q, opcode);
-        put_based(q, reg, HOME_RSP, disp);
-}
 
 /* --- Registers ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -562,97 +433,6 @@ static void leave(struct quick *q)
 
 /* --- Leaving the block -------------------------------------------------------------------------------------------------------------------------- */
 
-/* To RAX: linear address of the offset from the page's start. */
-static void page_plus(struct quick *q, int64_t offset)
-{
-        load_page(q, TR_RAX);
-        put(q, 0x48); /* lea rax, [rax + disp32] */
-        put(q, 0x8d);
-        put(q, 0x80);
-        put32(q, (uint32_t)offset);
-}
-
-static void jump_by_routine(struct quick *q, const uint8_t *routine)
-{
-        call(q, routine);
-        put(q, 0xff); /* jmp [rcx + the jump cache's code] */
-        put(q, 0xa1);
-        put32(q, (uint32_t)((uintptr_t)q->v + tr_jump_slots((unsigned)q->jumps) + offsetof(struct dbt_jump, code)));
-}
-
-/* jmp or jcc, to be set. Returns its displacement. */
-static uint8_t *put_jump(struct quick *q, unsigned cond)
-{
-        if (cond == TR_ALWAYS) {
-                put(q, TR_OPCODE_JMP);
-        } else {
-                put(q, 0x0f);
-                put(q, 0x80 | cond);
-        }
-        q->now.p += 4;
-        return q->now.p - 4;
-}
-
-/* What jump leads to until it is linked. */
-static void put_stub(struct quick *q, uint8_t *jump, struct tr_link *link)
-{
-        unsigned size = link->kind == TR_LINK_FAR ? TR_LINK_FAR_SIZE : TR_LINK_NEAR_SIZE, distance = (unsigned)(jump + q->to_exec - q->entry);
-
-        change_over(q);
-        set_jump(q, jump);
-        link->kind |= q->now.dirty;
-        call(q, q->now.dirty ? q->t->ways[1].exit_saving : q->t->ways[1].exit);
-        if (size == TR_LINK_FAR_SIZE) {
-                link->to_entry = (int32_t)(here(q) - q->entry);
-                link->jump = distance & (TR_LINK_JUMP - 1);
-        } else {
-                link->near_to_entry = (int32_t)(here(q) - q->entry);
-                link->near_jump = distance & (TR_LINK_NEAR_JUMP - 1);
-        }
-        for (unsigned k = 0; k < size; k++)
-                put(q, ((const uint8_t *)link)[k]);
-        q->now.exits++;
-        change_over(q);
-}
-
-/* By the jump cache. */
-static void leave_cached(struct quick *q, int64_t offset)
-{
-        if (q->now.dirty)
-                call(q, q->t->save_flags);
-        if (q->b->is_bound) {
-                page_plus(q, offset);
-                jump_by_routine(q, q->t->to_cached[q->jumps]);
-                return;
-        }
-        put(q, 0xb8); /* mov eax, imm32 */
-        put32(q, (uint32_t)offset);
-        jump_by_routine(q, q->t->to_far[q->jumps]);
-}
-
-/* RSP is settled. Keeps RFLAGS where the condition does not hold. */
-static void leave_to(struct quick *q, unsigned cond, int64_t offset, bool forward)
-{
-        struct tr_link link = { .offset = (uint16_t)(offset & 0xfff), .forward = forward, .kind = TR_LINK_NEAR };
-        uint8_t *jump;
-        int32_t lin;
-
-        if (gen_is_within_page(offset)) {
-                put_stub(q, put_jump(q, cond), &link);
-        } else if (tr_links_to(q->b, offset, &lin)) {
-                link = (struct tr_link){ .forward = forward, .kind = TR_LINK_FAR, .lin = lin };
-                put_stub(q, put_jump(q, cond), &link);
-        } else if (cond == TR_ALWAYS) {
-                leave_cached(q, offset);
-        } else {
-                put(q, 0x70 | (cond ^ 1));
-                put(q, 0);
-                jump = q->now.p;
-                leave_cached(q, offset);
-                jump[-1] = (uint8_t)(q->now.p - jump);
-        }
-}
-
 static bool is_forward(const struct quick *q, int64_t offset)
 {
         return offset > (int64_t)q->offset;
@@ -661,7 +441,7 @@ static bool is_forward(const struct quick *q, int64_t offset)
 static void finish_to(struct quick *q, int64_t offset, bool forward)
 {
         settle(q);
-        leave_to(q, TR_ALWAYS, offset, forward);
+        quick_leave_to(q, TR_ALWAYS, offset, forward);
 }
 
 static int64_t target(const struct quick *q, const struct quick_insn *i)
@@ -688,9 +468,9 @@ static bool jcc(struct quick *q, const struct quick_insn *i)
 
         settle(q);
         q->branches += goes_on;
-        leave_to(q, i->opcode & 15, target(q, i), is_forward(q, target(q, i)));
+        quick_leave_to(q, i->opcode & 15, target(q, i), is_forward(q, target(q, i)));
         if (!goes_on)
-                leave_to(q, TR_ALWAYS, (int64_t)q->offset + i->length, true);
+                quick_leave_to(q, TR_ALWAYS, (int64_t)q->offset + i->length, true);
         return goes_on;
 }
 
@@ -702,7 +482,7 @@ static void push_return(struct quick *q, const struct quick_insn *i)
                 push_value(q, (uint32_t)lin);
                 return;
         }
-        page_plus(q, q->offset + i->length);
+        quick_page_plus(q, q->offset + i->length);
         push_reg(q, TR_RAX);
 }
 
@@ -719,7 +499,7 @@ static void ret(struct quick *q)
         with_stack(q, 0x8b, TR_RAX, q->now.rsp);
         q->now.rsp += 8;
         settle(q);
-        jump_by_routine(q, q->t->to_cached[q->jumps]);
+        quick_jump_by_routine(q, q->t->to_cached[q->jumps]);
 }
 
 /* Indirect call or jump. */
@@ -733,7 +513,7 @@ static void go_to_operand(struct quick *q, const struct quick_insn *i)
                 with_field(q, 0x8b, TR_RAX, offsetof(struct dbt_vcpu, tr_target));
         }
         settle(q);
-        jump_by_routine(q, q->t->to_cached[q->jumps]);
+        quick_jump_by_routine(q, q->t->to_cached[q->jumps]);
 }
 
 /* --- The block ------------------------------------------------------------------------------------------------------------------------------------ */
