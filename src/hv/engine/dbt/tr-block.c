@@ -10,6 +10,8 @@ const uint8_t tr_home[X86_NGPRS] = {
         [X86_R11] = TR_NO_HOME, [X86_R12] = 12, [X86_R13] = 13, [X86_R14] = 14, [X86_R15] = TR_NO_HOME,
 };
 
+const uint8_t tr_kept[TR_KEPT_MAX] = { X86_R10, X86_R11, X86_R15 };
+
 /* --- Handlers -------------------------------------------------------------------------------------------------------------- */
 
 static void call_handlers(struct gen *g, const struct dbt_insn *i, unsigned offset, unsigned n)

@@ -81,6 +81,7 @@ struct gen_out {
         bool keyed, apart;     /* apart: gen->apart */
         bool told;             /* all of it by the table of faults: there is no code for it */
         bool count;            /* fault: of a repeated instruction, of which RCX has the count that is left */
+        uint8_t kept;          /* fault: TR_KEPT_* */
         const uint8_t *retry;  /* where the check begins, in the executable view */
         struct tr_site *site;
         unsigned span;         /* TR_MISS_TLB_* */
@@ -114,6 +115,7 @@ struct gen {
         unsigned offset;       /* in the page */
         uint8_t live;          /* flags alive before it, or after it once it is done */
         uint8_t need, written; /* flags that have to be in RFLAGS before its operation; those it writes */
+        bool in_place;         /* its registers without a home are in scratch registers, which keep what they hold, though it accesses memory */
         bool apart;            /* a group's instructions are made for a second time, each with a check of its own */
         int8_t held;           /* the group whose addend RCX holds, or -1 */
         struct gen_scratch scratch[2]; /* RAX, RCX */
@@ -259,6 +261,8 @@ unsigned gen_scratch(struct gen *g, unsigned reg, bool load, unsigned keep);
 void gen_scratch_changed(struct gen *g, unsigned reg);
 /* which: a set of TR_RAX and TR_RCX, bit for each, that are needed for something else. Keeps the flags. */
 void gen_scratch_settle(struct gen *g, unsigned which);
+/* TR_KEPT_*. */
+unsigned gen_scratch_kept(const struct gen *g);
 /* Does it get all registers without a home from gen_scratch? */
 bool gen_scratch_uses(const struct gen_insn *n);
 /* Before and behind the code of instruction k. */
@@ -270,12 +274,15 @@ void gen_plan_scratch(struct gen *g);
 
 /* Is there a way to give the general registers host registers? */
 bool gen_native_supported(const struct dbt_insn *i, const uint8_t *bytes);
-/* Leaves it RCX alone, but for its memory operand? */
+/* Leaves it RCX alone, but for its memory operand? And RAX, too? */
 bool gen_native_keeps_rcx(const struct dbt_insn *i);
+bool gen_native_keeps_scratch(const struct dbt_insn *i);
 /* Instructions of the kind TR_NATIVE. */
 void gen_native(struct gen *g, const struct dbt_insn *i);
 /* The next host instruction may fault. */
 void gen_add_fault(struct gen *g);
+/* The next host instruction has the memory operand. */
+void gen_access(struct gen *g);
 
 /* --- tr-x87.c: uses RAX, keeps RFLAGS --- */
 

@@ -21,11 +21,21 @@ static bool reads_rm(const struct tr_insn *t)
         return (t->rm_use & TR_R) || t->op.op16 || t->op.byte;
 }
 
-static unsigned reg_operand(struct gen *g, const struct tr_insn *t)
+/* The guest register, beside the memory operand: RAX if it has no home. */
+static unsigned beside(struct gen *g, unsigned reg, bool load, const struct tr_mem *m)
 {
-        if (!t->reg_use)
-                return t->reg & 7;
-        return reads_reg(t) ? gen_source(g, t->reg, TR_RAX) : gen_target(t->reg, TR_RAX);
+        if (g->in_place)
+                return gen_scratch(g, reg, load, m->base <= TR_RCX ? m->base : m->index);
+        return load ? gen_source(g, reg, TR_RAX) : gen_target(reg, TR_RAX);
+}
+
+/* It was written. */
+static void written_beside(struct gen *g, unsigned reg)
+{
+        if (g->in_place)
+                gen_scratch_changed(g, reg);
+        else
+                gen_write_back(g, reg, TR_RAX);
 }
 
 static void emit_copy(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
@@ -71,13 +81,16 @@ static void emit_plain(struct gen *g, const struct dbt_insn *i, const struct tr_
                 emit_registers(g, i, t);
                 return;
         }
+        if (g->in_place)
+                gen_flags_need(g);
         m = gen_operand(g, i, t->size, t->rm_use & TR_W);
         gen_flags_need(g);
-        reg = reg_operand(g, t);
+        reg = t->reg_use ? beside(g, t->reg, reads_reg(t), &m) : t->reg & 7u;
+        gen_access(g);
         tr_op_mem(g->e, &t->op, reg, &m);
         gen_copy_imm(g, i, t);
         if (t->reg_use & TR_W)
-                gen_write_back(g, t->reg, TR_RAX);
+                written_beside(g, t->reg);
         if (t->flags & TR_W)
                 gen_flags_changed(g);
 }
@@ -163,8 +176,10 @@ static void emit_cdq(struct gen *g, const struct tr_insn *t)
 static void emit_push_reg(struct gen *g, const struct tr_insn *t)
 {
         struct tr_mem m = gen_stack(g, -(int32_t)gen_word(g), true);
+        unsigned rm = beside(g, t->rm, true, &m);
 
-        gen_store_word(g, &m, gen_source(g, t->rm, TR_RAX));
+        gen_access(g);
+        gen_store_word(g, &m, rm);
         gen_move_rsp(g, -(int32_t)gen_word(g));
 }
 
@@ -199,9 +214,11 @@ static void emit_push_mem(struct gen *g, const struct dbt_insn *i)
 static void emit_pop(struct gen *g, const struct tr_insn *t)
 {
         struct tr_mem m = gen_stack(g, 0, false);
+        unsigned rm = beside(g, t->rm, false, &m);
 
-        gen_load_word(g, gen_target(t->rm, TR_RAX), &m);
-        gen_write_back(g, t->rm, TR_RAX);
+        gen_access(g);
+        gen_load_word(g, rm, &m);
+        written_beside(g, t->rm);
         if (t->rm != X86_RSP)
                 gen_move_rsp(g, (int32_t)gen_word(g));
 }

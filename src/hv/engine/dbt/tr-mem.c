@@ -475,6 +475,22 @@ static struct tr_mem mirrored(struct gen *g, const struct dbt_mem *m)
         return a;
 }
 
+/* The same with registers without a home in scratch registers; gen_access comes later. */
+static struct tr_mem in_place(struct gen *g, const struct dbt_mem *m)
+{
+        struct tr_mem a = { .base = TR_NO_HOME, .index = TR_NO_HOME, .scale = m->scale, .disp = m->disp };
+
+        if (m->base == DBT_REG_RIP)
+                relative_to_rip(g, m, TR_NO_HOME, &a); /* a constant */
+        else if (m->base != DBT_REG_NONE)
+                a.base = (uint8_t)gen_scratch(g, m->base, true, TR_NO_HOME);
+        if (m->base == X86_RSP)
+                a.disp += g->rsp;
+        if (m->index != DBT_REG_NONE)
+                a.index = (uint8_t)gen_scratch(g, m->index, true, a.base);
+        return a;
+}
+
 static struct tr_mem operand(struct gen *g, const struct dbt_mem *m, unsigned size, bool write)
 {
         int n = g->insns[g->k].group;
@@ -482,8 +498,7 @@ static struct tr_mem operand(struct gen *g, const struct dbt_mem *m, unsigned si
         size_t key;
 
         if (gen_mirrored(g))
-                return mirrored(g, m);
-
+                return g->in_place ? in_place(g, m) : mirrored(g, m);
         if (n >= 0 && g->groups[n].members > 1 && !g->apart)
                 return group_operand(g, n, m);
         g->held = -1;

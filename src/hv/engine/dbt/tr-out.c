@@ -189,7 +189,7 @@ static bool tell(struct gen *g, struct gen_out *o)
         f = tr_fault_new(g->v->translator, o->fault);
         f->store = o->store;
         f->fpu = last->fpu & 3;
-        f->n = (first->last - o->k + 1u) & 63;
+        f->n = gen_mirrored(g) ? o->kept & 63 : (first->last - o->k + 1u) & 63;
         f->rsp_before = first->rsp / 8;
         f->rsp_sum = rsp_sum(first, last) / 8;
         f->offset = first->offset & 0xfff;
@@ -229,6 +229,7 @@ void gen_emit_outs(struct gen *g)
                 if (is_worth_apart(g, &g->outs[k])) {
                         emit_apart(g, g->outs[k].k);
                 } else {
+                        g->e->overflow |= g->outs[k].kept != 0; /* nothing tells of it here */
                         gen_x87_store(g, &g->insns[g->outs[k].k].x87);
                         put_out(g, g->outs[k].k);
                 }
@@ -407,12 +408,40 @@ const uint8_t *tr_out(struct dbt_vcpu *v, const uint8_t *at)
         return go(v, &w);
 }
 
+/* The host registers that mirrored code has kept guest registers in, and their places in v->gpr: what TR_KEPT_* of that one tells. */
+static uint64_t *kept_in(struct dbt_vcpu *v, unsigned kept)
+{
+        return &v->gpr[tr_kept[(kept & TR_KEPT_REG) - 1]];
+}
+
+static void take_kept(struct dbt_vcpu *v, unsigned kept)
+{
+        for (unsigned r = TR_RAX; kept; r++, kept >>= TR_KEPT_BITS)
+                if (kept & TR_KEPT_DIRTY)
+                        *kept_in(v, kept) = v->tr_saved[r];
+}
+
+static void give_kept(struct dbt_vcpu *v, unsigned kept)
+{
+        for (unsigned r = TR_RAX; kept; r++, kept >>= TR_KEPT_BITS)
+                if (kept & TR_KEPT_REG)
+                        v->tr_saved[r] = *kept_in(v, kept);
+}
+
 const uint8_t *tr_out_missed(struct dbt_vcpu *v, const uint8_t *at)
 {
         const struct tr_fault *f = v->tr_fault;
-        const uint8_t *pc = v->tr_fault_pc;
+        const uint8_t *pc = v->tr_fault_pc, *next;
         struct way w = { .b = tr_block_at(v, pc - f->to_entry), .offset = f->offset, .n = f->n, .fpu = f->fpu, .behind = pc + f->behind };
+        unsigned kept = 0;
 
+        if (tr_is_mirrored(tr_mode(w.b))) {
+                kept = f->n;
+                w.n = 1;
+        }
         w.rsp = (struct tr_out_rsp){ .before = f->rsp_before * 8, .behind = (f->rsp_sum - f->rsp_before) * 8 };
-        return go(v, &w);
+        take_kept(v, kept);
+        next = go(v, &w);
+        give_kept(v, kept);
+        return next;
 }

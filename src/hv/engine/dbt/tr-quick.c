@@ -111,7 +111,6 @@ static void may_fault(struct quick *q)
         struct tr_fault *f = tr_fault_new(q->t, here(q));
 
         f->store = q->now.dirty;
-        f->n = 1;
         f->rsp_before = q->rsp_before / 8;
         f->offset = q->offset & 0xfff;
         f->to_entry = (uint32_t)(here(q) - q->entry) & 0xfff;

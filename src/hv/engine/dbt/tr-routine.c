@@ -371,6 +371,8 @@ static void emit_exit(struct tr_emit *e, const struct dbt_tr *t)
         ret_to(e, t->leave_at);
 }
 
+#define MISSED_SAVED (1u << TR_RAX | 1u << TR_RCX)
+
 static void flags_to_field(struct tr_emit *e)
 {
         TR_CODE(e, 0x9f, 0x0f, 0x90, 0xc0); /* lahf; seto al */
@@ -383,7 +385,7 @@ static void emit_save_flags(struct tr_emit *e)
         TR_CODE(e, 0xc3);
 }
 
-/* Called, with a record behind the call; out: tr_out, or tr_out_missed without a record. */
+/* Called, with a record behind the call; out: tr_out, or tr_out_missed without a record: RAX and RCX are saved then, and what it leaves there is loaded. */
 static void emit_out(struct tr_emit *e, const uint8_t *(*out)(struct dbt_vcpu *, const uint8_t *), bool mirrored)
 {
         if (mirrored)
@@ -401,6 +403,8 @@ static void emit_out(struct tr_emit *e, const uint8_t *(*out)(struct dbt_vcpu *,
         tr_c_end(e);
         if (mirrored)
                 tr_close(e);
+        if (out == tr_out_missed)
+                tr_restore(e, MISSED_SAVED);
         TR_CODE(e, 0xc3); /* ret: see ret_to */
 }
 
@@ -411,9 +415,12 @@ static void emit_out_missed(struct tr_emit *e, struct tr_ways *ways, bool mirror
 
         emit_out(e, tr_out_missed, mirrored);
         ways->missed[1] = tr_here(e);
+        tr_save(e, MISSED_SAVED);
         flags_to_field(e);
-        ways->missed[0] = tr_here(e);
         tr_call(e, out); /* it comes back elsewhere */
+        ways->missed[0] = tr_here(e);
+        tr_save(e, MISSED_SAVED);
+        tr_call(e, out);
 }
 
 /* In: RAX the instruction, ECX its offset in the page and, from bit 16, how many. Out: NZ if translated code is to be left. */

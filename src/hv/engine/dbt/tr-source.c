@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* The instructions of a block that is translated again, and of those that come next in memory where its last branch, and theirs, are mostly not taken: together
+/* The instructions of a block that is translated again, and of those that come next in memory where it just goes on, or its last branch, and theirs, are mostly not taken: together
  * they have one entry, what they do to flags is known, and the host fetches them in a row. The others stay, for who jumps to them. */
 
 #include "hv/engine/dbt/mmu.h"
@@ -33,8 +33,8 @@ static void shorten(struct dbt_vcpu *v, struct dbt_block *b, unsigned n)
                 dbt_native_release(v, &b->insn[--b->n]);
 }
 
-/* The block's instructions behind those that are there. False, and nothing is changed: too many. */
-static bool append(struct dbt_vcpu *v, const struct dbt_block *b, struct dbt_block *ret, uint64_t *by_tlb)
+/* The block's instructions behind those that are there, as many as there is room for. Returns their bytes; 0, and nothing is changed: too many. */
+static unsigned append(struct dbt_vcpu *v, const struct dbt_block *b, struct dbt_block *ret, uint64_t *by_tlb)
 {
         unsigned before = ret->n, at = 0;
 
@@ -42,23 +42,25 @@ static bool append(struct dbt_vcpu *v, const struct dbt_block *b, struct dbt_blo
                 tr_decode_known(v, b, at, &ret->insn[ret->n]);
                 at += ret->insn[ret->n++].length;
         }
-        if (at < b->size || has_too_many_exits(ret)) {
+        if (has_too_many_exits(ret)) {
                 shorten(v, ret, before);
-                return false;
+                return 0;
         }
-        ret->ends = b->ends;
-        ret->direct = b->direct;
+        ret->ends = b->ends && at == b->size;
+        ret->direct = b->direct || at < b->size;
         if (b->code && b->n_sites)
                 *by_tlb |= dbt_block_more(b)->by_tlb << before;
-        return true;
+        return at;
 }
 
-/* Is the last instruction, of the last part, a conditional branch? */
-static bool ends_in_branch(const struct dbt_vcpu *v, const struct dbt_block *ret, const struct dbt_block *part)
+/* Can the last instruction, of the last part, be followed by what comes next? */
+static bool goes_on(const struct dbt_vcpu *v, const struct dbt_block *ret, const struct dbt_block *part)
 {
         const struct dbt_insn *last = &ret->insn[ret->n - 1];
         struct tr_insn t;
 
+        if (!(last->flags & (DBT_INSN_TRANSFER | DBT_INSN_ENDS_BLOCK)))
+                return true;
         tr_decode(last, tr_block_bytes(v, part) + part->size - last->length, (part->key >> 56) & DBT_MODE_CS64, &t);
         return t.kind == TR_JCC;
 }
@@ -83,7 +85,7 @@ static void put_bytes(const struct dbt_vcpu *v, const struct tr_source *s)
         for (unsigned k = 0; k < s->n_parts; k++) {
                 const uint8_t *from = tr_block_bytes(v, s->part[k]);
 
-                for (unsigned at = 0; at < s->part[k]->size; at++)
+                for (unsigned at = 0; at < s->size[k]; at++)
                         *to++ = from[at];
         }
 }
@@ -92,17 +94,18 @@ void tr_source_get(struct dbt_vcpu *v, struct dbt_block *b, struct tr_source *re
 {
         struct dbt_block *all = ret->block = (struct dbt_block *)ret->room;
         struct dbt_block *part = b;
-        unsigned size = 0;
+        unsigned size = 0, taken;
 
         *all = *b;
         all->n = 0;
         all->fused = all->quick = false;
         ret->by_tlb = 0;
         ret->n_parts = 0;
-        while (part && append(v, part, all, &ret->by_tlb)) {
+        while (part && (taken = append(v, part, all, &ret->by_tlb)) > 0) {
+                ret->size[ret->n_parts] = (uint16_t)taken;
                 ret->part[ret->n_parts++] = part;
-                size += part->size;
-                part = ret->n_parts < TR_PARTS && ends_in_branch(v, all, part) ? next_part(v, b, size) : NULL;
+                size += taken;
+                part = ret->n_parts < TR_PARTS && taken == part->size && goes_on(v, all, part) ? next_part(v, b, size) : NULL;
         }
         all->size = (uint16_t)size;
         if (ret->n_parts > 1)

@@ -235,6 +235,8 @@ static void check_fpu(struct gen *g, enum gen_fpu state)
 {
         if (g->fpu >= state)
                 return;
+        gen_scratch_settle(g, 1u << TR_RAX | 1u << TR_RCX);
+        g->in_place = false; /* there is a way out */
         gen_flags_clobber(g);
         if (g->fpu < GEN_FPU_LIVE) {
                 compare_live(g);
@@ -245,6 +247,13 @@ static void check_fpu(struct gen *g, enum gen_fpu state)
                 gen_add_out(g, tr_jcc(g->e, TR_CC_NE));
         }
         g->fpu = (uint8_t)state;
+}
+
+bool gen_native_keeps_scratch(const struct dbt_insn *i)
+{
+        const struct native_stub *s = i->native;
+
+        return gen_native_keeps_rcx(i) && !s->form.writes_rax;
 }
 
 bool gen_native_keeps_rcx(const struct dbt_insn *i)
@@ -258,7 +267,13 @@ bool gen_native_keeps_rcx(const struct dbt_insn *i)
 void gen_add_fault(struct gen *g)
 {
         g->outs[g->n_outs++] = (struct gen_out){ .fault = tr_here(g->e), .store = g->dirty && g->live, .k = (uint8_t)g->k, .apart = g->apart,
-                .how = TR_MISSES };
+                .how = TR_MISSES, .kept = (uint8_t)(gen_mirrored(g) ? gen_scratch_kept(g) : 0) };
+}
+
+void gen_access(struct gen *g)
+{
+        if (g->in_place)
+                gen_add_fault(g);
 }
 
 void gen_native(struct gen *g, const struct dbt_insn *i)
@@ -274,10 +289,14 @@ void gen_native(struct gen *g, const struct dbt_insn *i)
         assign(f, mem, &host);
         if (s->class != NATIVE_GPR)
                 check_fpu(g, s->class == NATIVE_AVX ? GEN_FPU_AVX : GEN_FPU_LIVE);
+        if (g->in_place)
+                gen_flags_need(g);
         if (mem)
                 m = gen_operand(g, i, s->mem_size, s->access & NATIVE_WRITE);
         gen_flags_need(g);
         load_registers(g, f, &guest, &host);
+        if (mem)
+                gen_access(g);
         if (f->may_fault)
                 gen_add_fault(g);
         copy(g, i, f, &host, mem ? &m : NULL);

@@ -137,7 +137,7 @@ struct tr_fault {
         uint32_t own : 1;         /* there is code for it: exit; what else is told does not count */
         uint32_t store : 1;       /* the flags have to be stored before */
         uint32_t fpu : 2;         /* enum gen_fpu: what must hold to go on */
-        uint32_t n : 6;           /* instructions */
+        uint32_t n : 6;           /* instructions; of mirrored code, where that is 1: TR_KEPT_* */
         int32_t rsp_before : 7;   /* to be added to RSP before the handlers, in units of 8; */
         int32_t rsp_sum : 3;      /* this and what is to be added behind them */
         union {
@@ -150,6 +150,11 @@ struct tr_fault {
         };
 };
 _Static_assert(sizeof(struct tr_fault) == 8, "there are many");
+/* What RAX and, TR_KEPT_BITS above, RCX hold where mirrored code faults and where it goes on: 1 + the place in tr_kept[] of a guest register, or 0, and whether it has a newer value than v->gpr. */
+#define TR_KEPT_BITS 3
+#define TR_KEPT_REG 3u
+#define TR_KEPT_DIRTY 4u
+#define TR_KEPT_MAX 3
 #define TR_FAULTS_FRESH (4 * DBT_BLOCK_MAX)
 
 struct tr_faults {
@@ -250,6 +255,7 @@ enum tr_exit {
 struct tr_source {
         struct dbt_block *block;
         struct dbt_block *part[TR_PARTS];
+        uint16_t size[TR_PARTS]; /* bytes that are taken of it */
         unsigned n_parts;
         uint64_t by_tlb;       /* memory operands, bit per instruction, that are not to have a site */
         uint64_t room[DBT_BLOCK_RESERVE / sizeof(uint64_t) + 1];
@@ -410,6 +416,8 @@ const uint8_t *tr_check_missed(struct dbt_vcpu *v, uint64_t lin, uint32_t what, 
 /* --- tr-block.c --- */
 
 extern const uint8_t tr_home[X86_NGPRS];
+/* The guest registers without a home. */
+extern const uint8_t tr_kept[TR_KEPT_MAX];
 
 /* Emits the code of b, which is to do what source does, and fills b; NULL if there was no room. seldom: for what is seldom run, or straight. */
 const uint8_t *tr_emit_block(struct dbt_vcpu *v, struct tr_emit *straight, struct tr_emit *seldom, const struct tr_source *source, struct dbt_block *b);
