@@ -173,6 +173,7 @@ static int make_engine(struct machine *m)
                 .opaque = m,
                 .kvm_fd = m->config.kvm_fd,
                 .translate_after = m->config.translate_after,
+                .translate_hot = m->config.translate_hot,
                 .code_cache = m->config.code_cache,
                 .check = m->config.engine_check,
                 .mirror = m->config.mirror,

@@ -51,6 +51,7 @@ struct machine_config {
         bool acpi;
         struct ring *ring;    /* the caller's; NULL: each disk makes what it needs itself */
         unsigned translate_after; /* as in struct engine_config */
+        bool translate_hot;       /* the same */
         uint64_t code_cache;      /* the same */
         bool engine_check;        /* check there */
         enum engine_mirror mirror; /* the same */

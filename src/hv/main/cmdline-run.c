@@ -36,7 +36,7 @@ static int usage(void)
 {
         fputs("usage: domus-vm run --kernel FILE [--initrd FILE] [--append TEXT] [--memory SIZE] [--cpus N]\n"
               "                    [--disk FILE[,KEY=VALUE...]] [--net tap=NAME|fd=N[,KEY=VALUE...]] [--device DRIVER[,KEY=VALUE...]]\n"
-              "                    [--engine dbt|kvm|auto] [--translate-after N|never] [--code-cache SIZE] [--engine-check]\n"
+              "                    [--engine dbt|kvm|auto] [--translate-after N|hot|never] [--code-cache SIZE] [--engine-check]\n"
               "                    [--mirror auto|always|never] [--debug-exit] [--no-reboot]\n",
                 stderr);
         return -EINVAL;
@@ -81,17 +81,18 @@ static int parse_cpus(const char *s, unsigned *ret)
 }
 
 /* For tests of the software engine: runs of a piece of code before it is translated. */
-static int parse_translate(const char *s, unsigned *ret)
+static int parse_translate(const char *s, struct machine_config *ret)
 {
         char *end;
         unsigned long n = strtoul(s, &end, 10);
 
-        *ret = ENGINE_NEVER_TRANSLATE;
-        if (strcmp(s, "never") == 0)
+        ret->translate_hot = strcmp(s, "hot") == 0;
+        ret->translate_after = ret->translate_hot ? 1 : ENGINE_NEVER_TRANSLATE;
+        if (ret->translate_hot || strcmp(s, "never") == 0)
                 return 0;
         if (end == s || *end || n < 1 || n > 1000000)
-                return complain(s, "--translate-after takes a number from 1 or 'never'");
-        *ret = (unsigned)n;
+                return complain(s, "--translate-after takes a number from 1, 'hot' or 'never'");
+        ret->translate_after = (unsigned)n;
         return 0;
 }
 
@@ -132,7 +133,7 @@ static int parse_option(struct run *run, int option)
                 run->engine = optarg;
                 return 0;
         case 't':
-                return parse_translate(optarg, &run->config.translate_after);
+                return parse_translate(optarg, &run->config);
         case 's':
                 run->config.code_cache = parse_size(optarg);
                 return run->config.code_cache >= ENGINE_CODE_CACHE_MIN ? 0 : complain(optarg, "not a size of at least 1M");

@@ -255,7 +255,7 @@ bool gen_only_moves_rsp(const struct gen *g, const struct gen_insn *n, int32_t *
 /* --- tr-scratch.c --- */
 
 /* The host register that has the guest register's value, or shall get it: its home, or RAX or RCX, but not keep, which may be TR_NO_HOME. load: the
- * present value matters. For instructions of which gen_scratch_uses holds only. */
+ * present value matters. For instructions of which gen_scratch_uses holds, and those in place. */
 unsigned gen_scratch(struct gen *g, unsigned reg, bool load, unsigned keep);
 /* The register that gen_scratch returned was written. */
 void gen_scratch_changed(struct gen *g, unsigned reg);

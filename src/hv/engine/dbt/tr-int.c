@@ -81,7 +81,7 @@ static void emit_plain(struct gen *g, const struct dbt_insn *i, const struct tr_
                 emit_registers(g, i, t);
                 return;
         }
-        if (g->in_place)
+        if (g->in_place) /* while RAX is free */
                 gen_flags_need(g);
         m = gen_operand(g, i, t->size, t->rm_use & TR_W);
         gen_flags_need(g);

@@ -170,7 +170,7 @@ static bool has_enough(const struct gen *g, const struct gen_insn *n)
         case TR_PLAIN:
                 if (n->t.reg_use)
                         add_needed(n->t.reg, &set);
-                return !n->t.high_reg && __builtin_popcount(set) <= N_SCRATCH;
+                return n->t.mem && !n->t.high_reg && __builtin_popcount(set) <= N_SCRATCH;
         case TR_PUSH_REG:
         case TR_POP:
                 return true;

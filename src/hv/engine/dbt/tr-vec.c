@@ -289,7 +289,7 @@ void gen_native(struct gen *g, const struct dbt_insn *i)
         assign(f, mem, &host);
         if (s->class != NATIVE_GPR)
                 check_fpu(g, s->class == NATIVE_AVX ? GEN_FPU_AVX : GEN_FPU_LIVE);
-        if (g->in_place)
+        if (g->in_place) /* while RAX is free */
                 gen_flags_need(g);
         if (mem)
                 m = gen_operand(g, i, s->mem_size, s->access & NATIVE_WRITE);
