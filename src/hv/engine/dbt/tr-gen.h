@@ -213,6 +213,8 @@ void gen_flags_changed(struct gen *g);
 
 /* The operand's address as a host operand without segment; RAX and RCX stand for registers without a home. */
 struct tr_mem gen_offset_of(struct gen *g, const struct dbt_mem *m);
+/* The same with gen_scratch; not relative to RIP, or a constant then. If the operand is accessed, gen_access comes before that. */
+struct tr_mem gen_in_place(struct gen *g, const struct dbt_mem *m);
 /* The operand's linear address to RAX. The flags are clobbered. */
 void gen_linear(struct gen *g, const struct dbt_mem *m);
 /* An operand at the linear address in RAX, checked; retry: where the code that made it begins. RCX alone; RAX is free. The flags are clobbered. */

@@ -95,20 +95,6 @@ static void emit_plain(struct gen *g, const struct dbt_insn *i, const struct tr_
                 gen_flags_changed(g);
 }
 
-/* gen_offset_of, not relative to RIP. */
-static struct tr_mem offset_by_scratch(struct gen *g, const struct dbt_mem *m)
-{
-        struct tr_mem a = { .base = TR_NO_HOME, .index = TR_NO_HOME, .scale = m->scale, .disp = m->disp };
-
-        if (m->base != DBT_REG_NONE)
-                a.base = (uint8_t)gen_scratch(g, m->base, true, TR_NO_HOME);
-        if (m->base == X86_RSP)
-                a.disp += g->rsp;
-        if (m->index != DBT_REG_NONE)
-                a.index = (uint8_t)gen_scratch(g, m->index, true, a.base);
-        return a;
-}
-
 static void emit_lea(struct gen *g, const struct dbt_insn *i, const struct tr_insn *t)
 {
         struct tr_mem a;
@@ -119,7 +105,7 @@ static void emit_lea(struct gen *g, const struct dbt_insn *i, const struct tr_in
                 gen_write_back(g, t->reg, TR_RAX);
                 return;
         }
-        a = offset_by_scratch(g, &i->mem);
+        a = gen_in_place(g, &i->mem);
         tr_op_mem(g->e, &t->op, gen_scratch(g, t->reg, false, TR_NO_HOME), &a);
         gen_scratch_changed(g, t->reg);
 }

@@ -475,8 +475,7 @@ static struct tr_mem mirrored(struct gen *g, const struct dbt_mem *m)
         return a;
 }
 
-/* The same with registers without a home in scratch registers; gen_access comes later. */
-static struct tr_mem in_place(struct gen *g, const struct dbt_mem *m)
+struct tr_mem gen_in_place(struct gen *g, const struct dbt_mem *m)
 {
         struct tr_mem a = { .base = TR_NO_HOME, .index = TR_NO_HOME, .scale = m->scale, .disp = m->disp };
 
@@ -498,7 +497,7 @@ static struct tr_mem operand(struct gen *g, const struct dbt_mem *m, unsigned si
         size_t key;
 
         if (gen_mirrored(g))
-                return g->in_place ? in_place(g, m) : mirrored(g, m);
+                return g->in_place ? gen_in_place(g, m) : mirrored(g, m);
         if (n >= 0 && g->groups[n].members > 1 && !g->apart)
                 return group_operand(g, n, m);
         g->held = -1;
