@@ -1,13 +1,30 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* xadd, cmpxchg, cmpxchg8b, cmpxchg16b. In memory they always run as locked host instructions: that is allowed without a
- * lock prefix, too, and there is only one form to get right. */
+/* xadd, cmpxchg, cmpxchg8b, cmpxchg16b. In memory they run as locked host instructions if they are locked, and only then: across two lines of the cache such a lock is one of the whole
+ * bus, which some hosts trap (Intel SDM vol. 3, 17.3.1.6). */
 
 #include "hv/engine/dbt/exec.h"
 
+static inline bool is_locked(const struct dbt_insn *i)
+{
+        return i->flags & DBT_INSN_LOCK;
+}
+
 /* --- xadd ----------------------------------------------------------------------------------------------------- */
 
+/* On the host; b gets the old value. Returns the flags. */
+#define XADD_HOST(name, bits, prefix, suffix)                                                               \
+        static inline uint32_t name##bits(dbt_guest##bits *p, uint##bits##_t *b)                            \
+        {                                                                                                   \
+                uint32_t f;                                                                                 \
+                                                                                                            \
+                __asm__ volatile(prefix "xadd" suffix " %[b], %[p]" DBT_FLAGS_OUT                           \
+                                 : [p] "+m"(*p), [b] "+r"(*b), "=&a"(f) : : "cc", "memory");                \
+                return f;                                                                                   \
+        }
 #define XADD(bits, suffix)                                                                                  \
+        XADD_HOST(xadd_plain, bits, "", suffix)                                                             \
+        XADD_HOST(xadd_locked, bits, "lock ", suffix)                                                       \
         static void xadd##bits##_r(struct dbt_vcpu *v, const struct dbt_insn *i)                            \
         {                                                                                                   \
                 uint##bits##_t a = dbt_reg##bits(v, i->reg[0]), b = dbt_reg##bits(v, i->reg[1]);            \
@@ -40,8 +57,7 @@
                 uint32_t f;                                                                                 \
                                                                                                             \
                 if (likely(p))                                                                              \
-                        __asm__ volatile("lock xadd" suffix " %[b], %[p]" DBT_FLAGS_OUT                     \
-                                         : [p] "+m"(*p), [b] "+r"(b), "=&a"(f) : : "cc", "memory");         \
+                        f = is_locked(i) ? xadd_locked##bits(p, &b) : xadd_plain##bits(p, &b);              \
                 else                                                                                        \
                         f = xadd##bits##_slow(v, lin, &b);                                                  \
                 dbt_set_reg##bits(v, i->reg[1], b);                                                         \
@@ -81,6 +97,10 @@ COMPARE(64, "q")
 /* After a comparison that found old in the destination: the accumulator gets it if it differs. A 32-bit accumulator that compares equal
  * keeps its upper half. */
 #define CMPXCHG(bits)                                                                                       \
+        static inline void cmpxchg_plain##bits(dbt_guest##bits *p, uint##bits##_t *old, uint##bits##_t value) \
+        {                                                                                                   \
+                __asm__ volatile("cmpxchg %[value], %[p]" : [p] "+m"(*p), "+a"(*old) : [value] "r"(value) : "cc", "memory"); \
+        }                                                                                                   \
         static inline void take_old##bits(struct dbt_vcpu *v, uint##bits##_t acc, uint##bits##_t old)       \
         {                                                                                                   \
                 if (acc != old)                                                                             \
@@ -110,10 +130,13 @@ COMPARE(64, "q")
         static void cmpxchg##bits##_m(struct dbt_vcpu *v, const struct dbt_insn *i)                         \
         {                                                                                                   \
                 uint64_t lin = dbt_mem_linear(v, i, bits / 8, DBT_WRITE);                                   \
-                uint##bits##_t *p = dbt_rmw_ptr(v, lin, bits / 8), value = dbt_reg##bits(v, i->reg[1]);     \
+                dbt_guest##bits *p = dbt_rmw_ptr(v, lin, bits / 8);                                         \
+                uint##bits##_t value = dbt_reg##bits(v, i->reg[1]);     \
                 uint##bits##_t acc = (uint##bits##_t)v->gpr[X86_RAX], old = acc;                            \
                                                                                                             \
-                if (likely(p))                                                                              \
+                if (likely(p) && !is_locked(i))                                                             \
+                        cmpxchg_plain##bits(p, &old, value);                                                \
+                else if (likely(p))                                                                         \
                         __atomic_compare_exchange_n(p, &old, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
                 else                                                                                        \
                         old = cmpxchg##bits##_slow(v, lin, acc, value);                                     \
@@ -153,19 +176,23 @@ static bool cmpxchg_wide_slow(struct dbt_vcpu *v, uint64_t lin, unsigned n, uint
         return equal;
 }
 
-static bool cmpxchg8b_host(struct dbt_vcpu *v, void *p, uint64_t old[2])
-{
-        uint32_t lo = (uint32_t)v->gpr[X86_RAX], hi = (uint32_t)v->gpr[X86_RDX];
-        bool equal;
+#define CMPXCHG8B_HOST(name, prefix)                                                                        \
+        static bool name(struct dbt_vcpu *v, void *p, uint64_t old[2])                                      \
+        {                                                                                                   \
+                uint32_t lo = (uint32_t)v->gpr[X86_RAX], hi = (uint32_t)v->gpr[X86_RDX];                    \
+                bool equal;                                                                                 \
+                                                                                                            \
+                __asm__ volatile(prefix "cmpxchg8b %[p]"                                                    \
+                                 : [p] "+m"(*(dbt_guest64 *)p), "+a"(lo), "+d"(hi), "=@ccz"(equal)          \
+                                 : "b"((uint32_t)v->gpr[X86_RBX]), "c"((uint32_t)v->gpr[X86_RCX]) : "memory"); \
+                old[0] = lo;                                                                                \
+                old[1] = hi;                                                                                \
+                return equal;                                                                               \
+        }
+CMPXCHG8B_HOST(cmpxchg8b_plain, "")
+CMPXCHG8B_HOST(cmpxchg8b_locked, "lock ")
 
-        __asm__ volatile("lock cmpxchg8b %[p]"
-                         : [p] "+m"(*(dbt_guest64 *)p), "+a"(lo), "+d"(hi), "=@ccz"(equal)
-                         : "b"((uint32_t)v->gpr[X86_RBX]), "c"((uint32_t)v->gpr[X86_RCX]) : "memory");
-        old[0] = lo;
-        old[1] = hi;
-        return equal;
-}
-
+/* Its operand is aligned, or it raises: always locked. */
 static bool cmpxchg16b_host(struct dbt_vcpu *v, void *p, uint64_t old[2])
 {
         uint64_t lo = v->gpr[X86_RAX], hi = v->gpr[X86_RDX];
@@ -194,7 +221,7 @@ static void exec_cmpxchg8b(struct dbt_vcpu *v, const struct dbt_insn *i)
 {
         uint64_t lin = dbt_mem_linear(v, i, 8, DBT_WRITE), old[2];
         void *p = dbt_rmw_ptr(v, lin, 8);
-        bool equal = p ? cmpxchg8b_host(v, p, old) : cmpxchg_wide_slow(v, lin, 4, old);
+        bool equal = !p ? cmpxchg_wide_slow(v, lin, 4, old) : is_locked(i) ? cmpxchg8b_locked(v, p, old) : cmpxchg8b_plain(v, p, old);
 
         finish_wide(v, 4, equal, old);
 }
