@@ -100,12 +100,14 @@ class Guest(guestvm.Guest):
         say(f'log clean ({len(text.splitlines())} lines)')
 
     def __exit__(self, kind, *_):
-        if kind is None:
-            self.check_log()
-            self.send('poweroff -f')
-            if self.p.wait(60):
-                raise Failed(f'domus-vm ended with status {self.p.returncode}')
-        self.close()
+        try:
+            if kind is None:
+                self.check_log()
+                self.send('poweroff -f')
+                if self.p.wait(60):
+                    raise Failed(f'domus-vm ended with status {self.p.returncode}')
+        finally:
+            self.close()
 
 
 def parse(text):
